@@ -1,0 +1,156 @@
+/*
+ * A vCPU of the software engine.
+ *
+ * Owned by the thread that runs it, except for the fields under "any thread". Guest-visible state
+ * is kept in the form that is fast to execute on; vcpu_get_state and vcpu_set_state convert to and
+ * from struct cpu_state.
+ *
+ * Everything between vcpu_enter and vcpu_leave is compiled with -mgeneral-regs-only: the guest's
+ * vector registers may be live in the host's (see vector.h), and C code must not touch them.
+ */
+#ifndef ENGINE_SOFT_VCPU_H
+#define ENGINE_SOFT_VCPU_H
+
+#include "engine/engine.h"
+#include "engine/soft/insn.h"
+#include "engine/soft/tlb.h"
+
+#include <stdatomic.h>
+
+struct soft_engine;
+struct block_cache;
+
+/* vcpu.requests: things to do at the next instruction boundary. */
+#define REQUEST_KICK      BIT(0) /* return to the caller of run */
+#define REQUEST_INTERRUPT BIT(1) /* the APIC, or INTR, may have an interrupt to deliver */
+#define REQUEST_NMI       BIT(2)
+#define REQUEST_INIT      BIT(3)
+#define REQUEST_SIPI      BIT(4) /* vcpu.sipi_vector */
+#define REQUEST_FLUSH_TLB BIT(5) /* A20 or memory layout changed */
+#define REQUEST_STOP      BIT(6) /* wait at a safe point: another vCPU holds the world */
+
+/* What the APIC needs beside the registers. Guarded by apic_lock. */
+struct apic {
+	struct cpu_apic regs;
+	ns_t timer_started_ns; /* guest time when the current count was loaded */
+	bool intr_level;       /* LINT0's input from the 8259 */
+};
+
+/* Why decoded code or TLB entries of one mode do not serve another. */
+struct vcpu_mode {
+	enum insn_mode insn;
+	uint8_t cpl;
+	bool long_mode; /* EFER.LMA */
+	bool protected_mode;
+	bool virtual_8086;
+	bool paging;
+	bool flat; /* ES, CS, SS, DS have base 0 and limit 2^32 - 1, or 64-bit mode */
+};
+
+struct vcpu {
+	/* Hot: what every instruction touches. */
+	uint64_t gpr[X86_NR_GPRS];
+	uint64_t rip;      /* of the instruction being executed */
+	uint64_t next_rip; /* where it goes on; a branch sets it, truncated to its size */
+	/* Arithmetic flags as LAHF stores them (SF ZF AF PF CF in place), OF in a byte of 0 or 1.
+	 */
+	uint8_t flags_low;
+	uint8_t flags_of;
+	uint64_t flags_system; /* RFLAGS without RFLAGS_ARITHMETIC */
+	struct vcpu_mode mode; /* derived: vcpu_update_mode */
+	struct cpu_segment segment[X86_NR_SEGMENTS];
+	struct tlb tlb;
+
+	/* System registers, as cpu_state names them. */
+	struct cpu_table_register gdtr, idtr;
+	uint64_t cr0, cr2, cr3, cr4, efer, xcr0;
+	uint64_t dr[4], dr6, dr7;
+	uint64_t pdpte[4];
+	uint64_t star, lstar, cstar, sfmask, kernel_gs_base;
+	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
+	uint64_t tsc_offset; /* guest TSC = host TSC + tsc_offset */
+	uint64_t tsc_adjust, tsc_aux, tsc_deadline, pat, apic_base, misc_enable, spec_ctrl,
+		debugctl, xss;
+	uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
+	uint64_t mcg_status, mcg_ctl, mc_bank[10][4];
+	uint64_t kvm_system_time, kvm_wall_clock, kvm_poll_control;
+	uint8_t activity;    /* enum cpu_activity */
+	uint64_t shadow_rip; /* the interrupt shadow covers the instruction at this address... */
+	bool shadow_active;  /* ...if set */
+	bool shadow_mov_ss;
+	bool nmi_blocked;
+	bool exception_pending, exception_has_error; /* set by set_state only */
+	uint8_t exception_vector;
+	uint32_t exception_error;
+	bool interrupt_pending;
+	uint8_t interrupt_vector;
+
+	/* Delivery of an event in progress, for double and triple faults. */
+	int delivering;        /* vector + 1, or 0 */
+	void *fault_frame[5];  /* __builtin_setjmp buffer of the run loop */
+	uint64_t instructions; /* executed, for --stats and lockstep */
+
+	/* vector.h: valid in memory unless `vector_live`. */
+	bool vector_live;
+	struct cpu_xsave xsave __attribute__((aligned(64)));
+	uint64_t x87_last_ip, x87_last_dp; /* guest addresses, which the host's unit cannot know */
+	uint16_t x87_last_opcode;
+
+	struct block_cache *blocks;
+
+	/* Any thread. */
+	_Atomic uint64_t requests;
+	_Atomic uint32_t sipi_vector;
+	_Atomic int futex; /* a halted vCPU sleeps on it */
+	pthread_mutex_t apic_lock;
+	struct apic apic;
+	/* Guest TSC at which the APIC timer fires, UINT64_MAX if never; written under apic_lock. */
+	_Atomic uint64_t timer_deadline_tsc;
+
+	/* Immutable. */
+	unsigned index;
+	struct soft_engine *engine;
+	struct machine *machine;
+	const struct cpu_model *cpu_model;
+	struct insn_features features;
+	gpa_t a20_mask; /* changes with the world stopped only */
+};
+
+struct soft_engine {
+	struct engine base;
+	struct vcpu *vcpus; /* base.machine->nr_vcpus of them */
+	unsigned nr_vcpus;
+	enum soft_mode mode;
+	/* By physical page of RAM, see code_pages.h. */
+	struct code_pages *code_pages;
+	/* For atomic accesses that one host instruction cannot do: MMIO, across pages. */
+	pthread_mutex_t split_lock;
+};
+
+/* Sets request bits and wakes the vCPU if it sleeps. Any thread. */
+void vcpu_request(struct vcpu *vcpu, uint64_t bits);
+
+/* Derives vcpu->mode from CR0, EFER, RFLAGS.VM and the segments. Call after any of them changes. */
+void vcpu_update_mode(struct vcpu *vcpu);
+
+static inline uint64_t vcpu_rflags(const struct vcpu *vcpu)
+{
+	return vcpu->flags_system | RFLAGS_ONE | (vcpu->flags_low & 0xd5) |
+	       (uint64_t)vcpu->flags_of << 11;
+}
+
+/* Replaces all of RFLAGS; the caller has decided which bits may change. Updates the mode if VM
+ * does. */
+void vcpu_set_rflags(struct vcpu *vcpu, uint64_t rflags);
+
+static inline uint64_t host_tsc(void)
+{
+	return __builtin_ia32_rdtsc();
+}
+
+static inline uint64_t vcpu_tsc(const struct vcpu *vcpu)
+{
+	return host_tsc() + vcpu->tsc_offset;
+}
+
+#endif

@@ -1,0 +1,76 @@
+#include "machine/machine.h"
+
+#include <assert.h>
+#include <string.h>
+
+void machine_init(struct machine *machine)
+{
+	memset(machine, 0, sizeof(*machine));
+	pthread_mutex_init(&machine->lock, NULL);
+	clock_init(&machine->clock);
+}
+
+void machine_finish(struct machine *machine)
+{
+	guest_memory_finish(&machine->memory);
+	pthread_mutex_destroy(&machine->lock);
+}
+
+void machine_add_device(
+	struct machine *machine, const struct device_type *type, const char *instance, void *object)
+{
+	assert(machine->nr_devices < MACHINE_MAX_DEVICES);
+	machine->devices[machine->nr_devices++] =
+		(struct device){ .type = type, .instance = instance, .object = object };
+}
+
+void machine_reset(struct machine *machine)
+{
+	for (unsigned i = 0; i < machine->nr_devices; i++) {
+		struct device *device = &machine->devices[i];
+
+		if (device->type->reset)
+			device->type->reset(device->object);
+	}
+}
+
+void machine_request(struct machine *machine, enum machine_request request)
+{
+	machine->request = request;
+	if (machine->requested)
+		machine->requested(machine->requested_context);
+}
+
+uint64_t machine_pio_read(struct machine *machine, uint16_t port, unsigned size)
+{
+	uint64_t value;
+
+	machine_lock(machine);
+	value = address_space_read(&machine->pio, port, size);
+	machine_unlock(machine);
+	return value;
+}
+
+void machine_pio_write(struct machine *machine, uint16_t port, unsigned size, uint64_t value)
+{
+	machine_lock(machine);
+	address_space_write(&machine->pio, port, size, value);
+	machine_unlock(machine);
+}
+
+uint64_t machine_mmio_read(struct machine *machine, gpa_t address, unsigned size)
+{
+	uint64_t value;
+
+	machine_lock(machine);
+	value = address_space_read(&machine->mmio, address, size);
+	machine_unlock(machine);
+	return value;
+}
+
+void machine_mmio_write(struct machine *machine, gpa_t address, unsigned size, uint64_t value)
+{
+	machine_lock(machine);
+	address_space_write(&machine->mmio, address, size, value);
+	machine_unlock(machine);
+}
