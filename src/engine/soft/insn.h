@@ -66,6 +66,11 @@ struct insn {
 	bool has_memory;                /* the operand in ModRM.rm is memory */
 	uint8_t bytes[INSN_MAX_LENGTH]; /* as fetched; opcode_at and modrm_at index it */
 	uint8_t opcode_at, modrm_at;
+
+	/* Filled by vector.c when the instruction first runs, of use while the generation is that
+	 * of the vCPU's thunks; 0 from the decoder. */
+	uint32_t thunk;
+	uint32_t thunk_generation;
 };
 
 /* What a decode depends on beside the bytes. */

@@ -19,6 +19,7 @@
 
 struct soft_engine;
 struct block_cache;
+struct thunk_cache;
 
 /* vcpu.requests: things to do at the next instruction boundary. */
 #define REQUEST_KICK      BIT(0) /* return to the caller of run */
@@ -95,6 +96,7 @@ struct vcpu {
 	struct cpu_xsave xsave __attribute__((aligned(64)));
 	uint64_t x87_last_ip, x87_last_dp; /* guest addresses, which the host's unit cannot know */
 	uint16_t x87_last_opcode;
+	struct thunk_cache *thunks;
 
 	struct block_cache *blocks;
 

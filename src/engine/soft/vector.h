@@ -3,15 +3,29 @@
  *
  * While the engine executes guest code the guest's registers stay live in the host's; they are
  * loaded when the first such instruction runs and stored before any C code that may use vectors
- * itself (device accesses, returning to the caller).
+ * itself (device accesses, returning to the caller). An instruction is run by a thunk: a routine
+ * made at run time that holds the same instruction with its memory operand replaced by one at a
+ * fixed register and its general registers by scratch ones (vector_thunk.h).
+ *
+ * The compiler may call memcpy and its kin for struct copies, and the C library's use vectors: code
+ * compiled -mgeneral-regs-only that can run while vector_live is set must not copy large structs.
+ *
+ * x87, SSE and AVX components are always kept, whatever the guest's XCR0 says. The host's unit
+ * records host addresses as those of the last x87 instruction; the guest's are kept in
+ * vcpu->x87_last_* and FXSAVE and XSAVE always store them (as Intel's processors do, and AMD's with
+ * XSaveErPtr). FCS and FDS are saved as 0 (CPUID.7.EBX[13]). CR0.NE = 0 is not modelled: unmasked
+ * x87 exceptions always raise #MF, never IRQ 13.
  */
 #ifndef ENGINE_SOFT_VECTOR_H
 #define ENGINE_SOFT_VECTOR_H
 
 #include "engine/soft/vcpu.h"
 
+/* The writable bits of the guest's MXCSR. AMD's misaligned exception mask is not offered. */
+#define VECTOR_MXCSR_MASK 0xffffu
+
 /* Makes the guest's registers live in the host's unit, or puts them back into vcpu->xsave and gives
- * the unit a state that C may use. Cheap if already so. */
+ * the unit a state that C may use. The live registers belong to the thread that loaded them. */
 void vector_load(struct vcpu *vcpu);
 void vector_store(struct vcpu *vcpu);
 
@@ -22,8 +36,21 @@ static inline void vector_leave(struct vcpu *vcpu)
 		vector_store(vcpu);
 }
 
-/* Process-wide: makes the code cache of thunks. Returns 0 or fills `err`. */
+/*
+ * Makes the thunk caches of engine->vcpus, whose engine and index are set, and puts their registers
+ * into the reset state. Installs, once for the process, the handler that turns the signals of a
+ * thunk (SIGFPE, SIGILL, SIGSEGV) into the guest's exceptions and passes all others on. Returns 0,
+ * or -errno and fills `err`.
+ */
 int vector_init(struct soft_engine *engine, struct error *err);
 void vector_finish(struct soft_engine *engine);
+
+/*
+ * Conversion to and from the saved form, while the vCPU does not run. Any image can be set:
+ * reserved MXCSR bits are cleared, components that XSTATE_BV does not name get their initial
+ * values.
+ */
+void vector_get(struct vcpu *vcpu, struct cpu_xsave *image);
+void vector_set(struct vcpu *vcpu, const struct cpu_xsave *image);
 
 #endif
