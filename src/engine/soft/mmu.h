@@ -16,14 +16,48 @@
 
 enum mmu_access { MMU_READ, MMU_WRITE, MMU_EXECUTE };
 
-uint8_t mmu_read_u8(struct vcpu *vcpu, gva_t address);
-uint16_t mmu_read_u16(struct vcpu *vcpu, gva_t address);
-uint32_t mmu_read_u32(struct vcpu *vcpu, gva_t address);
-uint64_t mmu_read_u64(struct vcpu *vcpu, gva_t address);
-void mmu_write_u8(struct vcpu *vcpu, gva_t address, uint8_t value);
-void mmu_write_u16(struct vcpu *vcpu, gva_t address, uint16_t value);
-void mmu_write_u32(struct vcpu *vcpu, gva_t address, uint32_t value);
-void mmu_write_u64(struct vcpu *vcpu, gva_t address, uint64_t value);
+/* The general cases, by size 1, 2, 4 or 8. */
+uint64_t mmu_read_slow(struct vcpu *vcpu, gva_t address, unsigned size);
+void mmu_write_slow(struct vcpu *vcpu, gva_t address, unsigned size, uint64_t value);
+
+/* Host memory at any alignment, by one host access. */
+typedef uint16_t host_u16 __attribute__((aligned(1), may_alias));
+typedef uint32_t host_u32 __attribute__((aligned(1), may_alias));
+typedef uint64_t host_u64 __attribute__((aligned(1), may_alias));
+
+static inline bool mmu_tag_matches(uint64_t tag, gva_t address, unsigned size)
+{
+	return tag == (address & ~UINT64_C(0xfff)) && (address & 0xfff) <= 0x1000 - size;
+}
+
+#define MMU_DEFINE_ACCESS(bits, type)                                                              \
+	static inline uint##bits##_t mmu_read_u##bits(struct vcpu *vcpu, gva_t address)            \
+	{                                                                                          \
+		const struct tlb_entry *entry = &vcpu->tlb_data[tlb_index(address)];               \
+		uint64_t tag = atomic_load_explicit(&entry->read_tag, memory_order_relaxed);       \
+                                                                                                   \
+		if (__builtin_expect(!mmu_tag_matches(tag, address, bits / 8), 0))                 \
+			return (uint##bits##_t)mmu_read_slow(vcpu, address, bits / 8);             \
+		return *(const volatile type *)(address + entry->addend);                          \
+	}                                                                                          \
+	static inline void mmu_write_u##bits(                                                      \
+		struct vcpu *vcpu, gva_t address, uint##bits##_t value)                            \
+	{                                                                                          \
+		const struct tlb_entry *entry = &vcpu->tlb_data[tlb_index(address)];               \
+		uint64_t tag = atomic_load_explicit(&entry->write_tag, memory_order_relaxed);      \
+                                                                                                   \
+		if (__builtin_expect(!mmu_tag_matches(tag, address, bits / 8), 0)) {               \
+			mmu_write_slow(vcpu, address, bits / 8, value);                            \
+			return;                                                                    \
+		}                                                                                  \
+		*(volatile type *)(address + entry->addend) = value;                               \
+	}
+
+MMU_DEFINE_ACCESS(8, uint8_t)
+MMU_DEFINE_ACCESS(16, host_u16)
+MMU_DEFINE_ACCESS(32, host_u32)
+MMU_DEFINE_ACCESS(64, host_u64)
+#undef MMU_DEFINE_ACCESS
 
 /* Any length, ascending; all pages are probed before the first byte moves. */
 void mmu_read(struct vcpu *vcpu, gva_t address, void *to, unsigned size);
@@ -54,9 +88,14 @@ void mmu_system_probe_write(struct vcpu *vcpu, gva_t address, unsigned size);
 const uint8_t *mmu_fetch(struct vcpu *vcpu, gva_t address, gpa_t *physical, unsigned *available);
 uint8_t mmu_fetch_slow(struct vcpu *vcpu, gva_t address);
 
+/* Points tlb_data and tlb_code at the sets of the current privilege. vcpu_update_mode and
+ * vcpu_set_rflags call it: it depends on CPL, CR4.SMAP, CR0.AM, RFLAGS.AC and DR7. */
+void mmu_update_mode(struct vcpu *vcpu);
+
 /* Translates without raising, and without setting A or D: for debuggers. False: not mapped. */
 bool mmu_translate(struct vcpu *vcpu, gva_t address, gpa_t *physical);
 
+void mmu_init(struct vcpu *vcpu);                      /* an empty TLB */
 void mmu_flush_all(struct vcpu *vcpu);                 /* global entries too */
 void mmu_flush_non_global(struct vcpu *vcpu);          /* MOV to CR3 */
 void mmu_flush_page(struct vcpu *vcpu, gva_t address); /* INVLPG */

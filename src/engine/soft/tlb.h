@@ -1,35 +1,51 @@
 /*
  * The software TLB: from a page of linear address to host memory.
  *
- * One direct-mapped array for supervisor and one for user accesses. An entry holds a tag for each
- * kind of access; a tag matches only if the access needs no further thought: page tables walked,
- * permission given, A (and for writes D) set, plain RAM, and for writes no decoded code in the
- * page. Everything else takes the slow path in mmu.c.
+ * One direct-mapped array for each kind of privilege an access can have. An entry holds a tag for
+ * each kind of access; a tag matches only if the access needs no further thought: page tables
+ * walked, permission given, A (and for writes D) set, plain RAM, and for writes no decoded code in
+ * the page. Everything else takes the slow path in mmu.c.
  *
- * Tags are read by the owning thread and cleared by others when a page starts to hold code
- * (code_pages.h); both with relaxed atomics.
+ * Tags and `physical` are read by the owning thread; others clear write tags when a page starts to
+ * hold code (code_pages.h), with relaxed atomics. All else belongs to the owning thread.
  */
 #ifndef ENGINE_SOFT_TLB_H
 #define ENGINE_SOFT_TLB_H
 
 #include "base/types.h"
 
+#include <stdatomic.h>
+
 #define TLB_BITS    10
 #define TLB_ENTRIES (1u << TLB_BITS)
 #define TLB_INVALID UINT64_C(1) /* never a page-aligned address */
 
-enum tlb_set { TLB_SUPERVISOR, TLB_USER, TLB_NR_SETS };
+enum tlb_set {
+	TLB_SUPERVISOR,    /* CPL 0 to 2, implicit accesses; SMAP in force if CR4 has it */
+	TLB_USER,          /* CPL 3 */
+	TLB_SUPERVISOR_AC, /* CR4.SMAP and RFLAGS.AC set: user pages allowed */
+	TLB_NEVER, /* never filled: every data access needs a look (#AC, data breakpoints) */
+	TLB_NR_SETS
+};
 
 struct tlb_entry {
 	_Atomic uint64_t read_tag, write_tag; /* the linear page's address, or TLB_INVALID */
 	uint64_t exec_tag;
-	uint64_t addend; /* host address = linear address + addend */
-	gpa_t physical;  /* of the page */
+	uint64_t addend;           /* host address = linear address + addend */
+	_Atomic uint64_t physical; /* of the page */
+	uint8_t page_shift;        /* of the guest's page: 12, 21, 22, 30 */
 	bool global;
+	bool writable; /* D is set and writes are permitted, write tag or not */
+	bool logged;
 };
 
 struct tlb {
 	struct tlb_entry entries[TLB_NR_SETS][TLB_ENTRIES];
+	/* Entries filled since the last flush, so that a flush touches only those. */
+	uint16_t log[TLB_NR_SETS][TLB_ENTRIES];
+	unsigned nr_logged[TLB_NR_SETS];
+	/* Which large pages have entries: a filter by hash, so that INVLPG need not look. */
+	uint64_t large_filter[8];
 };
 
 static inline unsigned tlb_index(gva_t address)

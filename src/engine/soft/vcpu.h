@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 
 struct soft_engine;
+struct block;
 struct block_cache;
 struct thunk_cache;
 
@@ -59,6 +60,11 @@ struct vcpu {
 	uint8_t flags_of;
 	uint64_t flags_system; /* RFLAGS without RFLAGS_ARITHMETIC */
 	struct vcpu_mode mode; /* derived: vcpu_update_mode */
+	/* Sets of the TLB for data accesses and for fetches, derived: mmu_update_mode. */
+	struct tlb_entry *tlb_data, *tlb_code;
+	/* The run loop executes up to here; anybody on this thread ends the block by clearing it.
+	 */
+	const struct insn *run_end;
 	struct cpu_segment segment[X86_NR_SEGMENTS];
 	struct tlb tlb;
 
@@ -86,10 +92,19 @@ struct vcpu {
 	bool interrupt_pending;
 	uint8_t interrupt_vector;
 
-	/* Delivery of an event in progress, for double and triple faults. */
-	int delivering;        /* vector + 1, or 0 */
-	void *fault_frame[5];  /* __builtin_setjmp buffer of the run loop */
-	uint64_t instructions; /* executed, for --stats and lockstep */
+	/* Exceptions, see exception.c. */
+	int delivering; /* vector + 1 of the event being delivered (benign ones: X86_NMI), or 0 */
+	bool delivering_external; /* ...and it sets EXT in the error code of what it raises */
+	bool shutdown;            /* triple fault; set_state ends it */
+	uint8_t fault_vector;     /* what cpu_raise was told, for the run loop */
+	bool fault_has_error;
+	uint32_t fault_error;
+	void *fault_frame[5]; /* __builtin_setjmp buffer of the run loop */
+	/* Debug traps to deliver at the next boundary, as DR6 bits; see debug.h. */
+	uint64_t debug_pending;
+	bool single_step;          /* TF was set when the current instruction began */
+	const struct block *block; /* being executed */
+	uint64_t instructions;     /* executed, for --stats and lockstep */
 
 	/* vector.h: valid in memory unless `vector_live`. */
 	bool vector_live;
