@@ -76,11 +76,19 @@ struct state_table {
 #define STATE_MAX(type, member, max)                                                               \
 	STATE_FIELD_(type, member, STATE_KIND_OF(STATE_MEMBER_(type, member)),                     \
 		STATE_MEMBER_(type, member), 1, max, NULL)
-/* An array of scalars. */
-#define STATE_ARRAY(type, member)                                                                  \
+/* A point of guest time that is never negative and can be added to another without overflow. */
+#define STATE_TIME(type, member) STATE_MAX(type, member, STATE_TIME_MAX)
+#define STATE_TIME_MAX           ((uint64_t)INT64_MAX / 4)
+/* An array of scalars, and one whose elements are at most `max`. */
+#define STATE_ARRAY(type, member) STATE_ARRAY_MAX(type, member, UINT64_MAX)
+#define STATE_ARRAY_MAX(type, member, max)                                                         \
 	STATE_FIELD_(type, member, STATE_KIND_OF(STATE_MEMBER_(type, member)[0]),                  \
 		STATE_MEMBER_(type, member)[0],                                                    \
-		sizeof(STATE_MEMBER_(type, member)) / sizeof(STATE_MEMBER_(type, member)[0]),      \
+		sizeof(STATE_MEMBER_(type, member)) / sizeof(STATE_MEMBER_(type, member)[0]), max, \
+		NULL)
+/* An array of bytes with any number of dimensions. */
+#define STATE_BYTES(type, member)                                                                  \
+	STATE_FIELD_(type, member, STATE_U8, uint8_t, sizeof(STATE_MEMBER_(type, member)),         \
 		UINT64_MAX, NULL)
 /* A struct described by a table of its own, and an array of such. */
 #define STATE_STRUCT(type, member, table)                                                          \
@@ -91,8 +99,8 @@ struct state_table {
 		table)
 /* Bytes that exist for alignment only: an explicit array, always zero, never saved. */
 #define STATE_PAD(type, member)                                                                    \
-	STATE_FIELD_(type, member, STATE_PADDING, STATE_MEMBER_(type, member)[0],                  \
-		sizeof(STATE_MEMBER_(type, member)), 0, NULL)
+	STATE_FIELD_(type, member, STATE_PADDING, uint8_t, sizeof(STATE_MEMBER_(type, member)), 0, \
+		NULL)
 
 #define STATE_TABLE_OF(type, name_, fields_, check_)                                               \
 	{                                                                                          \
@@ -100,6 +108,9 @@ struct state_table {
 		.nr_fields = sizeof(fields_) / sizeof((fields_)[0]), .fields = (fields_),          \
 		.check = (check_)                                                                  \
 	}
+
+/* The most fields that one table may have. */
+#define STATE_MAX_FIELDS 256
 
 /* A growing byte buffer; zero-initialise it, free it with state_buffer_finish. */
 struct state_buffer {
