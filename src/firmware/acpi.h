@@ -1,0 +1,50 @@
+/*
+ * ACPI tables (ACPI 6.4, chapter 5) for a PC without firmware: RSDP, XSDT, FADT, FACS, MADT, DSDT.
+ */
+#ifndef FIRMWARE_ACPI_H
+#define FIRMWARE_ACPI_H
+
+#include "machine/memory.h"
+
+/* An ISA interrupt that does not arrive as an edge at the IOAPIC pin of its own number. */
+struct acpi_interrupt_override {
+	uint8_t isa_irq;
+	uint32_t pin;
+	bool level; /* active high, level; else as the ISA bus conforms */
+};
+
+#define ACPI_MAX_OVERRIDES 16
+
+/* What the tables say of a board; filled by it. Ports of 0 do not exist. */
+struct acpi_config {
+	unsigned nr_vcpus; /* APIC ids are 0 to nr_vcpus - 1 */
+	gpa_t local_apic_address;
+	uint8_t ioapic_id;
+	gpa_t ioapic_address;
+	struct acpi_interrupt_override overrides[ACPI_MAX_OVERRIDES];
+	unsigned nr_overrides;
+	uint8_t sci_irq;
+	uint16_t pm1_event_port;   /* 4 bytes: status, enable */
+	uint16_t pm1_control_port; /* 2 bytes */
+	uint16_t pm_timer_port;    /* 4 bytes, 32-bit counter */
+	uint16_t reset_port;       /* 1 byte */
+	uint8_t reset_value;
+	bool has_i8042; /* with a keyboard or mouse that an operating system should look for */
+	bool has_vga;
+	const uint8_t *dsdt; /* AML with its header */
+	size_t dsdt_size;
+};
+
+/* The DSDT of the board "micro", compiled from micro.asl. */
+extern const uint8_t acpi_micro_dsdt[];
+extern const size_t acpi_micro_dsdt_size;
+
+/* Where the tables lie: RAM in the BIOS area, where PCs search for the RSDP. */
+#define ACPI_BASE 0xe0000
+#define ACPI_END  0x100000
+
+/* Writes the tables to guest memory; `*rsdp` is the address of the first. */
+int acpi_install(const struct acpi_config *config, struct guest_memory *memory, gpa_t *rsdp,
+	struct error *err);
+
+#endif
