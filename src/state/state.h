@@ -90,6 +90,12 @@ struct state_table {
 #define STATE_BYTES(type, member)                                                                  \
 	STATE_FIELD_(type, member, STATE_U8, uint8_t, sizeof(STATE_MEMBER_(type, member)),         \
 		UINT64_MAX, NULL)
+/* An array of arrays of scalars, as one flat array. */
+#define STATE_MATRIX(type, member)                                                                 \
+	STATE_FIELD_(type, member, STATE_KIND_OF(STATE_MEMBER_(type, member)[0][0]),               \
+		STATE_MEMBER_(type, member)[0][0],                                                 \
+		sizeof(STATE_MEMBER_(type, member)) / sizeof(STATE_MEMBER_(type, member)[0][0]),   \
+		UINT64_MAX, NULL)
 /* A struct described by a table of its own, and an array of such. */
 #define STATE_STRUCT(type, member, table)                                                          \
 	STATE_FIELD_(type, member, STATE_TABLE, STATE_MEMBER_(type, member), 1, 0, table)

@@ -16,9 +16,16 @@ struct cpuid_leaf {
 
 #define CPU_MODEL_MAX_LEAVES 64
 
+/* The input clock of the local APIC's timer, before its divider, on both engines. */
+#define CPU_MODEL_APIC_HZ 1000000000u
+
+enum cpu_vendor { CPU_VENDOR_INTEL, CPU_VENDOR_AMD };
+
 /* The CPUID of a machine. Per-vCPU fields (APIC ids) are filled by cpu_model_cpuid. */
 struct cpu_model {
 	const char *name;
+	enum cpu_vendor vendor;
+	uint32_t signature; /* CPUID.1:EAX: family, model, stepping */
 	struct cpuid_leaf leaves[CPU_MODEL_MAX_LEAVES];
 	unsigned nr_leaves;
 	unsigned nr_vcpus;

@@ -71,6 +71,14 @@ struct cpu_apic {
 	uint8_t reserved[4];
 };
 
+/* Bits 17 and 15..0: with AMD's misaligned exception mask. */
+#define CPU_MXCSR_WRITABLE 0x2ffff
+
+#define CPU_APIC_LVT_MASKED BIT(16)
+
+/* IA32_MISC_ENABLE after reset: fast strings; BTS and PEBS are unavailable. */
+#define CPU_MISC_ENABLE_RESET (BIT(0) | BIT(11) | BIT(12))
+
 enum cpu_activity {
 	CPU_RUNNING,
 	CPU_HALTED,
@@ -129,6 +137,7 @@ struct cpu_state {
 	uint8_t reserved[2];
 
 	struct cpu_apic apic;
+	uint8_t reserved_before_xsave[48];
 	struct cpu_xsave xsave __attribute__((aligned(64)));
 };
 
