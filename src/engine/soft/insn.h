@@ -2,22 +2,17 @@
  * A decoded instruction, and the table it is decoded with.
  *
  * src/engine/soft/isa.tbl is the one description of the instruction set. tools/isa turns it, at
- * build time, into isa_rows[] and the decoder's lookup tables; the interpreter, the translator, the
- * tests and docs/instructions.md are driven by the same rows. Adding an instruction is one row, and
- * one function unless an existing one (such as the pass-through to the host's unit) fits.
+ * build time, into isa_rows[] (isa.h) and the decoder's lookup tables; the interpreter, the
+ * translator, the tests and docs/instructions.md are driven by the same rows. Adding an instruction
+ * is one row, and one function unless an existing one (such as the pass-through to the host's unit)
+ * fits.
  */
 #ifndef ENGINE_SOFT_INSN_H
 #define ENGINE_SOFT_INSN_H
 
-#include "base/types.h"
+#include "engine/soft/isa.h"
 #include "x86/cpu_model.h"
 #include "x86/registers.h"
-
-struct vcpu;
-struct insn;
-
-/* Executes one instruction: see execute.h for the contract. */
-typedef void insn_exec(struct vcpu *vcpu, const struct insn *insn);
 
 #define INSN_MAX_LENGTH 15
 
@@ -54,6 +49,8 @@ struct insn {
 				* byte; for vectors 16 or 32 (VEX.L), 8 for MMX */
 	uint8_t address_bytes; /* effective address size: 2, 4, 8 */
 	uint8_t stack_bytes;   /* 8 in 64-bit mode; else 0: it depends on SS.B */
+	uint16_t memory_bytes; /* size of the ModRM memory operand; 0 if there is none, or none that
+				* the encoding tells (XSAVE) */
 	uint8_t segment;       /* effective segment of the memory operand, overrides applied */
 	uint8_t prefixes;
 	uint8_t opcode; /* last opcode byte */
@@ -94,43 +91,11 @@ struct insn_features {
 enum insn_error insn_decode(struct insn *insn, const uint8_t *bytes, unsigned size,
 	enum insn_mode mode, const struct insn_features *features);
 
-/* isa_row.attributes */
-#define ISA_PRIVILEGED BIT(0) /* CPL 0 only */
-#define ISA_ENDS_BLOCK BIT(1) /* may change RIP, mode, or address translation */
-#define ISA_LOCKABLE   BIT(2) /* LOCK allowed with a memory destination */
-#define ISA_NO_64      BIT(3) /* #UD in 64-bit mode */
-#define ISA_ONLY_64    BIT(4) /* only in 64-bit mode */
-#define ISA_DEFAULT_64 BIT(5) /* operand size 64 by default in 64-bit mode */
-#define ISA_X87        BIT(6) /* x87: #NM by TS and EM, pending #MF first */
-#define ISA_VECTOR     BIT(7) /* SSE or AVX state: #NM, CR4.OSFXSR / XCR0 rules */
-#define ISA_MMX        BIT(8)
-#define ISA_PROTECTED  BIT(9)  /* #UD in real and virtual-8086 mode */
-#define ISA_ALIGNED    BIT(10) /* memory operand must be aligned to its size: #GP(0) */
-#define ISA_BRANCH     BIT(11)
-#define ISA_STRING     BIT(12)
-#define ISA_USER       BIT(13) /* fit for the native comparison: no privilege, no I/O, no branch */
+/* The set of what `model` has. */
+void insn_features_init(struct insn_features *features, const struct cpu_model *model);
 
-/* isa_row.memory: what the instruction does to its ModRM memory operand. */
-#define ISA_MEM_READ  BIT(0)
-#define ISA_MEM_WRITE BIT(1)
-#define ISA_MEM_NONE  0 /* LEA, NOP, INVLPG, prefetches: an address only, or no access */
-
-struct isa_row {
-	const char *mnemonic; /* lower case, as Zydis and the manuals print it */
-	const char *encoding; /* as written in isa.tbl */
-	const char *operands;
-	insn_exec *exec;
-	uint32_t attributes;
-	uint8_t memory;         /* ISA_MEM_* */
-	uint8_t memory_bytes;   /* size of the memory operand; 0: operand_bytes */
-	uint8_t feature;        /* enum cpu_feature, CPU_NR_FEATURES for none */
-	uint16_t flags_read;    /* RFLAGS_ARITHMETIC bits, and DF */
-	uint16_t flags_written; /* set, cleared or changed, the undefined ones included */
-	uint16_t flags_undefined;
-};
-
-extern const struct isa_row isa_rows[];
-extern const unsigned isa_nr_rows;
+/* The mnemonic, where the row has one for each size; writes to `name` and returns it. */
+const char *insn_mnemonic(const struct insn *insn, char *name, size_t size);
 
 static inline const struct isa_row *insn_row(const struct insn *insn)
 {
