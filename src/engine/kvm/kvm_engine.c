@@ -1,0 +1,211 @@
+/*
+ * A virtual machine of KVM: its creation, its memory slots and its operations.
+ * API: Linux Documentation/virt/kvm/api.rst.
+ */
+#include "engine/kvm/kvm_engine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define CPUINFO_PATH "/proc/cpuinfo"
+#define DEVICE_PATH  "/dev/kvm"
+
+/*
+ * Four pages that no board uses, for Intel processors without unrestricted guest mode: they need
+ * an identity-mapped page table and a TSS of three pages to run real mode.
+ */
+#define IDENTITY_MAP_ADDRESS 0xfeffc000
+#define TSS_ADDRESS          0xfeffd000
+
+static int kvm_engine_probe(struct error *err)
+{
+	int fd = kvm_probe_open(CPUINFO_PATH, DEVICE_PATH, err);
+
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
+static int create_vm(struct kvm_engine *engine, struct error *err)
+{
+	uint64_t identity_map = IDENTITY_MAP_ADDRESS;
+	struct kvm_enable_cap user_msrs = { .cap = KVM_CAP_X86_USER_SPACE_MSR,
+		.args = { KVM_MSR_EXIT_REASON_FILTER } };
+
+	do
+		engine->vm_fd = ioctl(engine->device_fd, KVM_CREATE_VM, 0);
+	while (engine->vm_fd < 0 && errno == EINTR);
+	if (engine->vm_fd < 0)
+		return error_set_errno(
+			err, EXIT_CODE_HOST, errno, "KVM cannot create a virtual machine");
+	if (ioctl(engine->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map) < 0 ||
+		ioctl(engine->vm_fd, KVM_SET_TSS_ADDR, (unsigned long)TSS_ADDRESS) < 0 ||
+		ioctl(engine->vm_fd, KVM_ENABLE_CAP, &user_msrs) < 0)
+		return error_set_errno(
+			err, EXIT_CODE_HOST, errno, "KVM refuses to set up a virtual machine");
+	return 0;
+}
+
+static int map_memory(struct kvm_engine *engine, struct error *err)
+{
+	const struct guest_memory *memory = &engine->base.machine->memory;
+
+	for (unsigned i = 0; i < memory->nr_regions; i++) {
+		const struct ram_region *region = &memory->regions[i];
+		struct kvm_userspace_memory_region slot = {
+			.slot = i,
+			.flags = region->read_only ? KVM_MEM_READONLY : 0,
+			.guest_phys_addr = region->base,
+			.memory_size = region->size,
+			.userspace_addr = (uintptr_t)region->host,
+		};
+
+		if (ioctl(engine->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
+			return error_set_errno(err, EXIT_CODE_HOST, errno,
+				"KVM cannot map %llu MiB of guest memory at %#llx",
+				(unsigned long long)region->size >> 20,
+				(unsigned long long)region->base);
+	}
+	return 0;
+}
+
+static int create_vcpus(struct kvm_engine *engine, struct error *err)
+{
+	unsigned nr = engine->base.machine->nr_vcpus;
+	int max = ioctl(engine->device_fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
+	int run_size = ioctl(engine->device_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+	int rc;
+
+	if (max > 0 && nr > (unsigned)max)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"%u CPUs are more than this host's KVM can run: give at most %d with "
+			"--cpus",
+			nr, max);
+	if (run_size < 0)
+		return error_set_errno(
+			err, EXIT_CODE_HOST, errno, "KVM does not tell the size of a vCPU");
+	engine->run_size = run_size;
+	engine->vcpus = calloc(nr, sizeof(*engine->vcpus));
+	if (!engine->vcpus)
+		return error_set_errno(err, EXIT_CODE_HOST, ENOMEM, "no memory for %u CPUs", nr);
+	for (unsigned i = 0; i < nr; i++) {
+		engine->nr_vcpus = i + 1;
+		rc = kvm_vcpu_create(&engine->vcpus[i], engine, i, err);
+		if (rc < 0)
+			return rc;
+	}
+	return kvm_msr_probe(engine, &engine->vcpus[0], err);
+}
+
+static int reset_vcpus(struct kvm_engine *engine, struct error *err)
+{
+	struct cpu_state *state = aligned_alloc(_Alignof(struct cpu_state), sizeof(*state));
+	int rc = 0;
+
+	if (!state)
+		return error_set_errno(err, EXIT_CODE_HOST, ENOMEM, "no memory for CPU state");
+	for (unsigned i = 0; i < engine->nr_vcpus && rc == 0; i++) {
+		cpu_state_reset(state, i);
+		rc = kvm_state_set(&engine->base, i, state, err);
+	}
+	free(state);
+	return rc;
+}
+
+static void kvm_engine_destroy(struct engine *base)
+{
+	struct kvm_engine *engine = kvm_engine_of(base);
+
+	if (!engine)
+		return;
+	for (unsigned i = 0; i < engine->nr_vcpus; i++)
+		kvm_vcpu_destroy(&engine->vcpus[i]);
+	free(engine->vcpus);
+	if (engine->vm_fd >= 0)
+		close(engine->vm_fd);
+	if (engine->device_fd >= 0)
+		close(engine->device_fd);
+	pthread_mutex_destroy(&engine->tsc_lock);
+	free(engine);
+}
+
+static int kvm_engine_create(
+	const struct engine_config *config, struct engine **engine_out, struct error *err)
+{
+	struct kvm_engine *engine = calloc(1, sizeof(*engine));
+	int rc;
+
+	if (!engine)
+		return error_set_errno(err, EXIT_CODE_HOST, ENOMEM, "no memory for an engine");
+	engine->base.ops = &kvm_engine_ops;
+	engine->base.machine = config->machine;
+	engine->base.cpu_model = config->cpu_model;
+	engine->vm_fd = -1;
+	pthread_mutex_init(&engine->tsc_lock, NULL);
+
+	rc = engine->device_fd = kvm_probe_open(CPUINFO_PATH, DEVICE_PATH, err);
+	if (rc < 0)
+		goto fail;
+	rc = create_vm(engine, err);
+	if (rc < 0)
+		goto fail;
+	rc = kvm_irqchip_create(engine, err);
+	if (rc < 0)
+		goto fail;
+	rc = kvm_msr_filter(engine, err);
+	if (rc < 0)
+		goto fail;
+	rc = map_memory(engine, err);
+	if (rc < 0)
+		goto fail;
+	rc = create_vcpus(engine, err);
+	if (rc < 0)
+		goto fail;
+	rc = reset_vcpus(engine, err);
+	if (rc < 0)
+		goto fail;
+	*engine_out = &engine->base;
+	return 0;
+fail:
+	kvm_engine_destroy(&engine->base);
+	return rc;
+}
+
+static unsigned kvm_engine_counters(
+	struct engine *base, struct engine_counter *counters, unsigned max)
+{
+	static const char *const names[KVM_NR_COUNTERS] = {
+		[KVM_COUNT_PIO] = "exits.pio",
+		[KVM_COUNT_MMIO] = "exits.mmio",
+		[KVM_COUNT_EOI] = "exits.eoi",
+		[KVM_COUNT_INTERRUPT_WINDOW] = "exits.interrupt_window",
+		[KVM_COUNT_MSR] = "exits.msr",
+		[KVM_COUNT_INTERRUPTED] = "exits.interrupted",
+	};
+	struct kvm_engine *engine = kvm_engine_of(base);
+
+	for (unsigned i = 0; i < KVM_NR_COUNTERS && i < max; i++) {
+		counters[i] = (struct engine_counter){ .name = names[i] };
+		for (unsigned v = 0; v < engine->nr_vcpus; v++)
+			counters[i].value += atomic_load_explicit(
+				&engine->vcpus[v].counters[i], memory_order_relaxed);
+	}
+	return KVM_NR_COUNTERS;
+}
+
+const struct engine_ops kvm_engine_ops = {
+	.name = "kvm",
+	.probe = kvm_engine_probe,
+	.create = kvm_engine_create,
+	.destroy = kvm_engine_destroy,
+	.run = kvm_vcpu_run,
+	.kick = kvm_vcpu_kick,
+	.get_state = kvm_state_get,
+	.set_state = kvm_state_set,
+	.counters = kvm_engine_counters,
+};
