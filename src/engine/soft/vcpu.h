@@ -54,10 +54,10 @@ struct vcpu {
 	uint64_t gpr[X86_NR_GPRS];
 	uint64_t rip;      /* of the instruction being executed */
 	uint64_t next_rip; /* where it goes on; a branch sets it, truncated to its size */
-	/* Arithmetic flags as LAHF stores them (SF ZF AF PF CF in place), OF in a byte of 0 or 1.
-	 */
-	uint8_t flags_low;
+	/* Arithmetic flags: OF in a byte of 0 or 1, the others in place as LAHF stores them. Together
+	 * they are AX after LAHF; SETO AL: see flags.h, which stores them at once. */
 	uint8_t flags_of;
+	uint8_t flags_low;
 	uint64_t flags_system; /* RFLAGS without RFLAGS_ARITHMETIC */
 	struct vcpu_mode mode; /* derived: vcpu_update_mode */
 	/* Sets of the TLB for data accesses and for fetches, derived: mmu_update_mode. */

@@ -1,0 +1,120 @@
+/*
+ * Near branches: Jcc, JMP, CALL, RET, LOOP, JrCXZ; and BOUND (SDM 2).
+ *
+ * In 64-bit mode the operand size is 64 whatever prefix 66 says, as Intel's processors have it.
+ * A branch is checked before anything else changes, since #GP leaves no trace of it.
+ */
+#include "engine/soft/flags.h"
+#include "engine/soft/operand.h"
+
+static inline void branch_near(struct vcpu *vcpu, const struct insn *insn, uint64_t target)
+{
+	if (likely(insn->operand_bytes == 8 && x86_is_canonical(target)))
+		vcpu->next_rip = target;
+	else
+		branch_to(vcpu, target, insn->operand_bytes);
+}
+
+static inline void branch_relative(struct vcpu *vcpu, const struct insn *insn)
+{
+	branch_near(vcpu, insn, vcpu->next_rip + insn->imm);
+}
+
+#define JCC(name, condition)                                                                       \
+	EXEC(exec_j##name)                                                                         \
+	{                                                                                          \
+		if (flags_condition(vcpu, condition))                                              \
+			branch_relative(vcpu, insn);                                               \
+	}
+FOR_CONDITIONS(JCC)
+
+EXEC(exec_jmp_rel)
+{
+	branch_relative(vcpu, insn);
+}
+
+EXEC(exec_jmp_ev)
+{
+	branch_near(vcpu, insn, rm_read(vcpu, insn));
+}
+
+EXEC(exec_call_rel)
+{
+	uint64_t from = vcpu->next_rip;
+
+	branch_relative(vcpu, insn);
+	stack_push(vcpu, insn->operand_bytes, from);
+}
+
+EXEC(exec_call_ev)
+{
+	uint64_t from = vcpu->next_rip;
+
+	branch_near(vcpu, insn, rm_read(vcpu, insn));
+	stack_push(vcpu, insn->operand_bytes, from);
+}
+
+EXEC(exec_ret)
+{
+	branch_near(vcpu, insn, stack_peek(vcpu, insn->operand_bytes, 0));
+	stack_adjust(vcpu, insn->operand_bytes);
+}
+
+EXEC(exec_ret_imm)
+{
+	branch_near(vcpu, insn, stack_peek(vcpu, insn->operand_bytes, 0));
+	stack_adjust(vcpu, insn->operand_bytes + (int64_t)(uint16_t)insn->imm);
+}
+
+/* The count is rCX of the address size. */
+static inline void loop_while(struct vcpu *vcpu, const struct insn *insn, bool condition)
+{
+	unsigned bytes = insn->address_bytes;
+	uint64_t count = (vcpu->gpr[X86_RCX] - 1) & byte_mask(bytes);
+
+	if (count && condition)
+		branch_relative(vcpu, insn);
+	gpr_write(vcpu, X86_RCX, bytes, count);
+}
+
+EXEC(exec_loop)
+{
+	loop_while(vcpu, insn, true);
+}
+
+EXEC(exec_loope)
+{
+	loop_while(vcpu, insn, vcpu->flags_low & FLAGS_ZF);
+}
+
+EXEC(exec_loopne)
+{
+	loop_while(vcpu, insn, !(vcpu->flags_low & FLAGS_ZF));
+}
+
+EXEC(exec_jrcxz)
+{
+	if (!gpr_read(vcpu, X86_RCX, insn->address_bytes))
+		branch_relative(vcpu, insn);
+}
+
+/* The bounds are a pair of signed values of the operand size. */
+EXEC(exec_bound)
+{
+	unsigned bytes = insn->operand_bytes;
+	gva_t address = insn_linear(vcpu, insn, 2 * bytes, MMU_READ);
+	int64_t index = (int64_t)sign_extend(vcpu->gpr[insn->reg], bytes);
+	uint32_t bounds[2];
+	int64_t lower, upper;
+
+	mmu_read(vcpu, address, bounds, 2 * bytes);
+	if (bytes == 2) {
+		lower = (int16_t)bounds[0];
+		upper = (int16_t)(bounds[0] >> 16);
+	} else {
+		lower = (int32_t)bounds[0];
+		upper = (int32_t)bounds[1];
+	}
+	if (index < lower || index > upper)
+		cpu_raise(vcpu, X86_BR);
+}

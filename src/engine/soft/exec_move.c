@@ -1,0 +1,231 @@
+/*
+ * MOV between general registers, memory and immediates, MOVZX, MOVSX, MOVSXD, MOVBE, MOVNTI, LEA,
+ * BSWAP, CMOVcc, SETcc, XLAT, the sign extensions of RAX, and the flag moves (SDM 2).
+ */
+#include "engine/soft/flags.h"
+#include "engine/soft/operand.h"
+
+#define MOV(s, k)                                                                                  \
+	EXEC(exec_mov_e_g_##s##_##k)                                                               \
+	{                                                                                          \
+		rm_write_##s##_##k(vcpu, insn, reg_read_##s(vcpu, insn->reg));                     \
+	}                                                                                          \
+	EXEC(exec_mov_g_e_##s##_##k)                                                               \
+	{                                                                                          \
+		reg_write_##s(vcpu, insn->reg, rm_read_##s##_##k(vcpu, insn));                     \
+	}                                                                                          \
+	EXEC(exec_mov_e_i_##s##_##k)                                                               \
+	{                                                                                          \
+		rm_write_##s##_##k(vcpu, insn, (operand_##s)insn->imm);                            \
+	}
+FOR_OPERANDS(MOV)
+
+/* B0..BF: the register is in the opcode. */
+EXEC(exec_mov_r_i)
+{
+	gpr_write(vcpu, insn->reg, insn->operand_bytes, insn->imm);
+}
+
+/* A0..A3: the offset is an immediate of the address size. */
+static gva_t moffs_linear(struct vcpu *vcpu, const struct insn *insn, enum mmu_access access)
+{
+	return segment_linear(vcpu, insn->segment, insn->imm & byte_mask(insn->address_bytes),
+		insn->operand_bytes, access);
+}
+
+EXEC(exec_mov_a_o)
+{
+	unsigned bytes = insn->operand_bytes;
+
+	gpr_write(vcpu, X86_RAX, bytes,
+		mmu_read_sized(vcpu, moffs_linear(vcpu, insn, MMU_READ), bytes));
+}
+
+EXEC(exec_mov_o_a)
+{
+	mmu_write_sized(
+		vcpu, moffs_linear(vcpu, insn, MMU_WRITE), insn->operand_bytes, vcpu->gpr[X86_RAX]);
+}
+
+#define MOVX_BYTE(s, k)                                                                            \
+	EXEC(exec_movzx_g_eb_##s##_##k)                                                            \
+	{                                                                                          \
+		reg_write_##s(vcpu, insn->reg, rm_read_b_##k(vcpu, insn));                         \
+	}                                                                                          \
+	EXEC(exec_movsx_g_eb_##s##_##k)                                                            \
+	{                                                                                          \
+		reg_write_##s(                                                                     \
+			vcpu, insn->reg, (operand_##s)(int64_t)(int8_t)rm_read_b_##k(vcpu, insn)); \
+	}
+#define MOVX_WORD(s, k)                                                                            \
+	EXEC(exec_movzx_g_ew_##s##_##k)                                                            \
+	{                                                                                          \
+		reg_write_##s(vcpu, insn->reg, rm_read_w_##k(vcpu, insn));                         \
+	}                                                                                          \
+	EXEC(exec_movsx_g_ew_##s##_##k)                                                            \
+	{                                                                                          \
+		reg_write_##s(vcpu, insn->reg,                                                     \
+			(operand_##s)(int64_t)(int16_t)rm_read_w_##k(vcpu, insn));                 \
+	}
+FOR_WIDE_OPERANDS(MOVX_BYTE)
+FOR_WIDE_OPERANDS(MOVX_WORD)
+
+#define MOVSXD(k)                                                                                  \
+	EXEC(exec_movsxd_w_##k)                                                                    \
+	{                                                                                          \
+		reg_write_w(vcpu, insn->reg, rm_read_w_##k(vcpu, insn));                           \
+	}                                                                                          \
+	EXEC(exec_movsxd_l_##k)                                                                    \
+	{                                                                                          \
+		reg_write_l(vcpu, insn->reg, rm_read_l_##k(vcpu, insn));                           \
+	}                                                                                          \
+	EXEC(exec_movsxd_q_##k)                                                                    \
+	{                                                                                          \
+		reg_write_q(vcpu, insn->reg, sign_extend(rm_read_l_##k(vcpu, insn), 4));           \
+	}
+MOVSXD(r)
+MOVSXD(m)
+
+#define BYTE_SWAP_w __builtin_bswap16
+#define BYTE_SWAP_l __builtin_bswap32
+#define BYTE_SWAP_q __builtin_bswap64
+#define MOVBE(s)                                                                                   \
+	EXEC(exec_movbe_g_e_##s##_m)                                                               \
+	{                                                                                          \
+		reg_write_##s(vcpu, insn->reg, BYTE_SWAP_##s(rm_read_##s##_m(vcpu, insn)));        \
+	}                                                                                          \
+	EXEC(exec_movbe_e_g_##s##_m)                                                               \
+	{                                                                                          \
+		rm_write_##s##_m(vcpu, insn, BYTE_SWAP_##s(reg_read_##s(vcpu, insn->reg)));        \
+	}
+MOVBE(w)
+MOVBE(l)
+MOVBE(q)
+
+/* With a 16-bit operand the result is undefined; the host decides. */
+EXEC(exec_bswap)
+{
+	uint64_t *value = &vcpu->gpr[insn->reg];
+
+	switch (insn->operand_bytes) {
+	case 2: asm(".byte 0x66, 0x0f, 0xc8" : "+a"(*value)); break; /* bswap %ax */
+	case 4: *value = __builtin_bswap32((uint32_t)*value); break;
+	default: *value = __builtin_bswap64(*value);
+	}
+}
+
+EXEC(exec_movnti)
+{
+	if (insn->operand_bytes == 8)
+		rm_write_q_m(vcpu, insn, vcpu->gpr[insn->reg]);
+	else
+		rm_write_l_m(vcpu, insn, (uint32_t)vcpu->gpr[insn->reg]);
+}
+
+EXEC(exec_lea)
+{
+	gpr_write(vcpu, insn->reg, insn->operand_bytes, insn_offset(vcpu, insn));
+}
+
+/* A memory source is read, and a 32-bit destination's upper half cleared, whatever the condition.
+ */
+#define CMOV(s, k, name, condition)                                                                \
+	EXEC(exec_cmov##name##_##s##_##k)                                                          \
+	{                                                                                          \
+		operand_##s value = rm_read_##s##_##k(vcpu, insn);                                 \
+                                                                                                   \
+		if (!flags_condition(vcpu, condition))                                             \
+			value = reg_read_##s(vcpu, insn->reg);                                     \
+		reg_write_##s(vcpu, insn->reg, value);                                             \
+	}
+#define CONDITIONAL_MOVE(name, condition)                                                          \
+	CMOV(w, r, name, condition)                                                                \
+	CMOV(l, r, name, condition)                                                                \
+	CMOV(q, r, name, condition)                                                                \
+	CMOV(w, m, name, condition)                                                                \
+	CMOV(l, m, name, condition)                                                                \
+	CMOV(q, m, name, condition)                                                                \
+	EXEC(exec_set##name##_b_r)                                                                 \
+	{                                                                                          \
+		rm_write_b_r(vcpu, insn, flags_condition(vcpu, condition));                        \
+	}                                                                                          \
+	EXEC(exec_set##name##_b_m)                                                                 \
+	{                                                                                          \
+		rm_write_b_m(vcpu, insn, flags_condition(vcpu, condition));                        \
+	}
+FOR_CONDITIONS(CONDITIONAL_MOVE)
+
+EXEC(exec_xlat)
+{
+	uint64_t offset = vcpu->gpr[X86_RBX] + (uint8_t)vcpu->gpr[X86_RAX];
+	gva_t address = segment_linear(
+		vcpu, insn->segment, offset & byte_mask(insn->address_bytes), 1, MMU_READ);
+
+	reg_write_b(vcpu, X86_RAX, mmu_read_u8(vcpu, address));
+}
+
+/* CBW, CWDE, CDQE. */
+EXEC(exec_cbw)
+{
+	unsigned bytes = insn->operand_bytes;
+
+	gpr_write(vcpu, X86_RAX, bytes, sign_extend(vcpu->gpr[X86_RAX], bytes / 2));
+}
+
+/* CWD, CDQ, CQO. */
+EXEC(exec_cwd)
+{
+	unsigned bytes = insn->operand_bytes;
+	bool negative = sign_extend(vcpu->gpr[X86_RAX], bytes) >> 63;
+
+	gpr_write(vcpu, X86_RDX, bytes, negative ? ~UINT64_C(0) : 0);
+}
+
+EXEC(exec_lahf)
+{
+	(void)insn;
+	*gpr8_pointer(vcpu, INSN_HIGH_BYTE) = (uint8_t)((vcpu->flags_low & 0xd5) | RFLAGS_ONE);
+}
+
+EXEC(exec_sahf)
+{
+	(void)insn;
+	vcpu->flags_low = *gpr8_pointer(vcpu, INSN_HIGH_BYTE) & 0xd5;
+}
+
+EXEC(exec_clc)
+{
+	(void)insn;
+	flags_assign(vcpu, FLAGS_CF, false);
+}
+
+EXEC(exec_stc)
+{
+	(void)insn;
+	flags_assign(vcpu, FLAGS_CF, true);
+}
+
+EXEC(exec_cmc)
+{
+	(void)insn;
+	vcpu->flags_low ^= FLAGS_CF;
+}
+
+EXEC(exec_cld)
+{
+	(void)insn;
+	vcpu->flags_system &= ~RFLAGS_DF;
+}
+
+EXEC(exec_std)
+{
+	(void)insn;
+	vcpu->flags_system |= RFLAGS_DF;
+}
+
+/* D6, undocumented: AL = -CF. */
+EXEC(exec_salc)
+{
+	(void)insn;
+	reg_write_b(vcpu, X86_RAX, vcpu->flags_low & FLAGS_CF ? 0xff : 0);
+}

@@ -1,0 +1,133 @@
+/*
+ * PUSH, POP, PUSHA, POPA, ENTER, LEAVE (SDM 2).
+ *
+ * Instructions with several accesses probe all of them before the first write.
+ */
+#include "engine/soft/operand.h"
+
+static unsigned stack_width(const struct vcpu *vcpu, const struct insn *insn)
+{
+	if (insn->stack_bytes)
+		return insn->stack_bytes;
+	return vcpu->segment[X86_SS].attributes & SEG_DB ? 4 : 2;
+}
+
+EXEC(exec_push_r)
+{
+	stack_push(vcpu, insn->operand_bytes, vcpu->gpr[insn->reg]);
+}
+
+EXEC(exec_push_imm)
+{
+	stack_push(vcpu, insn->operand_bytes, insn->imm);
+}
+
+EXEC(exec_push_ev)
+{
+	stack_push(vcpu, insn->operand_bytes, rm_read(vcpu, insn));
+}
+
+EXEC(exec_pop_r)
+{
+	gpr_write(vcpu, insn->reg, insn->operand_bytes, stack_pop(vcpu, insn->operand_bytes));
+}
+
+/* RSP as the base of the destination counts after the pop. */
+EXEC(exec_pop_ev)
+{
+	unsigned bytes = insn->operand_bytes;
+	uint64_t value = stack_peek(vcpu, bytes, 0);
+	uint64_t rsp = vcpu->gpr[X86_RSP];
+	uint64_t offset;
+
+	if (!insn->has_memory) {
+		stack_adjust(vcpu, bytes);
+		gpr_write(vcpu, insn->rm, bytes, value);
+		return;
+	}
+	stack_adjust(vcpu, bytes);
+	offset = insn_offset(vcpu, insn);
+	vcpu->gpr[X86_RSP] = rsp;
+	mmu_write_sized(
+		vcpu, segment_linear(vcpu, insn->segment, offset, bytes, MMU_WRITE), bytes, value);
+	stack_adjust(vcpu, bytes);
+}
+
+static gva_t stack_linear(struct vcpu *vcpu, const struct insn *insn, uint64_t offset,
+	unsigned bytes, enum mmu_access access)
+{
+	offset &= byte_mask(stack_width(vcpu, insn));
+	return segment_linear(vcpu, X86_SS, offset, bytes, access);
+}
+
+static void probe_push(struct vcpu *vcpu, const struct insn *insn, uint64_t offset)
+{
+	unsigned bytes = insn->operand_bytes;
+
+	mmu_probe_write(vcpu, stack_linear(vcpu, insn, offset, bytes, MMU_WRITE), bytes);
+}
+
+EXEC(exec_pusha)
+{
+	unsigned bytes = insn->operand_bytes;
+	uint64_t rsp = vcpu->gpr[X86_RSP];
+
+	for (unsigned i = 1; i <= 8; i++)
+		probe_push(vcpu, insn, rsp - i * bytes);
+	for (unsigned n = X86_RAX; n <= X86_RDI; n++)
+		stack_push(vcpu, bytes, n == X86_RSP ? rsp : vcpu->gpr[n]);
+}
+
+/* The saved RSP is skipped. */
+EXEC(exec_popa)
+{
+	unsigned bytes = insn->operand_bytes;
+	uint64_t values[8];
+
+	for (unsigned i = 0; i < 8; i++)
+		values[i] = stack_peek(vcpu, bytes, i * bytes);
+	for (unsigned n = X86_RAX; n <= X86_RDI; n++) {
+		if (n != X86_RSP)
+			gpr_write(vcpu, n, bytes, values[X86_RDI - n]);
+	}
+	stack_adjust(vcpu, 8 * (int64_t)bytes);
+}
+
+/* imm is the frame's size, imm2 the nesting level: how many frame pointers the frame gets. */
+EXEC(exec_enter)
+{
+	unsigned bytes = insn->operand_bytes, width = stack_width(vcpu, insn);
+	unsigned level = insn->imm2 & 31;
+	uint64_t rsp = vcpu->gpr[X86_RSP], rbp = vcpu->gpr[X86_RBP];
+	uint64_t frame = rsp - bytes;
+	unsigned pushes = 1 + level;
+
+	for (unsigned i = 1; i < level; i++)
+		mmu_probe_read(
+			vcpu, stack_linear(vcpu, insn, rbp - i * bytes, bytes, MMU_READ), bytes);
+	for (unsigned i = 1; i <= pushes; i++)
+		probe_push(vcpu, insn, rsp - i * bytes);
+	probe_push(vcpu, insn, rsp - pushes * bytes - (uint16_t)insn->imm);
+
+	stack_push(vcpu, bytes, rbp);
+	for (unsigned i = 1; i < level; i++) {
+		gva_t from = stack_linear(vcpu, insn, rbp - i * bytes, bytes, MMU_READ);
+
+		stack_push(vcpu, bytes, mmu_read_sized(vcpu, from, bytes));
+	}
+	if (level)
+		stack_push(vcpu, bytes, frame);
+	gpr_write(vcpu, X86_RBP, bytes, frame & byte_mask(width));
+	stack_adjust(vcpu, -(int64_t)(uint16_t)insn->imm);
+}
+
+EXEC(exec_leave)
+{
+	unsigned bytes = insn->operand_bytes, width = stack_width(vcpu, insn);
+	uint64_t rbp = vcpu->gpr[X86_RBP];
+	gva_t address = stack_linear(vcpu, insn, rbp, bytes, MMU_READ);
+	uint64_t value = mmu_read_sized(vcpu, address, bytes);
+
+	gpr_write(vcpu, X86_RSP, width, rbp + bytes);
+	gpr_write(vcpu, X86_RBP, bytes, value);
+}

@@ -1,0 +1,338 @@
+/*
+ * MOVS, STOS, LODS, SCAS, CMPS, repeated or not (SDM 2; SDM 1 7.3.9).
+ *
+ * A repeated instruction executes up to STRING_BUDGET iterations a call and then asks to be called
+ * again, so that interrupts get in between. Ascending iterations whose operands are plain RAM run
+ * as one host instruction up to the end of a page or segment; everything else goes element by
+ * element. RCX, RSI and RDI are up to date whenever something may raise.
+ */
+#include "engine/soft/flags.h"
+#include "engine/soft/operand.h"
+
+#define STRING_BUDGET 4096
+
+/* A string operand: where its next element is. */
+struct string {
+	unsigned segment;
+	unsigned index; /* X86_RSI or X86_RDI */
+	gva_t address;
+	void *host;   /* of the first element, if `run` */
+	uint64_t run; /* elements that can be accessed at `host`, ascending; 0: use the MMU */
+};
+
+typedef uint64_t string_step(struct vcpu *vcpu, const struct insn *insn, uint64_t max, bool *stop);
+
+static uint64_t bytes_to_page_end(gva_t address)
+{
+	return GUEST_PAGE_SIZE - (address & (GUEST_PAGE_SIZE - 1));
+}
+
+/* How many bytes from `offset` on lie in the segment without wrapping, given that one element does;
+ * may say less. */
+static uint64_t bytes_in_segment(
+	const struct vcpu *vcpu, const struct insn *insn, unsigned segment, uint64_t offset)
+{
+	const struct cpu_segment *s = &vcpu->segment[segment];
+	uint64_t last = byte_mask(insn->address_bytes);
+
+	if (vcpu->mode.insn != INSN_MODE_64) {
+		bool code = s->attributes & SEG_TYPE_CODE;
+
+		if (!code && (s->attributes & SEG_TYPE_EXPAND_DOWN))
+			return 0;
+		if (s->limit < last)
+			last = s->limit;
+	}
+	return last - offset < GUEST_PAGE_SIZE ? last - offset + 1 : GUEST_PAGE_SIZE;
+}
+
+/* Finds the operand's next element, raising what its access raises, and how far it extends. */
+static void string_operand(struct vcpu *vcpu, const struct insn *insn, struct string *string,
+	enum mmu_access access, uint64_t max)
+{
+	unsigned size = insn->operand_bytes;
+	uint64_t offset = vcpu->gpr[string->index] & byte_mask(insn->address_bytes);
+	uint64_t bytes;
+
+	string->address = segment_linear(vcpu, string->segment, offset, size, access);
+	string->run = 0;
+	if (max == 1 || (vcpu->flags_system & RFLAGS_DF))
+		return;
+	bytes = bytes_in_segment(vcpu, insn, string->segment, offset);
+	if (bytes > bytes_to_page_end(string->address))
+		bytes = bytes_to_page_end(string->address);
+	if (bytes > max * size)
+		bytes = max * size;
+	if (bytes < size)
+		return;
+	string->host = mmu_pointer(vcpu, string->address, bytes - bytes % size, access);
+	if (string->host)
+		string->run = bytes / size;
+}
+
+static void string_advance(struct vcpu *vcpu, const struct insn *insn, unsigned index, uint64_t n)
+{
+	uint64_t distance = n * insn->operand_bytes;
+
+	if (vcpu->flags_system & RFLAGS_DF)
+		distance = -distance;
+	gpr_write(vcpu, index, insn->address_bytes, vcpu->gpr[index] + distance);
+}
+
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static void repeat(struct vcpu *vcpu, const struct insn *insn, string_step *step)
+{
+	uint64_t count = vcpu->gpr[X86_RCX] & byte_mask(insn->address_bytes);
+	uint64_t budget = vcpu->flags_system & RFLAGS_TF ? 1 : STRING_BUDGET;
+	bool stop = false;
+
+	if (!(insn->prefixes & (PREFIX_REP | PREFIX_REPNE))) {
+		step(vcpu, insn, 1, &stop);
+		return;
+	}
+	while (count && budget && !stop) {
+		uint64_t n = step(vcpu, insn, min_u64(count, budget), &stop);
+
+		count -= n;
+		budget -= n;
+		gpr_write(vcpu, X86_RCX, insn->address_bytes, count);
+	}
+	if (count && !stop)
+		vcpu->next_rip = vcpu->rip;
+}
+
+static uint64_t movs_step(struct vcpu *vcpu, const struct insn *insn, uint64_t max, bool *stop)
+{
+	struct string from = { .segment = insn->segment, .index = X86_RSI };
+	struct string to = { .segment = X86_ES, .index = X86_RDI };
+	unsigned size = insn->operand_bytes;
+	uint64_t value, n = 1, left;
+
+	(void)stop;
+	string_operand(vcpu, insn, &from, MMU_READ, max);
+	if (from.run) {
+		string_operand(vcpu, insn, &to, MMU_WRITE, from.run);
+		n = left = min_u64(from.run, to.run);
+	}
+	if (from.run && to.run) {
+		switch (size) {
+		case 1:
+			asm volatile("rep movsb"
+				     : "+S"(from.host), "+D"(to.host), "+c"(left)
+				     :
+				     : "memory");
+			break;
+		case 2:
+			asm volatile("rep movsw"
+				     : "+S"(from.host), "+D"(to.host), "+c"(left)
+				     :
+				     : "memory");
+			break;
+		case 4:
+			asm volatile("rep movsl"
+				     : "+S"(from.host), "+D"(to.host), "+c"(left)
+				     :
+				     : "memory");
+			break;
+		default:
+			asm volatile("rep movsq"
+				     : "+S"(from.host), "+D"(to.host), "+c"(left)
+				     :
+				     : "memory");
+		}
+	} else {
+		n = 1;
+		value = mmu_read_sized(vcpu, from.address, size);
+		string_operand(vcpu, insn, &to, MMU_WRITE, 1);
+		mmu_write_sized(vcpu, to.address, size, value);
+	}
+	string_advance(vcpu, insn, X86_RSI, n);
+	string_advance(vcpu, insn, X86_RDI, n);
+	return n;
+}
+
+EXEC(exec_movs)
+{
+	repeat(vcpu, insn, movs_step);
+}
+
+static uint64_t stos_step(struct vcpu *vcpu, const struct insn *insn, uint64_t max, bool *stop)
+{
+	struct string to = { .segment = X86_ES, .index = X86_RDI };
+	uint64_t value = vcpu->gpr[X86_RAX], n = 1, left;
+	unsigned size = insn->operand_bytes;
+
+	(void)stop;
+	string_operand(vcpu, insn, &to, MMU_WRITE, max);
+	if (to.run) {
+		n = left = to.run;
+		switch (size) {
+		case 1:
+			asm volatile("rep stosb"
+				     : "+D"(to.host), "+c"(left)
+				     : "a"(value)
+				     : "memory");
+			break;
+		case 2:
+			asm volatile("rep stosw"
+				     : "+D"(to.host), "+c"(left)
+				     : "a"(value)
+				     : "memory");
+			break;
+		case 4:
+			asm volatile("rep stosl"
+				     : "+D"(to.host), "+c"(left)
+				     : "a"(value)
+				     : "memory");
+			break;
+		default:
+			asm volatile("rep stosq"
+				     : "+D"(to.host), "+c"(left)
+				     : "a"(value)
+				     : "memory");
+		}
+	} else {
+		mmu_write_sized(vcpu, to.address, size, value);
+	}
+	string_advance(vcpu, insn, X86_RDI, n);
+	return n;
+}
+
+EXEC(exec_stos)
+{
+	repeat(vcpu, insn, stos_step);
+}
+
+/* Of a run in RAM only the last element matters. */
+static uint64_t lods_step(struct vcpu *vcpu, const struct insn *insn, uint64_t max, bool *stop)
+{
+	struct string from = { .segment = insn->segment, .index = X86_RSI };
+	unsigned size = insn->operand_bytes;
+	uint64_t n;
+
+	(void)stop;
+	string_operand(vcpu, insn, &from, MMU_READ, max);
+	n = from.run ? from.run : 1;
+	gpr_write(vcpu, X86_RAX, size, mmu_read_sized(vcpu, from.address + (n - 1) * size, size));
+	string_advance(vcpu, insn, X86_RSI, n);
+	return n;
+}
+
+EXEC(exec_lods)
+{
+	repeat(vcpu, insn, lods_step);
+}
+
+#define SCAN(instruction)                                                                          \
+	asm volatile(instruction FLAGS_SAVE : "+a"(image), "+D"(host), "+c"(left) : : "memory")
+#define SCAN_BY_SIZE(prefix)                                                                       \
+	switch (size) {                                                                            \
+	case 1: SCAN(prefix "scasb"); break;                                                       \
+	case 2: SCAN(prefix "scasw"); break;                                                       \
+	case 4: SCAN(prefix "scasl"); break;                                                       \
+	default: SCAN(prefix "scasq");                                                             \
+	}
+#define COMPARE(instruction)                                                                       \
+	asm volatile(instruction FLAGS_SAVE                                                        \
+		     : "=a"(image), "+S"(from), "+D"(host), "+c"(left)                             \
+		     :                                                                             \
+		     : "memory")
+#define COMPARE_BY_SIZE(prefix)                                                                    \
+	switch (size) {                                                                            \
+	case 1: COMPARE(prefix "cmpsb"); break;                                                    \
+	case 2: COMPARE(prefix "cmpsw"); break;                                                    \
+	case 4: COMPARE(prefix "cmpsl"); break;                                                    \
+	default: COMPARE(prefix "cmpsq");                                                          \
+	}
+
+/* Scans up to `n` > 0 elements at `host`, as the prefix says, sets the flags by the last one and
+ * returns how many there were. */
+static uint64_t host_scas(struct vcpu *vcpu, const struct insn *insn, const void *host, uint64_t n)
+{
+	uint64_t image = vcpu->gpr[X86_RAX], left = n;
+	unsigned size = insn->operand_bytes;
+
+	if (insn->prefixes & PREFIX_REPNE)
+		SCAN_BY_SIZE("repne ")
+	else
+		SCAN_BY_SIZE("repe ")
+	flags_set_image(vcpu, (uint32_t)image);
+	return n - left;
+}
+
+static uint64_t host_cmps(
+	struct vcpu *vcpu, const struct insn *insn, const void *from, const void *host, uint64_t n)
+{
+	unsigned size = insn->operand_bytes;
+	uint64_t image, left = n;
+
+	if (insn->prefixes & PREFIX_REPNE)
+		COMPARE_BY_SIZE("repne ")
+	else
+		COMPARE_BY_SIZE("repe ")
+	flags_set_image(vcpu, (uint32_t)image);
+	return n - left;
+}
+
+/* REPE stops at the first difference, REPNE at the first match. */
+static bool comparison_stops(const struct vcpu *vcpu, const struct insn *insn)
+{
+	bool equal = vcpu->flags_low & FLAGS_ZF;
+
+	return insn->prefixes & PREFIX_REPNE ? equal : !equal;
+}
+
+static uint64_t scas_step(struct vcpu *vcpu, const struct insn *insn, uint64_t max, bool *stop)
+{
+	struct string string = { .segment = X86_ES, .index = X86_RDI };
+	uint64_t value, n;
+
+	string_operand(vcpu, insn, &string, MMU_READ, max);
+	if (string.run) {
+		n = host_scas(vcpu, insn, string.host, string.run);
+	} else {
+		value = mmu_read_sized(vcpu, string.address, insn->operand_bytes);
+		n = host_scas(vcpu, insn, &value, 1);
+	}
+	*stop = comparison_stops(vcpu, insn);
+	string_advance(vcpu, insn, X86_RDI, n);
+	return n;
+}
+
+EXEC(exec_scas)
+{
+	repeat(vcpu, insn, scas_step);
+}
+
+static uint64_t cmps_step(struct vcpu *vcpu, const struct insn *insn, uint64_t max, bool *stop)
+{
+	struct string a = { .segment = insn->segment, .index = X86_RSI };
+	struct string b = { .segment = X86_ES, .index = X86_RDI };
+	unsigned size = insn->operand_bytes;
+	uint64_t a_value, b_value, n;
+
+	string_operand(vcpu, insn, &a, MMU_READ, max);
+	if (a.run)
+		string_operand(vcpu, insn, &b, MMU_READ, a.run);
+	if (a.run && b.run) {
+		n = host_cmps(vcpu, insn, a.host, b.host, min_u64(a.run, b.run));
+	} else {
+		a_value = mmu_read_sized(vcpu, a.address, size);
+		string_operand(vcpu, insn, &b, MMU_READ, 1);
+		b_value = mmu_read_sized(vcpu, b.address, size);
+		n = host_cmps(vcpu, insn, &a_value, &b_value, 1);
+	}
+	*stop = comparison_stops(vcpu, insn);
+	string_advance(vcpu, insn, X86_RSI, n);
+	string_advance(vcpu, insn, X86_RDI, n);
+	return n;
+}
+
+EXEC(exec_cmps)
+{
+	repeat(vcpu, insn, cmps_step);
+}

@@ -1,0 +1,60 @@
+/*
+ * Read-modify-write of memory operands that no single host instruction can reach: MMIO, operands
+ * across pages, and code pages.
+ */
+#include "engine/soft/operand.h"
+
+#include "engine/soft/code_pages.h"
+#include "engine/soft/vector.h"
+
+#include <pthread.h>
+
+/* RAM that is written directly although it holds code: what the code page protocol of code_pages.h
+ * asks for is done by rmw_end_slow. */
+static volatile void *code_pointer(struct vcpu *vcpu, struct rmw *rmw, unsigned size)
+{
+	const struct guest_memory *memory = &vcpu->machine->memory;
+	const struct ram_region *region;
+
+	if ((rmw->address & (GUEST_PAGE_SIZE - 1)) + size > GUEST_PAGE_SIZE ||
+		!mmu_translate(vcpu, rmw->address, &rmw->physical))
+		return NULL;
+	region = guest_memory_region(memory, rmw->physical);
+	if (!region || region->read_only)
+		return NULL;
+	return guest_memory_host(memory, rmw->physical, size);
+}
+
+void rmw_begin_slow(struct vcpu *vcpu, struct rmw *rmw, unsigned size)
+{
+	mmu_probe_write(vcpu, rmw->address, size);
+	rmw->pointer = code_pointer(vcpu, rmw, size);
+	if (rmw->pointer) {
+		rmw->code = true;
+		return;
+	}
+	rmw->copied = true;
+	rmw->pointer = rmw->copy;
+	if (rmw->locked) {
+		vector_leave(vcpu);
+		pthread_mutex_lock(&vcpu->engine->split_lock);
+	}
+	if (size > 8)
+		mmu_read(vcpu, rmw->address, rmw->copy, size);
+	else
+		rmw->copy[0] = mmu_read_sized(vcpu, rmw->address, size);
+}
+
+void rmw_end_slow(struct vcpu *vcpu, struct rmw *rmw, unsigned size)
+{
+	if (rmw->code) {
+		code_pages_written(vcpu->engine, rmw->physical, size);
+		return;
+	}
+	if (size > 8)
+		mmu_write(vcpu, rmw->address, rmw->copy, size);
+	else
+		mmu_write_sized(vcpu, rmw->address, size, rmw->copy[0]);
+	if (rmw->locked)
+		pthread_mutex_unlock(&vcpu->engine->split_lock);
+}

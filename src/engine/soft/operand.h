@@ -1,0 +1,147 @@
+/*
+ * Typed operands for the integer instructions' functions (exec_*.c).
+ *
+ * An instruction with a ModRM operand has a function for each operand size (b, w, l, q) and kind of
+ * operand (r: register, m: memory), exec_NAME_{b,w,l,q}_{r,m}; the decoder picks one, so that
+ * sizes are constants where they are used. A definition is a macro of size and kind, instantiated
+ * by FOR_OPERANDS.
+ */
+#ifndef ENGINE_SOFT_OPERAND_H
+#define ENGINE_SOFT_OPERAND_H
+
+#include "engine/soft/execute.h"
+
+/* Opens the definition of an instruction's function. */
+#define EXEC(name)                                                                                 \
+	insn_exec name;                                                                            \
+	void name(struct vcpu *vcpu, const struct insn *insn)
+
+#define likely(condition)   __builtin_expect(!!(condition), 1)
+#define unlikely(condition) __builtin_expect(!!(condition), 0)
+
+#define FOR_SIZES(X) X(b) X(w) X(l) X(q)
+
+#define FOR_WIDE_OPERANDS(X)                                                                       \
+	X(w, r)                                                                                    \
+	X(l, r)                                                                                    \
+	X(q, r)                                                                                    \
+	X(w, m)                                                                                    \
+	X(l, m)                                                                                    \
+	X(q, m)
+#define FOR_OPERANDS(X)                                                                            \
+	X(b, r)                                                                                    \
+	X(b, m)                                                                                    \
+	FOR_WIDE_OPERANDS(X)
+
+/* Guest operands have any alignment. */
+typedef uint8_t operand_b;
+typedef uint16_t operand_w __attribute__((aligned(1)));
+typedef uint32_t operand_l __attribute__((aligned(1)));
+typedef uint64_t operand_q __attribute__((aligned(1)));
+
+/*
+ * A memory operand that is read, then written. rmw_begin raises whatever the write would raise;
+ * between it and rmw_end nothing raises. `pointer` is guest RAM where one host instruction can do
+ * the access (and so be atomic), else a copy that rmw_end writes back, under the engine's split
+ * lock if the instruction is locked.
+ */
+struct rmw {
+	volatile void *pointer;
+	gva_t address;
+	gpa_t physical; /* of `pointer`, if `code` */
+	bool locked, copied, code;
+	uint64_t copy[2] __attribute__((aligned(16)));
+};
+
+void rmw_begin_slow(struct vcpu *vcpu, struct rmw *rmw, unsigned size);
+void rmw_end_slow(struct vcpu *vcpu, struct rmw *rmw, unsigned size);
+
+static inline void rmw_begin_at(
+	struct vcpu *vcpu, struct rmw *rmw, gva_t address, unsigned size, bool locked)
+{
+	rmw->address = address;
+	rmw->locked = locked;
+	rmw->copied = rmw->code = false;
+	rmw->pointer = mmu_pointer(vcpu, address, size, MMU_WRITE);
+	if (unlikely(!rmw->pointer))
+		rmw_begin_slow(vcpu, rmw, size);
+}
+
+static inline void rmw_begin(
+	struct vcpu *vcpu, const struct insn *insn, struct rmw *rmw, unsigned size)
+{
+	rmw_begin_at(vcpu, rmw, insn_linear(vcpu, insn, size, MMU_WRITE), size,
+		insn->prefixes & PREFIX_LOCK);
+}
+
+static inline void rmw_end(struct vcpu *vcpu, struct rmw *rmw, unsigned size)
+{
+	if (unlikely(rmw->copied || rmw->code))
+		rmw_end_slow(vcpu, rmw, size);
+}
+
+/* One access of 1, 2, 4 or 8 bytes. */
+static inline uint64_t mmu_read_sized(struct vcpu *vcpu, gva_t address, unsigned bytes)
+{
+	switch (bytes) {
+	case 1: return mmu_read_u8(vcpu, address);
+	case 2: return mmu_read_u16(vcpu, address);
+	case 4: return mmu_read_u32(vcpu, address);
+	default: return mmu_read_u64(vcpu, address);
+	}
+}
+
+static inline void mmu_write_sized(struct vcpu *vcpu, gva_t address, unsigned bytes, uint64_t value)
+{
+	switch (bytes) {
+	case 1: mmu_write_u8(vcpu, address, (uint8_t)value); break;
+	case 2: mmu_write_u16(vcpu, address, (uint16_t)value); break;
+	case 4: mmu_write_u32(vcpu, address, (uint32_t)value); break;
+	default: mmu_write_u64(vcpu, address, value);
+	}
+}
+
+/* The ModRM.rm operand, of any size and kind. */
+static inline uint64_t rm_read(struct vcpu *vcpu, const struct insn *insn)
+{
+	unsigned bytes = insn->operand_bytes;
+
+	if (!insn->has_memory)
+		return gpr_read(vcpu, insn->rm, bytes);
+	return mmu_read_sized(vcpu, insn_linear(vcpu, insn, bytes, MMU_READ), bytes);
+}
+
+#define OPERAND_ACCESS(s, bits)                                                                    \
+	static inline operand_##s reg_read_##s(struct vcpu *vcpu, unsigned n)                      \
+	{                                                                                          \
+		return (operand_##s)gpr_read(vcpu, n, bits / 8);                                   \
+	}                                                                                          \
+	static inline void reg_write_##s(struct vcpu *vcpu, unsigned n, operand_##s value)         \
+	{                                                                                          \
+		gpr_write(vcpu, n, bits / 8, value);                                               \
+	}                                                                                          \
+	static inline operand_##s rm_read_##s##_r(struct vcpu *vcpu, const struct insn *insn)      \
+	{                                                                                          \
+		return reg_read_##s(vcpu, insn->rm);                                               \
+	}                                                                                          \
+	static inline operand_##s rm_read_##s##_m(struct vcpu *vcpu, const struct insn *insn)      \
+	{                                                                                          \
+		return mmu_read_u##bits(vcpu, insn_linear(vcpu, insn, bits / 8, MMU_READ));        \
+	}                                                                                          \
+	static inline void rm_write_##s##_r(                                                       \
+		struct vcpu *vcpu, const struct insn *insn, operand_##s value)                     \
+	{                                                                                          \
+		reg_write_##s(vcpu, insn->rm, value);                                              \
+	}                                                                                          \
+	static inline void rm_write_##s##_m(                                                       \
+		struct vcpu *vcpu, const struct insn *insn, operand_##s value)                     \
+	{                                                                                          \
+		mmu_write_u##bits(vcpu, insn_linear(vcpu, insn, bits / 8, MMU_WRITE), value);      \
+	}
+OPERAND_ACCESS(b, 8)
+OPERAND_ACCESS(w, 16)
+OPERAND_ACCESS(l, 32)
+OPERAND_ACCESS(q, 64)
+#undef OPERAND_ACCESS
+
+#endif
