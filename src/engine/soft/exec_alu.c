@@ -177,11 +177,30 @@ UNARY_ALL(dec, FLAGS_LOAD_CF)
 UNARY_ALL(neg, "")
 UNARY_ALL(not, FLAGS_LOAD)
 
+/* 40..4F outside 64-bit mode: the register is in the opcode. */
+#define UNARY_Z(name, s)                                                                           \
+	EXEC(exec_##name##_r_##s##_r)                                                              \
+	{                                                                                          \
+		reg_write_##s(vcpu, insn->reg, name##_##s(vcpu, reg_read_##s(vcpu, insn->reg)));   \
+	}
+UNARY_Z(inc, w)
+UNARY_Z(inc, l)
+UNARY_Z(dec, w)
+UNARY_Z(dec, l)
+
 /* ADCX, ADOX: one carry chain each, the other flags stay. */
+#define CARRY_CHAIN_E(name, s, k)                                                                  \
+	EXEC(exec_##name##_##s##_##k)                                                              \
+	{                                                                                          \
+		operand_##s b = rm_read_##s##_##k(vcpu, insn);                                     \
+                                                                                                   \
+		reg_write_##s(                                                                     \
+			vcpu, insn->reg, name##_##s(vcpu, reg_read_##s(vcpu, insn->reg), b));      \
+	}
 #define CARRY_CHAIN(name, s)                                                                       \
 	BINARY(name, FLAGS_LOAD, s)                                                                \
-	G_E(name, s, r)                                                                            \
-	G_E(name, s, m)
+	CARRY_CHAIN_E(name, s, r)                                                                  \
+	CARRY_CHAIN_E(name, s, m)
 CARRY_CHAIN(adcx, l)
 CARRY_CHAIN(adcx, q)
 CARRY_CHAIN(adox, l)

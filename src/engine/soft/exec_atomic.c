@@ -10,14 +10,14 @@
 
 /* XCHG with memory is locked without the prefix. */
 #define XCHG(s)                                                                                    \
-	EXEC(exec_xchg_e_g_##s##_r)                                                                \
+	EXEC(exec_xchg_##s##_r)                                                                    \
 	{                                                                                          \
 		operand_##s a = reg_read_##s(vcpu, insn->rm);                                      \
                                                                                                    \
 		reg_write_##s(vcpu, insn->rm, reg_read_##s(vcpu, insn->reg));                      \
 		reg_write_##s(vcpu, insn->reg, a);                                                 \
 	}                                                                                          \
-	EXEC(exec_xchg_e_g_##s##_m)                                                                \
+	EXEC(exec_xchg_##s##_m)                                                                    \
 	{                                                                                          \
 		operand_##s b = reg_read_##s(vcpu, insn->reg);                                     \
 		struct rmw rmw;                                                                    \
@@ -34,14 +34,15 @@
 FOR_SIZES(XCHG)
 
 /* 90..97: the register is in the opcode. */
-EXEC(exec_xchg_r_a)
-{
-	unsigned bytes = insn->operand_bytes;
-	uint64_t a = vcpu->gpr[X86_RAX];
-
-	gpr_write(vcpu, X86_RAX, bytes, vcpu->gpr[insn->reg]);
-	gpr_write(vcpu, insn->reg, bytes, a);
-}
+#define XCHG_RAX(s)                                                                                \
+	EXEC(exec_xchg_rax_##s##_r)                                                                \
+	{                                                                                          \
+		operand_##s a = reg_read_##s(vcpu, X86_RAX);                                       \
+                                                                                                   \
+		reg_write_##s(vcpu, X86_RAX, reg_read_##s(vcpu, insn->reg));                       \
+		reg_write_##s(vcpu, insn->reg, a);                                                 \
+	}
+FOR_WIDE_SIZES(XCHG_RAX)
 
 #define XADD(s)                                                                                    \
 	EXEC(exec_xadd_##s##_r)                                                                    \

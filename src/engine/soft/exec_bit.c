@@ -48,19 +48,19 @@ static inline gva_t bit_linear(
 		flags_set_image(vcpu, flags);                                                      \
 	}
 
-#define REG(s)          reg_read_##s(vcpu, insn->reg)
-#define REG_MODULO(s)   ((operand_##s)(REG(s) % BITS_##s))
-#define IMM(s)          ((operand_##s)insn->imm)
-#define IMM_MODULO(s)   ((operand_##s)(insn->imm % BITS_##s))
-#define ADDRESS_g(s, a) bit_linear(vcpu, insn, sizeof(operand_##s), a)
-#define ADDRESS_i(s, a) insn_linear(vcpu, insn, sizeof(operand_##s), a)
+#define REG(s)            reg_read_##s(vcpu, insn->reg)
+#define REG_MODULO(s)     ((operand_##s)(REG(s) % BITS_##s))
+#define IMM(s)            ((operand_##s)insn->imm)
+#define IMM_MODULO(s)     ((operand_##s)(insn->imm % BITS_##s))
+#define ADDRESS_g(s, a)   bit_linear(vcpu, insn, sizeof(operand_##s), a)
+#define ADDRESS_imm(s, a) insn_linear(vcpu, insn, sizeof(operand_##s), a)
 
 #define BIT_TEST(source, bit, modulo, s)                                                           \
-	EXEC(exec_bt_e_##source##_##s##_r)                                                         \
+	EXEC(exec_bt_##source##_##s##_r)                                                           \
 	{                                                                                          \
 		bt_##s(vcpu, reg_read_##s(vcpu, insn->rm), bit(s));                                \
 	}                                                                                          \
-	EXEC(exec_bt_e_##source##_##s##_m)                                                         \
+	EXEC(exec_bt_##source##_##s##_m)                                                           \
 	{                                                                                          \
 		gva_t address = ADDRESS_##source(s, MMU_READ);                                     \
                                                                                                    \
@@ -70,18 +70,18 @@ static inline gva_t bit_linear(
 #define BIT_TEST_SIZE(s)                                                                           \
 	BIT_TEST_VALUE(bt, s)                                                                      \
 	BIT_TEST(g, REG, REG_MODULO, s)                                                            \
-	BIT_TEST(i, IMM, IMM_MODULO, s)
+	BIT_TEST(imm, IMM, IMM_MODULO, s)
 BIT_TEST_SIZE(w)
 BIT_TEST_SIZE(l)
 BIT_TEST_SIZE(q)
 
 #define BIT_CHANGE(name, source, bit, modulo, s)                                                   \
-	EXEC(exec_##name##_e_##source##_##s##_r)                                                   \
+	EXEC(exec_##name##_##source##_##s##_r)                                                     \
 	{                                                                                          \
 		reg_write_##s(                                                                     \
 			vcpu, insn->rm, name##_##s(vcpu, reg_read_##s(vcpu, insn->rm), bit(s)));   \
 	}                                                                                          \
-	EXEC(exec_##name##_e_##source##_##s##_m)                                                   \
+	EXEC(exec_##name##_##source##_##s##_m)                                                     \
 	{                                                                                          \
 		struct rmw rmw;                                                                    \
                                                                                                    \
@@ -94,7 +94,7 @@ BIT_TEST_SIZE(q)
 	BIT_TEST_VALUE(name, s)                                                                    \
 	BIT_CHANGE_MEMORY(name, s)                                                                 \
 	BIT_CHANGE(name, g, REG, REG_MODULO, s)                                                    \
-	BIT_CHANGE(name, i, IMM, IMM_MODULO, s)
+	BIT_CHANGE(name, imm, IMM, IMM_MODULO, s)
 #define BIT_CHANGE_ALL(name)                                                                       \
 	BIT_CHANGE_SIZE(name, w)                                                                   \
 	BIT_CHANGE_SIZE(name, l)                                                                   \
@@ -140,28 +140,36 @@ BIT_COUNT_ALL(popcnt)
 
 /* The checksum is 32 bits wide whatever the operand's size is, and its upper half is cleared. */
 #define CRC32(s, k)                                                                                \
-	EXEC(exec_crc32_##s##_##k)                                                                 \
-	{                                                                                          \
-		operand_##s value = rm_read_##s##_##k(vcpu, insn);                                 \
-		uint64_t crc = (uint32_t)vcpu->gpr[insn->reg];                                     \
-                                                                                                   \
-		asm("crc32" #s " %[value], %q[crc]" : [crc] "+r"(crc) : [value] "rm"(value));      \
-		vcpu->gpr[insn->reg] = crc;                                                        \
-	}
-#define CRC32_NARROW(s, k)                                                                         \
-	EXEC(exec_crc32_##s##_##k)                                                                 \
+	EXEC(exec_crc32_v_##s##_##k)                                                               \
 	{                                                                                          \
 		operand_##s value = rm_read_##s##_##k(vcpu, insn);                                 \
 		uint32_t crc = (uint32_t)vcpu->gpr[insn->reg];                                     \
                                                                                                    \
-		asm("crc32" #s " %[value], %[crc]" : [crc] "+r"(crc) : [value] "rm"(value));       \
+		asm("crc32" #s " %[value], %[crc]" : [crc] "+r"(crc) : [value] "r"(value));        \
 		vcpu->gpr[insn->reg] = crc;                                                        \
 	}
-CRC32_NARROW(b, r)
-CRC32_NARROW(b, m)
-CRC32_NARROW(w, r)
-CRC32_NARROW(w, m)
-CRC32_NARROW(l, r)
-CRC32_NARROW(l, m)
-CRC32(q, r)
-CRC32(q, m)
+CRC32(w, r)
+CRC32(w, m)
+CRC32(l, r)
+CRC32(l, m)
+
+#define CRC32_QUAD(k)                                                                              \
+	EXEC(exec_crc32_v_q_##k)                                                                   \
+	{                                                                                          \
+		uint64_t value = rm_read_q_##k(vcpu, insn);                                        \
+		uint64_t crc = (uint32_t)vcpu->gpr[insn->reg];                                     \
+                                                                                                   \
+		asm("crc32q %[value], %[crc]" : [crc] "+r"(crc) : [value] "r"(value));             \
+		vcpu->gpr[insn->reg] = crc;                                                        \
+	}
+CRC32_QUAD(r)
+CRC32_QUAD(m)
+
+EXEC(exec_crc32_b)
+{
+	uint8_t value = insn->has_memory ? rm_read_b_m(vcpu, insn) : rm_read_b_r(vcpu, insn);
+	uint32_t crc = (uint32_t)vcpu->gpr[insn->reg];
+
+	asm("crc32b %[value], %[crc]" : [crc] "+r"(crc) : [value] "q"(value));
+	vcpu->gpr[insn->reg] = crc;
+}

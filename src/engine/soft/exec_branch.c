@@ -33,10 +33,12 @@ EXEC(exec_jmp_rel)
 	branch_relative(vcpu, insn);
 }
 
-EXEC(exec_jmp_ev)
-{
-	branch_near(vcpu, insn, rm_read(vcpu, insn));
-}
+#define JMP_E(s, k)                                                                                \
+	EXEC(exec_jmp_ev_##s##_##k)                                                                \
+	{                                                                                          \
+		branch_near(vcpu, insn, rm_read_##s##_##k(vcpu, insn));                            \
+	}
+FOR_WIDE_OPERANDS(JMP_E)
 
 EXEC(exec_call_rel)
 {
@@ -46,13 +48,15 @@ EXEC(exec_call_rel)
 	stack_push(vcpu, insn->operand_bytes, from);
 }
 
-EXEC(exec_call_ev)
-{
-	uint64_t from = vcpu->next_rip;
-
-	branch_near(vcpu, insn, rm_read(vcpu, insn));
-	stack_push(vcpu, insn->operand_bytes, from);
-}
+#define CALL_E(s, k)                                                                               \
+	EXEC(exec_call_ev_##s##_##k)                                                               \
+	{                                                                                          \
+		uint64_t from = vcpu->next_rip;                                                    \
+                                                                                                   \
+		branch_near(vcpu, insn, rm_read_##s##_##k(vcpu, insn));                            \
+		stack_push(vcpu, sizeof(operand_##s), from);                                       \
+	}
+FOR_WIDE_OPERANDS(CALL_E)
 
 EXEC(exec_ret)
 {
@@ -92,7 +96,7 @@ EXEC(exec_loopne)
 	loop_while(vcpu, insn, !(vcpu->flags_low & FLAGS_ZF));
 }
 
-EXEC(exec_jrcxz)
+EXEC(exec_jcxz)
 {
 	if (!gpr_read(vcpu, X86_RCX, insn->address_bytes))
 		branch_relative(vcpu, insn);

@@ -1,6 +1,6 @@
 /*
- * Instructions without a result: NOP, prefetches, cache line write-backs, fences; and the opcodes
- * that are defined to be undefined (SDM 2).
+ * Instructions without a result: NOP, prefetches, cache line write-backs, fences
+ * (SDM 2).
  *
  * Guest memory is as coherent as the host's, so a cache line instruction only checks its address,
  * and a fence is the host's.
@@ -37,10 +37,4 @@ EXEC(exec_sfence)
 	(void)vcpu;
 	(void)insn;
 	asm volatile("sfence" ::: "memory");
-}
-
-EXEC(exec_ud)
-{
-	(void)insn;
-	cpu_raise(vcpu, X86_UD);
 }

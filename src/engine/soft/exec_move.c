@@ -20,49 +20,53 @@
 	}
 FOR_OPERANDS(MOV)
 
-/* B0..BF: the register is in the opcode. */
-EXEC(exec_mov_r_i)
-{
-	gpr_write(vcpu, insn->reg, insn->operand_bytes, insn->imm);
-}
-
 /* A0..A3: the offset is an immediate of the address size. */
-static gva_t moffs_linear(struct vcpu *vcpu, const struct insn *insn, enum mmu_access access)
+static gva_t moffs_linear(
+	struct vcpu *vcpu, const struct insn *insn, unsigned bytes, enum mmu_access access)
 {
-	return segment_linear(vcpu, insn->segment, insn->imm & byte_mask(insn->address_bytes),
-		insn->operand_bytes, access);
+	return segment_linear(
+		vcpu, insn->segment, insn->imm & byte_mask(insn->address_bytes), bytes, access);
 }
 
-EXEC(exec_mov_a_o)
-{
-	unsigned bytes = insn->operand_bytes;
-
-	gpr_write(vcpu, X86_RAX, bytes,
-		mmu_read_sized(vcpu, moffs_linear(vcpu, insn, MMU_READ), bytes));
-}
-
-EXEC(exec_mov_o_a)
-{
-	mmu_write_sized(
-		vcpu, moffs_linear(vcpu, insn, MMU_WRITE), insn->operand_bytes, vcpu->gpr[X86_RAX]);
-}
+#define MOV_IMMEDIATE(s)                                                                           \
+	EXEC(exec_mov_r_i_##s##_r)                                                                 \
+	{                                                                                          \
+		reg_write_##s(vcpu, insn->reg, (operand_##s)insn->imm);                            \
+	}
+#define MOV_OFFSET(s)                                                                              \
+	EXEC(exec_mov_load_moffs_##s##_r)                                                          \
+	{                                                                                          \
+		unsigned bytes = sizeof(operand_##s);                                              \
+		gva_t address = moffs_linear(vcpu, insn, bytes, MMU_READ);                         \
+                                                                                                   \
+		reg_write_##s(vcpu, X86_RAX, (operand_##s)mmu_read_sized(vcpu, address, bytes));   \
+	}                                                                                          \
+	EXEC(exec_mov_store_moffs_##s##_r)                                                         \
+	{                                                                                          \
+		unsigned bytes = sizeof(operand_##s);                                              \
+		gva_t address = moffs_linear(vcpu, insn, bytes, MMU_WRITE);                        \
+                                                                                                   \
+		mmu_write_sized(vcpu, address, bytes, vcpu->gpr[X86_RAX]);                         \
+	}
+FOR_SIZES(MOV_IMMEDIATE)
+FOR_SIZES(MOV_OFFSET)
 
 #define MOVX_BYTE(s, k)                                                                            \
-	EXEC(exec_movzx_g_eb_##s##_##k)                                                            \
+	EXEC(exec_movzx_b_##s##_##k)                                                               \
 	{                                                                                          \
 		reg_write_##s(vcpu, insn->reg, rm_read_b_##k(vcpu, insn));                         \
 	}                                                                                          \
-	EXEC(exec_movsx_g_eb_##s##_##k)                                                            \
+	EXEC(exec_movsx_b_##s##_##k)                                                               \
 	{                                                                                          \
 		reg_write_##s(                                                                     \
 			vcpu, insn->reg, (operand_##s)(int64_t)(int8_t)rm_read_b_##k(vcpu, insn)); \
 	}
 #define MOVX_WORD(s, k)                                                                            \
-	EXEC(exec_movzx_g_ew_##s##_##k)                                                            \
+	EXEC(exec_movzx_w_##s##_##k)                                                               \
 	{                                                                                          \
 		reg_write_##s(vcpu, insn->reg, rm_read_w_##k(vcpu, insn));                         \
 	}                                                                                          \
-	EXEC(exec_movsx_g_ew_##s##_##k)                                                            \
+	EXEC(exec_movsx_w_##s##_##k)                                                               \
 	{                                                                                          \
 		reg_write_##s(vcpu, insn->reg,                                                     \
 			(operand_##s)(int64_t)(int16_t)rm_read_w_##k(vcpu, insn));                 \
@@ -90,11 +94,11 @@ MOVSXD(m)
 #define BYTE_SWAP_l __builtin_bswap32
 #define BYTE_SWAP_q __builtin_bswap64
 #define MOVBE(s)                                                                                   \
-	EXEC(exec_movbe_g_e_##s##_m)                                                               \
+	EXEC(exec_movbe_load_##s##_m)                                                              \
 	{                                                                                          \
 		reg_write_##s(vcpu, insn->reg, BYTE_SWAP_##s(rm_read_##s##_m(vcpu, insn)));        \
 	}                                                                                          \
-	EXEC(exec_movbe_e_g_##s##_m)                                                               \
+	EXEC(exec_movbe_store_##s##_m)                                                             \
 	{                                                                                          \
 		rm_write_##s##_m(vcpu, insn, BYTE_SWAP_##s(reg_read_##s(vcpu, insn->reg)));        \
 	}
@@ -103,29 +107,37 @@ MOVBE(l)
 MOVBE(q)
 
 /* With a 16-bit operand the result is undefined; the host decides. */
-EXEC(exec_bswap)
+EXEC(exec_bswap_w_r)
 {
-	uint64_t *value = &vcpu->gpr[insn->reg];
+	asm(".byte 0x66, 0x0f, 0xc8" : "+a"(vcpu->gpr[insn->reg])); /* bswap %ax */
+}
 
-	switch (insn->operand_bytes) {
-	case 2: asm(".byte 0x66, 0x0f, 0xc8" : "+a"(*value)); break; /* bswap %ax */
-	case 4: *value = __builtin_bswap32((uint32_t)*value); break;
-	default: *value = __builtin_bswap64(*value);
+EXEC(exec_bswap_l_r)
+{
+	reg_write_l(vcpu, insn->reg, __builtin_bswap32(reg_read_l(vcpu, insn->reg)));
+}
+
+EXEC(exec_bswap_q_r)
+{
+	reg_write_q(vcpu, insn->reg, __builtin_bswap64(reg_read_q(vcpu, insn->reg)));
+}
+
+EXEC(exec_movnti_l_m)
+{
+	rm_write_l_m(vcpu, insn, reg_read_l(vcpu, insn->reg));
+}
+
+EXEC(exec_movnti_q_m)
+{
+	rm_write_q_m(vcpu, insn, reg_read_q(vcpu, insn->reg));
+}
+
+#define LEA(s)                                                                                     \
+	EXEC(exec_lea_##s##_m)                                                                     \
+	{                                                                                          \
+		reg_write_##s(vcpu, insn->reg, (operand_##s)insn_offset(vcpu, insn));              \
 	}
-}
-
-EXEC(exec_movnti)
-{
-	if (insn->operand_bytes == 8)
-		rm_write_q_m(vcpu, insn, vcpu->gpr[insn->reg]);
-	else
-		rm_write_l_m(vcpu, insn, (uint32_t)vcpu->gpr[insn->reg]);
-}
-
-EXEC(exec_lea)
-{
-	gpr_write(vcpu, insn->reg, insn->operand_bytes, insn_offset(vcpu, insn));
-}
+FOR_WIDE_SIZES(LEA)
 
 /* A memory source is read, and a 32-bit destination's upper half cleared, whatever the condition.
  */
@@ -164,22 +176,22 @@ EXEC(exec_xlat)
 	reg_write_b(vcpu, X86_RAX, mmu_read_u8(vcpu, address));
 }
 
-/* CBW, CWDE, CDQE. */
-EXEC(exec_cbw)
-{
-	unsigned bytes = insn->operand_bytes;
-
-	gpr_write(vcpu, X86_RAX, bytes, sign_extend(vcpu->gpr[X86_RAX], bytes / 2));
-}
-
-/* CWD, CDQ, CQO. */
-EXEC(exec_cwd)
-{
-	unsigned bytes = insn->operand_bytes;
-	bool negative = sign_extend(vcpu->gpr[X86_RAX], bytes) >> 63;
-
-	gpr_write(vcpu, X86_RDX, bytes, negative ? ~UINT64_C(0) : 0);
-}
+/* CBW, CWDE, CDQE; CWD, CDQ, CQO. */
+#define SIGN_EXTEND(s)                                                                             \
+	EXEC(exec_cbw_##s##_r)                                                                     \
+	{                                                                                          \
+		(void)insn;                                                                        \
+		reg_write_##s(vcpu, X86_RAX,                                                       \
+			(operand_##s)sign_extend(vcpu->gpr[X86_RAX], sizeof(operand_##s) / 2));    \
+	}                                                                                          \
+	EXEC(exec_cwd_##s##_r)                                                                     \
+	{                                                                                          \
+		bool negative = sign_extend(vcpu->gpr[X86_RAX], sizeof(operand_##s)) >> 63;        \
+                                                                                                   \
+		(void)insn;                                                                        \
+		reg_write_##s(vcpu, X86_RDX, (operand_##s) - (operand_##s)negative);               \
+	}
+FOR_WIDE_SIZES(SIGN_EXTEND)
 
 EXEC(exec_lahf)
 {

@@ -55,7 +55,7 @@ WIDE_MULTIPLY(imul, q, "rax")
 		mul_rax_##s(vcpu, rm_read_##s##_##k(vcpu, insn));                                  \
 	}
 #define IMUL_E(s, k)                                                                               \
-	EXEC(exec_imul_e_##s##_##k)                                                                \
+	EXEC(exec_imul_##s##_##k)                                                                  \
 	{                                                                                          \
 		imul_rax_##s(vcpu, rm_read_##s##_##k(vcpu, insn));                                 \
 	}

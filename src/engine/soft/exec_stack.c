@@ -12,46 +12,48 @@ static unsigned stack_width(const struct vcpu *vcpu, const struct insn *insn)
 	return vcpu->segment[X86_SS].attributes & SEG_DB ? 4 : 2;
 }
 
-EXEC(exec_push_r)
-{
-	stack_push(vcpu, insn->operand_bytes, vcpu->gpr[insn->reg]);
-}
-
-EXEC(exec_push_imm)
-{
-	stack_push(vcpu, insn->operand_bytes, insn->imm);
-}
-
-EXEC(exec_push_ev)
-{
-	stack_push(vcpu, insn->operand_bytes, rm_read(vcpu, insn));
-}
-
-EXEC(exec_pop_r)
-{
-	gpr_write(vcpu, insn->reg, insn->operand_bytes, stack_pop(vcpu, insn->operand_bytes));
-}
+#define PUSH(s)                                                                                    \
+	EXEC(exec_push_r_##s##_r)                                                                  \
+	{                                                                                          \
+		stack_push(vcpu, sizeof(operand_##s), reg_read_##s(vcpu, insn->reg));              \
+	}                                                                                          \
+	EXEC(exec_push_imm_##s##_r)                                                                \
+	{                                                                                          \
+		stack_push(vcpu, sizeof(operand_##s), (operand_##s)insn->imm);                     \
+	}                                                                                          \
+	EXEC(exec_pop_r_##s##_r)                                                                   \
+	{                                                                                          \
+		reg_write_##s(vcpu, insn->reg, (operand_##s)stack_pop(vcpu, sizeof(operand_##s))); \
+	}
+#define PUSH_E(s, k)                                                                               \
+	EXEC(exec_push_ev_##s##_##k)                                                               \
+	{                                                                                          \
+		stack_push(vcpu, sizeof(operand_##s), rm_read_##s##_##k(vcpu, insn));              \
+	}
+FOR_WIDE_SIZES(PUSH)
+FOR_WIDE_OPERANDS(PUSH_E)
 
 /* RSP as the base of the destination counts after the pop. */
-EXEC(exec_pop_ev)
-{
-	unsigned bytes = insn->operand_bytes;
-	uint64_t value = stack_peek(vcpu, bytes, 0);
-	uint64_t rsp = vcpu->gpr[X86_RSP];
-	uint64_t offset;
-
-	if (!insn->has_memory) {
-		stack_adjust(vcpu, bytes);
-		gpr_write(vcpu, insn->rm, bytes, value);
-		return;
+#define POP_E(s)                                                                                   \
+	EXEC(exec_pop_ev_##s##_r)                                                                  \
+	{                                                                                          \
+		reg_write_##s(vcpu, insn->rm, (operand_##s)stack_pop(vcpu, sizeof(operand_##s)));  \
+	}                                                                                          \
+	EXEC(exec_pop_ev_##s##_m)                                                                  \
+	{                                                                                          \
+		unsigned bytes = sizeof(operand_##s);                                              \
+		uint64_t value = stack_peek(vcpu, bytes, 0);                                       \
+		uint64_t rsp = vcpu->gpr[X86_RSP], offset;                                         \
+                                                                                                   \
+		stack_adjust(vcpu, bytes);                                                         \
+		offset = insn_offset(vcpu, insn);                                                  \
+		vcpu->gpr[X86_RSP] = rsp;                                                          \
+		mmu_write_sized(vcpu,                                                              \
+			segment_linear(vcpu, insn->segment, offset, bytes, MMU_WRITE), bytes,      \
+			value);                                                                    \
+		stack_adjust(vcpu, bytes);                                                         \
 	}
-	stack_adjust(vcpu, bytes);
-	offset = insn_offset(vcpu, insn);
-	vcpu->gpr[X86_RSP] = rsp;
-	mmu_write_sized(
-		vcpu, segment_linear(vcpu, insn->segment, offset, bytes, MMU_WRITE), bytes, value);
-	stack_adjust(vcpu, bytes);
-}
+FOR_WIDE_SIZES(POP_E)
 
 static gva_t stack_linear(struct vcpu *vcpu, const struct insn *insn, uint64_t offset,
 	unsigned bytes, enum mmu_access access)

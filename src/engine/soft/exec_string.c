@@ -155,11 +155,6 @@ static uint64_t movs_step(struct vcpu *vcpu, const struct insn *insn, uint64_t m
 	return n;
 }
 
-EXEC(exec_movs)
-{
-	repeat(vcpu, insn, movs_step);
-}
-
 static uint64_t stos_step(struct vcpu *vcpu, const struct insn *insn, uint64_t max, bool *stop)
 {
 	struct string to = { .segment = X86_ES, .index = X86_RDI };
@@ -202,11 +197,6 @@ static uint64_t stos_step(struct vcpu *vcpu, const struct insn *insn, uint64_t m
 	return n;
 }
 
-EXEC(exec_stos)
-{
-	repeat(vcpu, insn, stos_step);
-}
-
 /* Of a run in RAM only the last element matters. */
 static uint64_t lods_step(struct vcpu *vcpu, const struct insn *insn, uint64_t max, bool *stop)
 {
@@ -220,11 +210,6 @@ static uint64_t lods_step(struct vcpu *vcpu, const struct insn *insn, uint64_t m
 	gpr_write(vcpu, X86_RAX, size, mmu_read_sized(vcpu, from.address + (n - 1) * size, size));
 	string_advance(vcpu, insn, X86_RSI, n);
 	return n;
-}
-
-EXEC(exec_lods)
-{
-	repeat(vcpu, insn, lods_step);
 }
 
 #define SCAN(instruction)                                                                          \
@@ -303,11 +288,6 @@ static uint64_t scas_step(struct vcpu *vcpu, const struct insn *insn, uint64_t m
 	return n;
 }
 
-EXEC(exec_scas)
-{
-	repeat(vcpu, insn, scas_step);
-}
-
 static uint64_t cmps_step(struct vcpu *vcpu, const struct insn *insn, uint64_t max, bool *stop)
 {
 	struct string a = { .segment = insn->segment, .index = X86_RSI };
@@ -332,7 +312,25 @@ static uint64_t cmps_step(struct vcpu *vcpu, const struct insn *insn, uint64_t m
 	return n;
 }
 
-EXEC(exec_cmps)
-{
-	repeat(vcpu, insn, cmps_step);
-}
+#define STRING(s)                                                                                  \
+	EXEC(exec_movs_##s##_r)                                                                    \
+	{                                                                                          \
+		repeat(vcpu, insn, movs_step);                                                     \
+	}                                                                                          \
+	EXEC(exec_stos_##s##_r)                                                                    \
+	{                                                                                          \
+		repeat(vcpu, insn, stos_step);                                                     \
+	}                                                                                          \
+	EXEC(exec_lods_##s##_r)                                                                    \
+	{                                                                                          \
+		repeat(vcpu, insn, lods_step);                                                     \
+	}                                                                                          \
+	EXEC(exec_scas_##s##_r)                                                                    \
+	{                                                                                          \
+		repeat(vcpu, insn, scas_step);                                                     \
+	}                                                                                          \
+	EXEC(exec_cmps_##s##_r)                                                                    \
+	{                                                                                          \
+		repeat(vcpu, insn, cmps_step);                                                     \
+	}
+FOR_SIZES(STRING)

@@ -19,7 +19,8 @@
 #define likely(condition)   __builtin_expect(!!(condition), 1)
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
 
-#define FOR_SIZES(X) X(b) X(w) X(l) X(q)
+#define FOR_WIDE_SIZES(X) X(w) X(l) X(q)
+#define FOR_SIZES(X)      X(b) FOR_WIDE_SIZES(X)
 
 #define FOR_WIDE_OPERANDS(X)                                                                       \
 	X(w, r)                                                                                    \
@@ -99,16 +100,6 @@ static inline void mmu_write_sized(struct vcpu *vcpu, gva_t address, unsigned by
 	case 4: mmu_write_u32(vcpu, address, (uint32_t)value); break;
 	default: mmu_write_u64(vcpu, address, value);
 	}
-}
-
-/* The ModRM.rm operand, of any size and kind. */
-static inline uint64_t rm_read(struct vcpu *vcpu, const struct insn *insn)
-{
-	unsigned bytes = insn->operand_bytes;
-
-	if (!insn->has_memory)
-		return gpr_read(vcpu, insn->rm, bytes);
-	return mmu_read_sized(vcpu, insn_linear(vcpu, insn, bytes, MMU_READ), bytes);
 }
 
 #define OPERAND_ACCESS(s, bits)                                                                    \
