@@ -1,0 +1,67 @@
+/*
+ * The boards there are, and what is the same on all of them.
+ */
+#include "board/board.h"
+
+#include "chip/ns16550.h"
+
+#include <string.h>
+
+const struct board_type *const boards[] = { &micro_board_type, NULL };
+
+static const struct board_type *board_find(const char *name)
+{
+	for (unsigned i = 0; boards[i]; i++) {
+		if (strcmp(boards[i]->name, name) == 0)
+			return boards[i];
+	}
+	return NULL;
+}
+
+int board_create(struct board **board, const struct board_config *config, struct machine *machine,
+	struct error *err)
+{
+	const struct board_type *type = board_find(config->name);
+
+	*board = NULL;
+	if (!type)
+		return error_set(err, EXIT_CODE_USAGE,
+			"there is no board named \"%s\"; use --board %s", config->name,
+			boards[0]->name);
+	if (config->nr_vcpus < 1 || config->nr_vcpus > MACHINE_MAX_VCPUS)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"a machine cannot have %u CPUs; use --cpus with 1 to %u", config->nr_vcpus,
+			MACHINE_MAX_VCPUS);
+	return type->create(board, config, machine, err);
+}
+
+void board_destroy(struct board *board)
+{
+	if (board)
+		board->type->destroy(board);
+}
+
+void board_describe(const struct board *board, struct acpi_config *acpi)
+{
+	board->type->describe(board, acpi);
+}
+
+void board_power_button(struct board *board)
+{
+	board->type->power_button(board);
+}
+
+size_t board_com1_receive(struct board *board, const uint8_t *bytes, size_t size)
+{
+	return ns16550_receive(board->type->com1(board), bytes, size);
+}
+
+void board_com1_receive_break(struct board *board)
+{
+	ns16550_receive_break(board->type->com1(board));
+}
+
+void board_com1_writable(struct board *board)
+{
+	ns16550_writable(board->type->com1(board));
+}

@@ -1,0 +1,72 @@
+/*
+ * Boards: which chips a machine has, at which addresses, on which interrupts. Nothing outside
+ * src/board knows a port number.
+ */
+#ifndef BOARD_BOARD_H
+#define BOARD_BOARD_H
+
+#include "chip/char_line.h"
+#include "firmware/acpi.h"
+#include "machine/machine.h"
+
+struct board_config {
+	const char *name; /* "micro" */
+	uint64_t memory_bytes;
+	unsigned nr_vcpus;
+	int debug_exit_port;   /* isa-debug-exit, or -1 */
+	struct char_line com1; /* the other end of COM1's cable */
+	ns_t wall_clock_ns;    /* UTC since 1970 at the machine's time 0, for the RTC */
+};
+
+struct board;
+
+/*
+ * Adds memory, chips and wiring to `machine`, which is initialised and empty, and fills nr_vcpus
+ * and the board's half of cpu_bus. An engine is created after this. Returns 0, or fills `err`.
+ */
+int board_create(struct board **board, const struct board_config *config, struct machine *machine,
+	struct error *err);
+
+/* After the machine's last access; takes NULL. */
+void board_destroy(struct board *board);
+
+/* What the firmware's tables say of the board. */
+void board_describe(const struct board *board, struct acpi_config *acpi);
+
+/* These run under the machine lock. */
+
+/* The user presses the power button: an ACPI event that asks the guest to power off. */
+void board_power_button(struct board *board);
+
+/*
+ * Input for COM1: takes what the chip has room for and returns how many bytes that was; if fewer
+ * than offered, char_line.room is called when there is room again.
+ */
+size_t board_com1_receive(struct board *board, const uint8_t *bytes, size_t size);
+void board_com1_receive_break(struct board *board);
+
+/* char_line.write took fewer bytes than it was given, and now can take more. */
+void board_com1_writable(struct board *board);
+
+/* What a board is made of; `boards` ends with a NULL. */
+struct board_type {
+	const char *name;
+	const char *summary; /* for --help */
+	int (*create)(struct board **board, const struct board_config *config,
+		struct machine *machine, struct error *err);
+	void (*destroy)(struct board *board);
+	void (*describe)(const struct board *board, struct acpi_config *acpi);
+	void (*power_button)(struct board *board);
+	struct ns16550 *(*com1)(struct board *board);
+};
+
+/* First member of each board's own struct. */
+struct board {
+	const struct board_type *type;
+	struct machine *machine;
+};
+
+extern const struct board_type micro_board_type;
+extern const struct board_type *const boards[];
+
+#endif

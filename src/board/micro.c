@@ -1,0 +1,241 @@
+/*
+ * The board "micro": the least that a modern operating system needs, and no firmware.
+ *
+ *	0x00000000  RAM, up to 3 GiB, 0xa0000 to 0xfffff included
+ *	0xc0000000  the hole: IOAPIC at 0xfec00000, local APICs at 0xfee00000
+ *	4 GiB       the rest of RAM
+ *
+ * ISA interrupts go to the pair of 8259s and to the IOAPIC pin of the same number, the timer's to
+ * pin 2. Everything runs under the machine lock.
+ */
+#include "board/board.h"
+
+#include "base/bits.h"
+#include "chip/i8254.h"
+#include "chip/i8259.h"
+#include "chip/ioapic.h"
+#include "chip/ns16550.h"
+#include "isa/isa_ports.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#define MICRO_HOLE_BASE UINT64_C(0xc0000000)
+#define MICRO_HIGH_BASE UINT64_C(0x100000000)
+#define MICRO_MIN_RAM   (UINT64_C(1) << 20)
+#define MICRO_MAX_RAM   (UINT64_C(512) << 30)
+
+#define MICRO_IOAPIC_BASE UINT64_C(0xfec00000)
+#define MICRO_IOAPIC_ID   0
+#define MICRO_LAPIC_BASE  UINT64_C(0xfee00000)
+
+enum micro_port {
+	MICRO_PORT_PIC_MASTER = 0x20,
+	MICRO_PORT_PIT = 0x40,
+	MICRO_PORT_PIC_SLAVE = 0xa0,
+	MICRO_PORT_COM1 = 0x3f8,
+	MICRO_PORT_ELCR_MASTER = 0x4d0,
+	MICRO_PORT_ELCR_SLAVE = 0x4d1,
+};
+
+enum micro_irq {
+	MICRO_IRQ_PIT = 0,
+	MICRO_IRQ_CASCADE = 2,
+	MICRO_IRQ_COM1 = 4,
+	MICRO_IRQ_SCI = 9,
+};
+#define MICRO_IOAPIC_PIN_PIT 2
+
+/* The inputs that can be made level triggered: not the timer's, the keyboard's, the cascade, the
+ * RTC's and the coprocessor's. */
+#define MICRO_ELCR_MASTER 0xf8
+#define MICRO_ELCR_SLAVE  0xde
+
+struct micro {
+	struct board board;
+	struct i8259 pic_master, pic_slave;
+	struct ioapic ioapic;
+	struct i8254 pit;
+	struct ns16550 com1;
+};
+
+static void micro_set_isa_irq(void *context, unsigned irq, bool level)
+{
+	struct micro *micro = context;
+	unsigned ioapic_pin = irq == MICRO_IRQ_PIT ? MICRO_IOAPIC_PIN_PIT : irq;
+	struct i8259 *pic = irq < I8259_NR_PINS ? &micro->pic_master : &micro->pic_slave;
+	struct irq_line pic_line = i8259_input(pic, irq % I8259_NR_PINS);
+	struct irq_line ioapic_line = ioapic_input(&micro->ioapic, ioapic_pin);
+
+	irq_line_set(&pic_line, level);
+	irq_line_set(&ioapic_line, level);
+}
+
+static struct irq_line micro_isa_irq(struct micro *micro, unsigned irq)
+{
+	return (struct irq_line){ .set = micro_set_isa_irq, .context = micro, .pin = irq };
+}
+
+/* The master 8259's INT. */
+static void micro_set_intr(void *context, unsigned pin, bool level)
+{
+	const struct cpu_bus *bus = context;
+
+	(void)pin;
+	if (bus->intr)
+		bus->intr(bus->engine, level);
+}
+
+static uint8_t micro_acknowledge(void *board)
+{
+	return i8259_acknowledge(&((struct micro *)board)->pic_master);
+}
+
+static void micro_end_of_interrupt(void *board, uint8_t vector)
+{
+	ioapic_end_of_interrupt(&((struct micro *)board)->ioapic, vector);
+}
+
+static uint64_t micro_ioapic_read(void *device, uint64_t offset, unsigned size)
+{
+	return ioapic_read(device, offset, size);
+}
+
+static void micro_ioapic_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	ioapic_write(device, offset, size, (uint32_t)value);
+}
+
+static void micro_add_interrupt_controllers(struct micro *micro)
+{
+	static const struct io_ops ioapic_ops = { micro_ioapic_read, micro_ioapic_write, 4 };
+	struct machine *machine = micro->board.machine;
+	struct irq_line intr = { .set = micro_set_intr, .context = &machine->cpu_bus };
+
+	i8259_init(&micro->pic_master, intr, MICRO_ELCR_MASTER);
+	i8259_init(&micro->pic_slave,
+		i8259_attach_slave(&micro->pic_master, MICRO_IRQ_CASCADE, &micro->pic_slave),
+		MICRO_ELCR_SLAVE);
+	ioapic_init(&micro->ioapic, &machine->cpu_bus);
+
+	machine_add_device(machine, &i8259_type, "pic-master", &micro->pic_master);
+	machine_add_device(machine, &i8259_type, "pic-slave", &micro->pic_slave);
+	machine_add_device(machine, &ioapic_type, "ioapic", &micro->ioapic);
+
+	isa_map_i8259(machine, MICRO_PORT_PIC_MASTER, MICRO_PORT_ELCR_MASTER, "pic-master",
+		&micro->pic_master);
+	isa_map_i8259(machine, MICRO_PORT_PIC_SLAVE, MICRO_PORT_ELCR_SLAVE, "pic-slave",
+		&micro->pic_slave);
+	address_space_map(&machine->mmio, &(struct io_region){ .base = MICRO_IOAPIC_BASE,
+						  .size = IOAPIC_MMIO_SIZE,
+						  .ops = &ioapic_ops,
+						  .device = &micro->ioapic,
+						  .name = "ioapic" });
+
+	machine->cpu_bus.board = micro;
+	machine->cpu_bus.acknowledge = micro_acknowledge;
+	machine->cpu_bus.end_of_interrupt = micro_end_of_interrupt;
+}
+
+static void micro_add_timers(struct micro *micro)
+{
+	struct machine *machine = micro->board.machine;
+	const struct irq_line pit_outputs[I8254_NR_COUNTERS] = {
+		micro_isa_irq(micro, MICRO_IRQ_PIT),
+	};
+
+	i8254_init(&micro->pit, &machine->clock, pit_outputs);
+	machine_add_device(machine, &i8254_type, "pit", &micro->pit);
+	isa_map_i8254(machine, MICRO_PORT_PIT, "pit", &micro->pit);
+}
+
+static void micro_add_serial(struct micro *micro, const struct board_config *config)
+{
+	struct machine *machine = micro->board.machine;
+
+	ns16550_init(
+		&micro->com1, &machine->clock, micro_isa_irq(micro, MICRO_IRQ_COM1), config->com1);
+	machine_add_device(machine, &ns16550_type, "com1", &micro->com1);
+	isa_map_ns16550(machine, MICRO_PORT_COM1, "com1", &micro->com1);
+}
+
+static int micro_add_memory(struct machine *machine, uint64_t bytes, struct error *err)
+{
+	uint64_t low = bytes < MICRO_HOLE_BASE ? bytes : MICRO_HOLE_BASE;
+	int rc;
+
+	if (bytes < MICRO_MIN_RAM || bytes > MICRO_MAX_RAM || bytes % GUEST_PAGE_SIZE)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"the board micro cannot have %llu bytes of memory; use --memory with 1M to "
+			"512G, in whole pages of 4K",
+			(unsigned long long)bytes);
+	rc = guest_memory_add(&machine->memory, 0, low, false, err);
+	if (rc == 0 && bytes > low)
+		rc = guest_memory_add(&machine->memory, MICRO_HIGH_BASE, bytes - low, false, err);
+	return rc;
+}
+
+static int micro_create(struct board **board, const struct board_config *config,
+	struct machine *machine, struct error *err)
+{
+	struct micro *micro;
+	int rc = micro_add_memory(machine, config->memory_bytes, err);
+
+	if (rc < 0)
+		return rc;
+	micro = calloc(1, sizeof(*micro));
+	if (!micro)
+		return error_set_errno(err, EXIT_CODE_HOST, ENOMEM, "cannot create the board");
+	micro->board = (struct board){ .type = &micro_board_type, .machine = machine };
+	machine->nr_vcpus = config->nr_vcpus;
+
+	micro_add_interrupt_controllers(micro);
+	micro_add_timers(micro);
+	micro_add_serial(micro, config);
+	*board = &micro->board;
+	return 0;
+}
+
+static void micro_destroy(struct board *board)
+{
+	free(container_of(board, struct micro, board));
+}
+
+static void micro_describe(const struct board *board, struct acpi_config *acpi)
+{
+	*acpi = (struct acpi_config){
+		.nr_vcpus = board->machine->nr_vcpus,
+		.local_apic_address = MICRO_LAPIC_BASE,
+		.ioapic_id = MICRO_IOAPIC_ID,
+		.ioapic_address = MICRO_IOAPIC_BASE,
+		.overrides = {
+			{ .isa_irq = MICRO_IRQ_PIT, .pin = MICRO_IOAPIC_PIN_PIT },
+			{ .isa_irq = MICRO_IRQ_SCI, .pin = MICRO_IRQ_SCI, .level = true },
+		},
+		.nr_overrides = 2,
+		.sci_irq = MICRO_IRQ_SCI,
+		.dsdt = acpi_micro_dsdt,
+		.dsdt_size = acpi_micro_dsdt_size,
+	};
+}
+
+static void micro_power_button(struct board *board)
+{
+	(void)board;
+}
+
+static struct ns16550 *micro_com1(struct board *board)
+{
+	return &container_of(board, struct micro, board)->com1;
+}
+
+const struct board_type micro_board_type = {
+	.name = "micro",
+	.summary = "serial console and ACPI, nothing else",
+	.create = micro_create,
+	.destroy = micro_destroy,
+	.describe = micro_describe,
+	.power_button = micro_power_button,
+	.com1 = micro_com1,
+};
