@@ -112,6 +112,7 @@ struct vcpu {
 	uint64_t x87_last_ip, x87_last_dp; /* guest addresses, which the host's unit cannot know */
 	uint16_t x87_last_opcode;
 	struct thunk_cache *thunks;
+	uint32_t vector_components; /* XCR0_* of what the host's XSAVE keeps; 0: FXSAVE */
 
 	struct block_cache *blocks;
 
