@@ -1,0 +1,113 @@
+/*
+ * atoll: finds the command and runs it.
+ */
+#include "base/log.h"
+#include "cli/command.h"
+
+#include <string.h>
+
+struct help_options {
+	const char *format;
+};
+
+static int set_format(void *target, const char *value, struct error *err)
+{
+	struct help_options *options = target;
+
+	if (strcmp(value, "text") != 0 && strcmp(value, "man") != 0 && strcmp(value, "bash") != 0)
+		return error_set(err, EXIT_CODE_USAGE,
+			"--format does not know '%s'; use text, man or bash", value);
+	options->format = value;
+	return 0;
+}
+
+static const struct option_spec help_option_table[] = {
+	{ "format", "text|man|bash",
+		"text for reading here, man for a manual page, bash for completion of all "
+		"commands.",
+		"text", COMPLETE_WORDS, "text man bash", set_format },
+	{ 0 },
+};
+
+static int help_main(const struct command *self, int argc, char **argv)
+{
+	struct help_options options = { .format = "text" };
+	const struct command *command = NULL;
+	struct error err = { 0 };
+	int nr_operands;
+	bool help;
+
+	if (options_parse(self, argc, argv, &options, &nr_operands, &help, &err)) {
+		log_error("%s", err.text);
+		return err.exit_code;
+	}
+	if (help) {
+		command_print_help(stdout, self);
+		return EXIT_CODE_OK;
+	}
+	if (nr_operands > 0) {
+		command = command_find(argv[0]);
+		if (!command) {
+			log_error("there is no command '%s'; 'atoll help' lists them", argv[0]);
+			return EXIT_CODE_USAGE;
+		}
+	}
+	if (strcmp(options.format, "bash") == 0)
+		program_print_bash_completion(stdout);
+	else if (strcmp(options.format, "man") == 0)
+		command_print_man(stdout, command);
+	else if (command)
+		command_print_help(stdout, command);
+	else
+		program_print_help(stdout);
+	return EXIT_CODE_OK;
+}
+
+static const struct option_spec no_options[] = { { 0 } };
+
+static int version_main(const struct command *self, int argc, char **argv)
+{
+	(void)self;
+	(void)argc;
+	(void)argv;
+	puts("atoll " ATOLL_VERSION);
+	return EXIT_CODE_OK;
+}
+
+const struct command commands[] = {
+	{ "run", "", "boot a virtual machine and stay with it until it ends",
+		"Boots a kernel in a new virtual machine, with its serial console on this "
+		"terminal. "
+		"A guest that powers off ends with exit code 0. SIGTERM asks the guest to power "
+		"off; "
+		"a second one ends it.",
+		run_option_table, run_main },
+	{ "help", "[COMMAND]", "tell about atoll or a command", "Tells about atoll or a command.",
+		help_option_table, help_main },
+	{ "version", "", "print the version", "Prints the version.", no_options, version_main },
+	{ 0 },
+};
+
+int main(int argc, char **argv)
+{
+	const struct command *command;
+
+	if (argc < 2) {
+		program_print_help(stderr);
+		return EXIT_CODE_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+		program_print_help(stdout);
+		return EXIT_CODE_OK;
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		puts("atoll " ATOLL_VERSION);
+		return EXIT_CODE_OK;
+	}
+	command = command_find(argv[1]);
+	if (!command) {
+		log_error("there is no command '%s'; 'atoll help' lists them", argv[1]);
+		return EXIT_CODE_USAGE;
+	}
+	return command->main(command, argc - 2, argv + 2);
+}

@@ -1,0 +1,312 @@
+/*
+ * atoll run: the options of a virtual machine and how each is read.
+ */
+#include "base/log.h"
+#include "cli/option.h"
+#include "vmm/vm.h"
+#include "vmm/serial.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct run_options {
+	struct vm_config vm;
+};
+
+static int set_word(const char **target, const char *option, const char *value, const char *words,
+	struct error *err)
+{
+	size_t length = strlen(value);
+
+	for (const char *at = words; *at;) {
+		size_t word = strcspn(at, " ");
+
+		if (word == length && strncmp(at, value, word) == 0) {
+			*target = value;
+			return 0;
+		}
+		at += word;
+		at += strspn(at, " ");
+	}
+	return error_set(err, EXIT_CODE_USAGE, "--%s does not know '%s'; use one of: %s", option,
+		value, words);
+}
+
+static int set_engine(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	return set_word(&options->vm.engine, "engine", value, "auto kvm soft", err);
+}
+
+static int set_board(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	return set_word(&options->vm.board, "board", value, "micro", err);
+}
+
+static int set_cpu(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	return set_word(&options->vm.cpu, "cpu", value, cpu_model_names(), err);
+}
+
+static int set_soft_mode(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+	const char *mode;
+
+	if (set_word(&mode, "soft-mode", value, "interpret", err))
+		return -EINVAL;
+	options->vm.soft_mode = SOFT_MODE_INTERPRET;
+	return 0;
+}
+
+static int set_kernel(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	(void)err;
+	options->vm.kernel = value;
+	return 0;
+}
+
+static int set_initrd(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	if (options->vm.nr_initrds == VM_MAX_INITRDS)
+		return error_set(err, EXIT_CODE_USAGE, "--initrd can be given %u times at most",
+			VM_MAX_INITRDS);
+	options->vm.initrds[options->vm.nr_initrds++] = value;
+	return 0;
+}
+
+static int set_append(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	(void)err;
+	options->vm.append = value;
+	return 0;
+}
+
+static int parse_number(const char *text, int base, uint64_t *value, const char **rest)
+{
+	char *end;
+
+	if (!isdigit((unsigned char)*text))
+		return -EINVAL;
+	errno = 0;
+	*value = strtoull(text, &end, base);
+	*rest = end;
+	return errno ? -EINVAL : 0;
+}
+
+static int set_memory(void *target, const char *value, struct error *err)
+{
+	static const char units[] = "KMGT";
+	struct run_options *options = target;
+	unsigned shift = 20; /* plain numbers are MiB */
+	uint64_t number;
+	const char *rest;
+
+	if (parse_number(value, 10, &number, &rest))
+		goto bad;
+	if (*rest) {
+		const char *unit = strchr(units, toupper((unsigned char)*rest));
+
+		if (!unit)
+			goto bad;
+		shift = 10 * (unsigned)(unit - units + 1);
+		rest++;
+		if (strcmp(rest, "iB") == 0)
+			rest += 2;
+		if (*rest)
+			goto bad;
+	}
+	if (number > (UINT64_C(1) << 40) >> shift || number << shift < (1 << 20))
+		return error_set(err, EXIT_CODE_CONFIG,
+			"--memory %s is out of range; give between 1M and 1T", value);
+	options->vm.memory_bytes = align_down(number << shift, GUEST_PAGE_SIZE);
+	return 0;
+bad:
+	return error_set(err, EXIT_CODE_USAGE,
+		"--memory cannot read '%s'; give a number and K, M, G or T, such as 512M", value);
+}
+
+static int set_cpus(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+	uint64_t number;
+	const char *rest;
+
+	if (parse_number(value, 10, &number, &rest) || *rest)
+		return error_set(err, EXIT_CODE_USAGE,
+			"--cpus cannot read '%s'; give a number, such as 2", value);
+	if (number < 1 || number > MACHINE_MAX_VCPUS)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"--cpus %s is out of range; a machine has between 1 and %u processors",
+			value, MACHINE_MAX_VCPUS);
+	options->vm.nr_cpus = (unsigned)number;
+	return 0;
+}
+
+static int set_serial(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+	enum serial_kind kind;
+	const char *path;
+
+	options->vm.serial = value;
+	return serial_parse(value, &kind, &path, err);
+}
+
+static int set_debug_exit(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+	uint64_t number;
+	const char *rest;
+
+	if (parse_number(value, 0, &number, &rest) || *rest || number > 0xfffc)
+		return error_set(err, EXIT_CODE_USAGE,
+			"--debug-exit cannot read '%s'; give a port number, such as 0x501", value);
+	options->vm.debug_exit_port = (int)number;
+	return 0;
+}
+
+static int set_no_reboot(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	(void)value;
+	(void)err;
+	options->vm.no_reboot = true;
+	return 0;
+}
+
+static int set_time(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	(void)value;
+	(void)err;
+	options->vm.print_time = true;
+	return 0;
+}
+
+static int set_stats(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	(void)value;
+	(void)err;
+	options->vm.print_stats = true;
+	return 0;
+}
+
+static int set_quiet(void *target, const char *value, struct error *err)
+{
+	(void)target;
+	(void)value;
+	(void)err;
+	log_set_level(LOG_WARNING);
+	return 0;
+}
+
+const struct option_spec run_option_table[] = {
+	{ "engine", "auto|kvm|soft",
+		"What executes the processors. auto takes KVM where hardware backs it, else the "
+		"software engine, and says which in one line.",
+		"auto", COMPLETE_WORDS, "auto kvm soft", set_engine },
+	{ "board", "micro",
+		"The hardware around the processors: micro has timers, interrupt controllers, a "
+		"clock, one serial line and ACPI.",
+		"micro", COMPLETE_WORDS, "micro", set_board },
+	{ "cpu", "MODEL", "What CPUID says: max is all that the host and the engine have.", "max",
+		COMPLETE_WORDS, "max x86-64-v3 x86-64-v2 x86-64 pentium3 pentium2", set_cpu },
+	{ "kernel", "FILE",
+		"What to boot: a Linux bzImage or vmlinux, an ELF file with a PVH note, or a "
+		"multiboot 1 image.",
+		NULL, COMPLETE_FILE, NULL, set_kernel },
+	{ "initrd", "FILE",
+		"The initial RAM disk. For multiboot a module, 'FILE ARGUMENTS'; can be given "
+		"several times.",
+		NULL, COMPLETE_FILE, NULL, set_initrd },
+	{ "append", "TEXT", "The kernel's command line.", NULL, COMPLETE_NOTHING, NULL,
+		set_append },
+	{ "memory", "SIZE", "The guest's memory: a number and K, M, G or T; MiB without.", "512M",
+		COMPLETE_NOTHING, NULL, set_memory },
+	{ "cpus", "N", "How many processors the guest has, up to 64.", "1", COMPLETE_NOTHING, NULL,
+		set_cpus },
+	{ "serial", "stdio|file:PATH|unix:PATH|none",
+		"Where the serial console goes. On a terminal, Ctrl-A h lists the keys. A unix "
+		"socket serves one client at a time.",
+		"stdio", COMPLETE_WORDS, "stdio none file: unix:", set_serial },
+	{ "debug-exit", "PORT",
+		"A port that ends atoll with exit code (value << 1) | 1 when the guest writes to "
+		"it "
+		"(isa-debug-exit).",
+		NULL, COMPLETE_NOTHING, NULL, set_debug_exit },
+	{ "no-reboot", NULL, "A reset by the guest ends atoll instead of restarting the guest.",
+		NULL, COMPLETE_NOTHING, NULL, set_no_reboot },
+	{ "soft-mode", "interpret", "How the software engine executes.", "interpret",
+		COMPLETE_WORDS, "interpret", set_soft_mode },
+	{ "time", NULL, "Print how long each stage took, as JSON on stderr.", NULL,
+		COMPLETE_NOTHING, NULL, set_time },
+	{ "stats", NULL, "Print the engine's counters on stderr at the end.", NULL,
+		COMPLETE_NOTHING, NULL, set_stats },
+	{ "quiet", NULL, "Print warnings and errors only.", NULL, COMPLETE_NOTHING, NULL,
+		set_quiet },
+	{ 0 },
+};
+
+int run_main(const struct command *command, int argc, char **argv)
+{
+	struct run_options options = {
+		.vm = {
+			.engine = "auto",
+			.board = "micro",
+			.cpu = "max",
+			.memory_bytes = 512 << 20,
+			.nr_cpus = 1,
+			.serial = "stdio",
+			.debug_exit_port = -1,
+		},
+	};
+	struct error err = { 0 };
+	struct timespec now;
+	int nr_operands, exit_code;
+	bool help;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	options.vm.started_ns = now.tv_sec * NS_PER_S + now.tv_nsec;
+	if (options_parse(command, argc, argv, &options, &nr_operands, &help, &err)) {
+		log_error("%s", err.text);
+		return err.exit_code;
+	}
+	if (help) {
+		command_print_help(stdout, command);
+		return EXIT_CODE_OK;
+	}
+	if (nr_operands > 0)
+		error_set(&err, EXIT_CODE_USAGE,
+			"'%s' is not an option; a kernel is given as --kernel %s", argv[0],
+			argv[0]);
+	else if (!options.vm.kernel)
+		error_set(
+			&err, EXIT_CODE_USAGE, "nothing to boot; give a kernel with --kernel FILE");
+	if (err.exit_code) {
+		log_error("%s", err.text);
+		return err.exit_code;
+	}
+	exit_code = vm_run(&options.vm, &err);
+	if (err.exit_code)
+		log_error("%s", err.text);
+	return exit_code;
+}

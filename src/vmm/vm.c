@@ -1,0 +1,373 @@
+#include "vmm/vm.h"
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "board/board.h"
+#include "firmware/boot.h"
+#include "vmm/serial.h"
+#include "vmm/stages.h"
+#include "vmm/vcpu_threads.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+struct vm {
+	const struct vm_config *config;
+	struct loop loop;
+	struct machine machine;
+	struct cpu_model cpu_model;
+	struct board *board;
+	struct engine *engine;
+	struct serial serial;
+	struct vcpu_threads vcpus;
+	struct stages stages;
+	int signal_fd;
+
+	/* Event loop only. */
+	unsigned nr_terminations; /* SIGTERMs taken */
+	bool ended;
+	int exit_code;
+
+	/* Machine lock. */
+	char engine_error[256]; /* the text of VCPU_EXIT_ERROR */
+};
+
+static void vm_end(struct vm *vm, int exit_code)
+{
+	vm->ended = true;
+	vm->exit_code = exit_code;
+}
+
+static void vm_wake(void *context)
+{
+	struct vm *vm = context;
+
+	loop_wake(&vm->loop);
+}
+
+/* On a vCPU thread. */
+static void vm_vcpu_stopped(void *context, const struct vcpu_exit *exit)
+{
+	struct vm *vm = context;
+
+	machine_lock(&vm->machine);
+	if (exit->reason == VCPU_EXIT_ERROR)
+		memcpy(vm->engine_error, exit->text, sizeof(vm->engine_error));
+	machine_request(&vm->machine, MACHINE_REQUEST_TRIPLE_FAULT);
+	machine_unlock(&vm->machine);
+}
+
+/* Resets every processor and loads the boot image. No vCPU runs. */
+static int vm_load(struct vm *vm, struct error *err)
+{
+	const struct vm_config *config = vm->config;
+	const struct engine_ops *ops = vm->engine->ops;
+	struct boot_config boot = {
+		.kernel = config->kernel,
+		.initrds = config->initrds,
+		.nr_initrds = config->nr_initrds,
+		.command_line = config->append,
+		.prefer_32bit = !cpu_model_has(&vm->cpu_model, CPU_FEATURE_LM),
+	};
+	struct acpi_config acpi = { 0 };
+	struct cpu_state *state = aligned_alloc(64, align_up(sizeof(*state), 64));
+	int result;
+
+	if (!state)
+		return error_set(err, EXIT_CODE_HOST, "out of memory");
+	machine_lock(&vm->machine);
+	machine_reset(&vm->machine);
+	machine_unlock(&vm->machine);
+	board_describe(vm->board, &acpi);
+	result = acpi_install(&acpi, &vm->machine.memory, &boot.rsdp, err);
+	for (unsigned i = 0; i < vm->machine.nr_vcpus && !result; i++) {
+		cpu_state_reset(state, i);
+		if (i == 0)
+			result = boot_load(&boot, &vm->machine, state, err);
+		if (!result)
+			result = ops->set_state(vm->engine, i, state, err);
+	}
+	free(state);
+	return result;
+}
+
+static void vm_reset(struct vm *vm)
+{
+	struct error err = { 0 };
+
+	vcpu_threads_pause(&vm->vcpus);
+	if (vm_load(vm, &err)) {
+		log_error("%s", err.text);
+		vm_end(vm, err.exit_code);
+		return;
+	}
+	vcpu_threads_resume(&vm->vcpus);
+}
+
+static void vm_power_button(struct vm *vm)
+{
+	machine_lock(&vm->machine);
+	board_power_button(vm->board);
+	machine_unlock(&vm->machine);
+}
+
+/* Does what the guest asked for. */
+static void vm_serve_request(struct vm *vm)
+{
+	enum machine_request request;
+
+	machine_lock(&vm->machine);
+	request = vm->machine.request;
+	vm->machine.request = MACHINE_REQUEST_NONE;
+	machine_unlock(&vm->machine);
+
+	switch (request) {
+	case MACHINE_REQUEST_NONE: return;
+	case MACHINE_REQUEST_POWEROFF: vm_end(vm, EXIT_CODE_OK); return;
+	case MACHINE_REQUEST_DEBUG_EXIT: vm_end(vm, vm->machine.exit_code); return;
+	case MACHINE_REQUEST_TRIPLE_FAULT:
+		if (vm->engine_error[0]) {
+			log_error("%s", vm->engine_error);
+			vm_end(vm, EXIT_CODE_INTERNAL);
+			return;
+		}
+		if (vm->config->no_reboot) {
+			log_warning("the guest triple-faulted; it ends, as --no-reboot says");
+			vm_end(vm, EXIT_CODE_TRIPLE_FAULT);
+			return;
+		}
+		log_warning("the guest triple-faulted; it is reset");
+		break;
+	case MACHINE_REQUEST_RESET:
+		if (vm->config->no_reboot) {
+			vm_end(vm, EXIT_CODE_OK);
+			return;
+		}
+		break;
+	}
+	vm_reset(vm);
+}
+
+static void vm_signal(void *context, unsigned events)
+{
+	struct vm *vm = context;
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(vm->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	/* With the terminal gone nobody can see a shutdown through. */
+	if (++vm->nr_terminations > 1 || info.ssi_signo == SIGHUP) {
+		vm_end(vm, 128 + (int)info.ssi_signo);
+		return;
+	}
+	log_info("asking the guest to power off; the same signal again ends it at once");
+	vm_power_button(vm);
+}
+
+static void vm_key(void *context, enum serial_key key)
+{
+	struct vm *vm = context;
+
+	switch (key) {
+	case SERIAL_KEY_QUIT: vm_end(vm, EXIT_CODE_OK); break;
+	case SERIAL_KEY_POWER: vm_power_button(vm); break;
+	case SERIAL_KEY_RESET:
+		machine_lock(&vm->machine);
+		machine_request(&vm->machine, MACHINE_REQUEST_RESET);
+		machine_unlock(&vm->machine);
+		break;
+	}
+}
+
+/* UTC, nanoseconds since 1970. */
+static ns_t wall_clock_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+static int vm_open_signals(struct vm *vm, struct error *err)
+{
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	vm->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (vm->signal_fd < 0)
+		return error_set_errno(err, EXIT_CODE_HOST, errno, "cannot watch for signals");
+	return loop_add(&vm->loop, vm->signal_fd, LOOP_READ, vm_signal, vm);
+}
+
+static int vm_create_engine(struct vm *vm, struct error *err)
+{
+	const struct vm_config *config = vm->config;
+	char why[256];
+	const struct engine_ops *ops = engine_select(config->engine, why, sizeof(why), err);
+	struct engine_config engine_config = {
+		.machine = &vm->machine,
+		.cpu_model = &vm->cpu_model,
+		.soft_mode = config->soft_mode,
+	};
+
+	if (!ops)
+		return -EINVAL;
+	if (strcmp(config->engine, "auto") == 0)
+		log_info("%s", why);
+	return ops->create(&engine_config, &vm->engine, err);
+}
+
+static int vm_create(struct vm *vm, struct error *err)
+{
+	const struct vm_config *config = vm->config;
+	struct board_config board = {
+		.name = config->board,
+		.memory_bytes = config->memory_bytes,
+		.nr_vcpus = config->nr_cpus,
+		.debug_exit_port = config->debug_exit_port,
+		.com1 = serial_line(&vm->serial),
+		.wall_clock_ns = wall_clock_now(),
+	};
+	int result = loop_init(&vm->loop);
+
+	if (result)
+		return error_set_errno(err, EXIT_CODE_HOST, -result, "cannot make an event loop");
+	vm->machine.requested = vm_wake;
+	vm->machine.requested_context = vm;
+	vm->machine.clock.deadline_moved = vm_wake;
+	vm->machine.clock.deadline_context = vm;
+	if (vm_open_signals(vm, err) ||
+		cpu_model_init(&vm->cpu_model, config->cpu, config->nr_cpus, err) ||
+		board_create(&vm->board, &board, &vm->machine, err) || vm_create_engine(vm, err))
+		return -EINVAL;
+	stages_reach(&vm->stages, STAGE_MACHINE);
+	result = vm_load(vm, err);
+	if (result)
+		return result;
+	stages_reach(&vm->stages, STAGE_LOADED);
+
+	/* The terminal goes raw last, so that every error above is printed on a sane one. */
+	if (serial_open(&vm->serial, config->serial, &vm->loop, &vm->machine, err))
+		return -EINVAL;
+	vm->serial.board = vm->board;
+	vm->serial.key = vm_key;
+	vm->serial.key_context = vm;
+	result = vcpu_threads_start(&vm->vcpus, vm->engine, config->nr_cpus, vm_vcpu_stopped, vm);
+	if (result)
+		return error_set_errno(err, EXIT_CODE_HOST, -result, "cannot start a thread");
+	return 0;
+}
+
+static void vm_loop(struct vm *vm)
+{
+	struct clock *clock = &vm->machine.clock;
+
+	while (!vm->ended) {
+		ns_t deadline_ns;
+
+		machine_lock(&vm->machine);
+		clock_run(clock);
+		deadline_ns = clock_next_deadline(clock);
+		if (deadline_ns != CLOCK_NEVER)
+			deadline_ns += clock->offset_ns;
+		machine_unlock(&vm->machine);
+		loop_run_once(&vm->loop, deadline_ns);
+		serial_service(&vm->serial);
+		vm_serve_request(vm);
+	}
+}
+
+/* Bytes of guest RAM that are resident in the host. */
+static uint64_t guest_resident_bytes(const struct machine *machine)
+{
+	uint64_t resident = 0;
+
+	for (unsigned i = 0; i < machine->memory.nr_regions; i++) {
+		const struct ram_region *region = &machine->memory.regions[i];
+		size_t pages = region->size / GUEST_PAGE_SIZE;
+		unsigned char *present = malloc(pages);
+
+		if (present && mincore(region->host, region->size, present) == 0)
+			for (size_t page = 0; page < pages; page++)
+				resident += (present[page] & 1) * GUEST_PAGE_SIZE;
+		free(present);
+	}
+	return resident;
+}
+
+#define MAX_COUNTERS 64
+
+static void vm_print_stats(struct vm *vm)
+{
+	struct engine_counter counters[MAX_COUNTERS];
+	unsigned count = 0;
+
+	if (vm->engine->ops->counters)
+		count = vm->engine->ops->counters(vm->engine, counters, MAX_COUNTERS);
+	for (unsigned i = 0; i < count; i++)
+		fprintf(stderr, "%-32s %llu\n", counters[i].name,
+			(unsigned long long)counters[i].value);
+}
+
+static void vm_destroy(struct vm *vm)
+{
+	vcpu_threads_end(&vm->vcpus);
+	serial_close(&vm->serial);
+	if (vm->engine)
+		vm->engine->ops->destroy(vm->engine);
+	board_destroy(vm->board);
+	if (vm->signal_fd >= 0)
+		close(vm->signal_fd);
+	loop_finish(&vm->loop);
+	machine_finish(&vm->machine);
+	free(vm);
+}
+
+int vm_run(const struct vm_config *config, struct error *err)
+{
+	struct vm *vm = aligned_alloc(64, align_up(sizeof(*vm), 64));
+	int exit_code;
+
+	if (!vm) {
+		error_set(err, EXIT_CODE_HOST, "out of memory");
+		return EXIT_CODE_HOST;
+	}
+	memset(vm, 0, sizeof(*vm));
+	vm->config = config;
+	vm->signal_fd = vm->loop.epoll_fd = vm->loop.wake_fd = -1;
+	vm->stages.at_ns[STAGE_START] = config->started_ns;
+	machine_init(&vm->machine);
+
+	if (vm_create(vm, err) == 0) {
+		stages_reach(&vm->stages, STAGE_RUNNING);
+		vcpu_threads_resume(&vm->vcpus);
+		vm_loop(vm);
+		vcpu_threads_pause(&vm->vcpus);
+		stages_reach(&vm->stages, STAGE_ENDED);
+		vm->stages.at_ns[STAGE_OUTPUT] = vm->serial.first_output_ns;
+		serial_close(&vm->serial);
+		if (config->print_stats)
+			vm_print_stats(vm);
+		if (config->print_time)
+			stages_print(stderr, &vm->stages, guest_resident_bytes(&vm->machine));
+		exit_code = vm->exit_code;
+	} else {
+		if (!err->exit_code)
+			error_set(err, EXIT_CODE_HOST, "the machine cannot be created");
+		exit_code = err->exit_code;
+	}
+	vm_destroy(vm);
+	return exit_code;
+}

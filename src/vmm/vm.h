@@ -1,0 +1,35 @@
+/*
+ * One virtual machine in one process: puts memory, board, engine and boot image together, runs the
+ * vCPU threads and the event loop, and ends with an exit code.
+ */
+#ifndef VMM_VM_H
+#define VMM_VM_H
+
+#include "base/error.h"
+#include "engine/engine.h"
+
+#define VM_MAX_INITRDS 16
+
+struct vm_config {
+	const char *engine; /* "auto", "kvm", "soft" */
+	const char *board;  /* "micro" */
+	const char *cpu;    /* a CPU model's name */
+	enum soft_mode soft_mode;
+	const char *kernel;
+	const char *initrds[VM_MAX_INITRDS];
+	unsigned nr_initrds;
+	const char *append;
+	uint64_t memory_bytes;
+	unsigned nr_cpus;
+	const char *serial;
+	int debug_exit_port; /* -1: none */
+	bool no_reboot;
+	bool print_time;
+	bool print_stats;
+	ns_t started_ns; /* CLOCK_MONOTONIC when the process began */
+};
+
+/* Runs a machine to its end. Returns the exit code; a user's mistake fills `err` as well. */
+int vm_run(const struct vm_config *config, struct error *err);
+
+#endif

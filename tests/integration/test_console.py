@@ -1,0 +1,132 @@
+"""The serial console on a terminal: keys, raw mode and its restoration, input that loses nothing."""
+import hashlib
+import os
+import pty
+import random
+import signal
+import socket
+import subprocess
+import termios
+import time
+
+import pexpect
+import pytest
+
+BOOT_LIMIT = int(os.environ.get("ATOLL_BOOT_LIMIT", "120"))
+
+
+def shell_command(kernel, initramfs, *more):
+    return ["run", "--engine", "soft", "--kernel", kernel("cloud-amd64"), "--initrd", initramfs(),
+            "--append", "console=ttyS0 quiet panic=-1 atoll.mode=shell", "--no-reboot", *more]
+
+
+@pytest.fixture
+def shell(atoll, kernel, initramfs):
+    child = pexpect.spawn(atoll, shell_command(kernel, initramfs), timeout=BOOT_LIMIT,
+                          encoding="utf-8", codec_errors="replace")
+    child.expect("atoll: userland")
+    child.expect("# ")
+    yield child
+    child.close(force=True)
+
+
+def test_typing(shell):
+    shell.sendline("echo $((6 * 7))")
+    shell.expect("42\r\n")
+    shell.expect("# ")
+    shell.sendline("poweroff -f")
+    shell.expect(pexpect.EOF)
+    shell.close()
+    assert shell.exitstatus == 0
+
+
+def test_keys(shell):
+    shell.send("\x01h")
+    shell.expect("Ctrl-A x")
+    shell.sendline("")
+    shell.expect("# ")
+    shell.send("\x01x")
+    shell.expect(pexpect.EOF)
+    shell.close()
+    assert shell.exitstatus == 0
+
+
+def settings(fd):
+    return termios.tcgetattr(fd)
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGHUP, signal.SIGSEGV])
+def test_terminal_is_restored(atoll, kernel, initramfs, end):
+    master, slave = pty.openpty()
+    before = settings(slave)
+    child = subprocess.Popen([atoll, *shell_command(kernel, initramfs)], stdin=slave, stdout=slave,
+                             stderr=subprocess.PIPE, preexec_fn=os.setsid)
+    limit = time.monotonic() + 10
+    while settings(slave) == before and time.monotonic() < limit:
+        time.sleep(0.02)
+    assert settings(slave) != before, "the terminal never went raw"
+    child.send_signal(end)
+    child.wait(10)
+    limit = time.monotonic() + 5
+    while settings(slave) != before and time.monotonic() < limit:
+        time.sleep(0.02)
+    assert settings(slave) == before
+    os.close(master)
+    os.close(slave)
+
+
+def test_terminal_untouched_by_a_mistake(atoll):
+    master, slave = pty.openpty()
+    before = settings(slave)
+    subprocess.run([atoll, "run", "--kernel", "/etc/passwd"], stdin=slave, stdout=slave,
+                   stderr=subprocess.DEVNULL, timeout=20)
+    assert settings(slave) == before
+    os.close(master)
+    os.close(slave)
+
+
+def test_sigterm_asks_then_ends(atoll, kernel, initramfs):
+    child = subprocess.Popen([atoll, *shell_command(kernel, initramfs)], stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(1)
+    child.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert child.poll() is None, "one SIGTERM must only ask the guest"
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(10) == 143
+
+
+def test_a_megabyte_pasted_loses_nothing(atoll, kernel, initramfs, tmp_path):
+    size = 1 << 20
+    path = tmp_path / "console"
+    child = subprocess.Popen([atoll, "run", "--engine", "soft", "--kernel", kernel("cloud-amd64"),
+                              "--initrd", initramfs(), "--append",
+                              f"console=ttyS0 quiet panic=-1 atoll.mode=input atoll.bytes={size}",
+                              "--no-reboot", "--serial", f"unix:{path}"],
+                             stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        limit = time.monotonic() + 10
+        while not path.exists() and time.monotonic() < limit:
+            time.sleep(0.05)
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(str(path))
+        client.settimeout(BOOT_LIMIT)
+        seen = b""
+
+        def expect(marker):
+            nonlocal seen
+            while marker not in seen:
+                data = client.recv(65536)
+                assert data, f"the console closed before {marker!r}: {seen[-500:]!r}"
+                seen += data
+            seen = seen[seen.index(marker) + len(marker):]
+
+        # Every byte value: the console is raw on both ends.
+        data = random.Random(1).randbytes(size)
+        expect(b"atoll: input ready")
+        client.sendall(data)
+        expect(hashlib.sha256(data).hexdigest().encode())
+        assert child.wait(60) == 0
+    finally:
+        child.kill()
+        child.wait()
