@@ -151,7 +151,7 @@ int boot_bzimage_load(struct boot *boot, const struct boot_image *image, struct 
 		limits.command_line = boot_get32(bzimage.params + LINUX_CMDLINE_SIZE);
 	if (bzimage.version >= VERSION_INITRD)
 		limits.initrd_max = boot_get32(bzimage.params + LINUX_INITRD_MAX);
-	limits.kernel_end = (load > bzimage.wanted ? load : bzimage.wanted) + bzimage.room;
+	limits.kernel_end = (bzimage.relocatable ? load : bzimage.wanted) + bzimage.room;
 	boot_put32(bzimage.params + LINUX_CODE32_START, (uint32_t)load);
 	if (boot_linux_finish(boot, image, bzimage.params, &limits, err) < 0)
 		return -EINVAL;

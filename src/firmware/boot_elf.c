@@ -91,6 +91,8 @@ static int load_segment(struct boot *boot, const struct boot_image *image,
 	if (segment->memory_size < segment->file_size ||
 		!boot_image_has(image, segment->offset, segment->file_size))
 		return refuse(image, "a segment lies outside of the file", err);
+	if (!boot_layout_is_free(&boot->layout, address, segment->memory_size))
+		return refuse(image, "its segments overlap", err);
 	if (boot_claim_image(boot, image, address, segment->memory_size, err) < 0)
 		return -EINVAL;
 	if (guest_memory_write(

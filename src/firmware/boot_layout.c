@@ -130,6 +130,11 @@ static const struct boot_range *find_claim(
 	return NULL;
 }
 
+bool boot_layout_is_free(const struct boot_layout *layout, gpa_t base, uint64_t size)
+{
+	return !find_claim(layout, base, size);
+}
+
 static gpa_t place_lowest(
 	const struct boot_layout *layout, const struct boot_request *request, gpa_t min, gpa_t max)
 {

@@ -41,6 +41,9 @@ int boot_layout_init(struct boot_layout *layout, const struct guest_memory *memo
 /* True if [base, base + size) is RAM that the map gives to the guest, in one piece. */
 bool boot_layout_is_ram(const struct boot_layout *layout, gpa_t base, uint64_t size);
 
+/* True if no claim touches the range. */
+bool boot_layout_is_free(const struct boot_layout *layout, gpa_t base, uint64_t size);
+
 /* Marks a range as taken; ranges may overlap. False if there are too many. */
 bool boot_layout_claim(struct boot_layout *layout, gpa_t base, uint64_t size);
 
