@@ -18,10 +18,21 @@ enum vcpu_exit_reason interpret(struct vcpu *vcpu);
  */
 bool interpret_step(struct vcpu *vcpu);
 
+/*
+ * Executes one instruction without looking at events. Returns -1, or the vector it raised, which is
+ * not delivered: vcpu->fault_error and CR2 tell the rest. For tests.
+ */
+int interpret_try(struct vcpu *vcpu);
+
+/* Runs in the place of insn->exec for rows that have conditions: privilege, mode, units. */
+insn_exec interpret_prologue;
+
 /* The seam for the translator: what runs a vCPU between two looks at its requests. */
 struct executor {
 	const char *name; /* "interpret", "translate" */
 	enum vcpu_exit_reason (*execute)(struct vcpu *vcpu);
 };
+
+extern const struct executor interpret_executor;
 
 #endif

@@ -25,6 +25,32 @@ typedef uint16_t host_u16 __attribute__((aligned(1), may_alias));
 typedef uint32_t host_u32 __attribute__((aligned(1), may_alias));
 typedef uint64_t host_u64 __attribute__((aligned(1), may_alias));
 
+/* Copies without vector registers, which memcpy would use. */
+static inline void host_copy(void *to, const void *from, uint64_t size)
+{
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
+}
+
+static inline uint64_t host_load(const void *at, unsigned size)
+{
+	switch (size) {
+	case 1: return *(const volatile uint8_t *)at;
+	case 2: return *(const volatile host_u16 *)at;
+	case 4: return *(const volatile host_u32 *)at;
+	default: return *(const volatile host_u64 *)at;
+	}
+}
+
+static inline void host_store(void *at, unsigned size, uint64_t value)
+{
+	switch (size) {
+	case 1: *(volatile uint8_t *)at = (uint8_t)value; break;
+	case 2: *(volatile host_u16 *)at = (uint16_t)value; break;
+	case 4: *(volatile host_u32 *)at = (uint32_t)value; break;
+	default: *(volatile host_u64 *)at = value; break;
+	}
+}
+
 static inline bool mmu_tag_matches(uint64_t tag, gva_t address, unsigned size)
 {
 	return tag == (address & ~UINT64_C(0xfff)) && (address & 0xfff) <= 0x1000 - size;

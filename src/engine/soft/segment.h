@@ -20,6 +20,9 @@ static inline gva_t segment_linear(
 	if (vcpu->mode.insn == INSN_MODE_64 && segment < X86_FS && x86_is_canonical(offset) &&
 		x86_is_canonical(offset + size - 1))
 		return offset;
+	if (vcpu->mode.flat && segment < X86_FS && offset + size - 1 <= UINT32_MAX &&
+		!(segment == X86_CS && access == MMU_WRITE))
+		return offset;
 	return segment_linear_checked(vcpu, segment, offset, size, access);
 }
 

@@ -33,6 +33,7 @@ struct tlb_entry {
 	uint64_t exec_tag;
 	uint64_t addend;           /* host address = linear address + addend */
 	_Atomic uint64_t physical; /* of the page */
+	gva_t linear;              /* of the page */
 	uint8_t page_shift;        /* of the guest's page: 12, 21, 22, 30 */
 	bool global;
 	bool writable; /* D is set and writes are permitted, write tag or not */
@@ -44,8 +45,9 @@ struct tlb {
 	/* Entries filled since the last flush, so that a flush touches only those. */
 	uint16_t log[TLB_NR_SETS][TLB_ENTRIES];
 	unsigned nr_logged[TLB_NR_SETS];
-	/* Which large pages have entries: a filter by hash, so that INVLPG need not look. */
-	uint64_t large_filter[8];
+	/* Which large pages have entries, by the low bits of their 2 MiB and 1 GiB number, so that
+	 * INVLPG need not look. */
+	uint64_t large_filter[8], huge_filter;
 };
 
 static inline unsigned tlb_index(gva_t address)

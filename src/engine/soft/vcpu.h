@@ -54,8 +54,8 @@ struct vcpu {
 	uint64_t gpr[X86_NR_GPRS];
 	uint64_t rip;      /* of the instruction being executed */
 	uint64_t next_rip; /* where it goes on; a branch sets it, truncated to its size */
-	/* Arithmetic flags: OF in a byte of 0 or 1, the others in place as LAHF stores them. Together
-	 * they are AX after LAHF; SETO AL: see flags.h, which stores them at once. */
+	/* Arithmetic flags: OF in a byte of 0 or 1, the others in place as LAHF stores them.
+	 * Together they are AX after LAHF; SETO AL: see flags.h, which stores them at once. */
 	uint8_t flags_of;
 	uint8_t flags_low;
 	uint64_t flags_system; /* RFLAGS without RFLAGS_ARITHMETIC */
@@ -103,8 +103,9 @@ struct vcpu {
 	/* Debug traps to deliver at the next boundary, as DR6 bits; see debug.h. */
 	uint64_t debug_pending;
 	bool single_step;          /* TF was set when the current instruction began */
-	const struct block *block; /* being executed */
-	uint64_t instructions;     /* executed, for --stats and lockstep */
+	const struct block *block; /* being executed, from block_rip on; NULL between blocks */
+	uint64_t block_rip;
+	uint64_t instructions; /* executed, for --stats and lockstep */
 
 	/* vector.h: valid in memory unless `vector_live`. */
 	bool vector_live;
@@ -156,6 +157,15 @@ static inline uint64_t vcpu_rflags(const struct vcpu *vcpu)
 	return vcpu->flags_system | RFLAGS_ONE | (vcpu->flags_low & 0xd5) |
 	       (uint64_t)vcpu->flags_of << 11;
 }
+
+/* At an instruction boundary, for the run loop: answers REQUEST_INIT and REQUEST_SIPI, in that
+ * order, among `requests` (which it has taken), and REQUEST_FLUSH_TLB. */
+void vcpu_take_init_sipi(struct vcpu *vcpu, uint64_t requests);
+void vcpu_take_flush(struct vcpu *vcpu);
+
+/* Blocks while the vCPU is halted or waits for SIPI and nothing is there that could end that; the
+ * run loop calls it with `activity` other than CPU_RUNNING. wait.c */
+void vcpu_wait(struct vcpu *vcpu);
 
 /* Replaces all of RFLAGS; the caller has decided which bits may change. Updates the mode if VM
  * does. */

@@ -1,0 +1,356 @@
+/*
+ * The cache of decoded blocks. Memory is an arena of fixed size that is emptied when it is full.
+ *
+ * Bytes are declared decoded (code_pages_add) before they are compared with what was decoded, so a
+ * write that comes in between is either seen or makes the block stale.
+ */
+#include "engine/soft/block.h"
+
+#include "engine/soft/code_pages.h"
+#include "engine/soft/execute.h"
+#include "engine/soft/interpret.h"
+#include "engine/soft/isa.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define ARENA_SIZE   (16u << 20)
+#define BUCKET_BITS  15
+#define NR_BUCKETS   (1u << BUCKET_BITS)
+#define BUCKETS_SIZE (NR_BUCKETS * sizeof(struct block *))
+#define PAGE_MASK    (~UINT64_C(0xfff))
+#define NO_MODE      0xff
+#define MAX_BLOCK    (sizeof(struct block) + BLOCK_MAX_INSNS * sizeof(struct insn))
+
+static const _Atomic uint32_t never_written;
+
+/* What a lookup entry without a block points to. */
+static const struct block no_block = {
+	.mode = NO_MODE,
+	.generation_now = &never_written,
+};
+
+static void forget_all(struct block_cache *cache)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(cache->lookup); i++)
+		cache->lookup[i] = (struct block_lookup){ .block = &no_block };
+	for (unsigned i = 0; i < NR_BUCKETS; i++)
+		cache->buckets[i] = NULL;
+	cache->used = 0;
+}
+
+static void *map(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+int block_cache_create(struct vcpu *vcpu, struct error *err)
+{
+	struct block_cache *cache = calloc(1, sizeof(*cache));
+
+	vcpu->blocks = cache;
+	if (cache) {
+		cache->arena = map(ARENA_SIZE);
+		cache->buckets = map(BUCKETS_SIZE);
+	}
+	if (!cache || !cache->arena || !cache->buckets) {
+		block_cache_destroy(vcpu);
+		return error_set_errno(
+			err, EXIT_CODE_HOST, ENOMEM, "cannot make a cache of decoded code");
+	}
+	forget_all(cache);
+	return 0;
+}
+
+void block_cache_destroy(struct vcpu *vcpu)
+{
+	struct block_cache *cache = vcpu->blocks;
+
+	if (!cache)
+		return;
+	if (cache->arena)
+		munmap(cache->arena, ARENA_SIZE);
+	if (cache->buckets)
+		munmap(cache->buckets, BUCKETS_SIZE);
+	free(cache);
+	vcpu->blocks = NULL;
+}
+
+static struct block **bucket(struct block_cache *cache, gpa_t physical)
+{
+	return &cache->buckets[(physical ^ physical >> BUCKET_BITS) & (NR_BUCKETS - 1)];
+}
+
+static struct block *allocate(struct vcpu *vcpu)
+{
+	struct block_cache *cache = vcpu->blocks;
+
+	if (ARENA_SIZE - cache->used < MAX_BLOCK) {
+		vcpu->block = NULL;
+		forget_all(cache);
+	}
+	return (struct block *)(cache->arena + cache->used);
+}
+
+static void insert(struct block_cache *cache, struct block *block)
+{
+	struct block **head = bucket(cache, block->physical);
+	size_t size = sizeof(*block) + block->nr_insns * sizeof(struct insn);
+
+	cache->used += align_up(size, 64);
+	block->hash_next = *head;
+	*head = block;
+}
+
+static void remove_block(struct block_cache *cache, struct block *block)
+{
+	struct block **at = bucket(cache, block->physical);
+
+	while (*at != block)
+		at = &(*at)->hash_next;
+	*at = block->hash_next;
+}
+
+/* Rows whose execution depends on the mode or on a unit's state run behind the prologue. */
+static bool needs_prologue(const struct insn *insn)
+{
+	return insn->prefixes & PREFIX_VEX ||
+	       insn_row(insn)->attributes &
+		       (ISA_PRIVILEGED | ISA_PROTECTED | ISA_X87 | ISA_VECTOR | ISA_MMX | ISA_AVX);
+}
+
+static bool ends_block(const struct insn *insn)
+{
+	uint32_t attributes = insn_row(insn)->attributes;
+
+	if (attributes & (ISA_ENDS_BLOCK | ISA_BRANCH))
+		return true;
+	/* A repeated string instruction goes on in a block that begins with it. */
+	return attributes & ISA_STRING && insn->prefixes & (PREFIX_REP | PREFIX_REPNE);
+}
+
+static void prepare(struct insn *insn)
+{
+	if (needs_prologue(insn))
+		insn->exec = interpret_prologue;
+}
+
+static _Noreturn void raise_decode_error(struct vcpu *vcpu, enum insn_error error)
+{
+	if (error == INSN_TOO_LONG)
+		cpu_raise_error(vcpu, X86_GP, 0);
+	cpu_raise(vcpu, X86_UD);
+}
+
+/* Decodes up to the end of the block or of the page. False: the first one crosses the page. */
+static bool decode_run(
+	struct vcpu *vcpu, struct block *block, const uint8_t *bytes, unsigned available)
+{
+	unsigned n = 0, at = 0;
+
+	while (n < BLOCK_MAX_INSNS) {
+		struct insn *insn = &block->insns[n];
+		enum insn_error error = insn_decode(
+			insn, bytes + at, available - at, vcpu->mode.insn, &vcpu->features);
+
+		if (error != INSN_OK) {
+			if (n > 0)
+				break;
+			if (error == INSN_TRUNCATED)
+				return false;
+			raise_decode_error(vcpu, error);
+		}
+		n++;
+		at += insn->length;
+		prepare(insn);
+		if (ends_block(insn) || at == available)
+			break;
+	}
+	block->nr_insns = n;
+	block->size = at;
+	return true;
+}
+
+static gva_t second_page(const struct vcpu *vcpu, gva_t linear)
+{
+	gva_t next = (linear & PAGE_MASK) + GUEST_PAGE_SIZE;
+
+	return vcpu->mode.insn == INSN_MODE_64 ? next : (uint32_t)next;
+}
+
+/* One instruction, byte by byte: it crosses a page's end or is not in RAM. */
+static void decode_bytewise(struct vcpu *vcpu, struct block *block, gva_t linear)
+{
+	gva_t mask = vcpu->mode.insn == INSN_MODE_64 ? ~UINT64_C(0) : UINT32_MAX;
+	uint8_t bytes[INSN_MAX_LENGTH];
+	enum insn_error error;
+	unsigned size = 0;
+
+	do {
+		bytes[size] = mmu_fetch_slow(vcpu, (linear + size) & mask);
+		size++;
+		error = insn_decode(
+			&block->insns[0], bytes, size, vcpu->mode.insn, &vcpu->features);
+	} while (error == INSN_TRUNCATED && size < INSN_MAX_LENGTH);
+	if (error != INSN_OK)
+		raise_decode_error(vcpu, error);
+	prepare(&block->insns[0]);
+	block->nr_insns = 1;
+	block->size = block->insns[0].length;
+}
+
+static bool same_bytes(const struct insn *insn, unsigned first, const uint8_t *now, unsigned size)
+{
+	for (unsigned i = 0; i < size; i++)
+		if (insn->bytes[first + i] != ((const volatile uint8_t *)now)[i])
+			return false;
+	return true;
+}
+
+static bool run_unchanged(const struct block *block, const uint8_t *now)
+{
+	for (unsigned n = 0; n < block->nr_insns; n++) {
+		const struct insn *insn = &block->insns[n];
+
+		if (!same_bytes(insn, 0, now, insn->length))
+			return false;
+		now += insn->length;
+	}
+	return true;
+}
+
+/* Where a block's bytes are now. */
+struct place {
+	gpa_t physical;
+	const uint8_t *host;
+	unsigned available;  /* to the end of the page */
+	gpa_t next_physical; /* of the second page, if the block crosses */
+	const uint8_t *next_host;
+};
+
+/*
+ * Ties the block to the generation of its pages, if its bytes are those that were decoded.
+ */
+static bool tie(struct vcpu *vcpu, struct block *block, const struct place *place)
+{
+	struct soft_engine *engine = vcpu->engine;
+	unsigned first = block->crosses ? place->available : block->size;
+
+	block->generation = code_pages_add(engine, place->physical, first);
+	if (!block->crosses)
+		return run_unchanged(block, place->host);
+	block->next_generation = code_pages_add(engine, place->next_physical, block->size - first);
+	return same_bytes(&block->insns[0], 0, place->host, first) &&
+	       same_bytes(&block->insns[0], first, place->next_host, block->size - first);
+}
+
+static bool is_tied(const struct block *block)
+{
+	if (!block_is_current(block))
+		return false;
+	return !block->crosses || atomic_load_explicit(block->next_generation_now,
+					  memory_order_acquire) == block->next_generation;
+}
+
+static void find_second_page(struct vcpu *vcpu, gva_t linear, struct place *place)
+{
+	unsigned available;
+
+	place->next_host =
+		mmu_fetch(vcpu, second_page(vcpu, linear), &place->next_physical, &available);
+}
+
+static const struct block *cached(struct vcpu *vcpu, gva_t linear, struct place *place)
+{
+	struct block_cache *cache = vcpu->blocks;
+	struct block *block = *bucket(cache, place->physical);
+
+	while (block && (block->physical != place->physical || block->mode != vcpu->mode.insn))
+		block = block->hash_next;
+	if (!block)
+		return NULL;
+	if (block->crosses) {
+		find_second_page(vcpu, linear, place);
+		if (place->next_physical != block->next_physical || !place->next_host) {
+			remove_block(cache, block);
+			return NULL;
+		}
+	}
+	if (is_tied(block) || tie(vcpu, block, place))
+		return block;
+	remove_block(cache, block);
+	return NULL;
+}
+
+static struct block *build_crossing(
+	struct vcpu *vcpu, struct block *block, gva_t linear, struct place *place)
+{
+	block->crosses = true;
+	block->mode = NO_MODE;
+	decode_bytewise(vcpu, block, linear);
+	block->mode = vcpu->mode.insn;
+	find_second_page(vcpu, linear, place);
+	block->next_physical = place->next_physical;
+	block->next_generation_now = code_pages_generation_at(vcpu->engine, place->next_physical);
+	return place->next_host ? block : NULL;
+}
+
+/* NULL: it cannot be cached, and is in the scratch block. */
+static const struct block *build(struct vcpu *vcpu, gva_t linear, struct place *place)
+{
+	for (;;) {
+		struct block *block = allocate(vcpu);
+
+		block->physical = place->physical;
+		block->generation_now = code_pages_generation_at(vcpu->engine, place->physical);
+		block->mode = vcpu->mode.insn;
+		block->crosses = false;
+		if (!decode_run(vcpu, block, place->host, place->available) &&
+			!build_crossing(vcpu, block, linear, place))
+			return NULL;
+		if (tie(vcpu, block, place)) {
+			insert(vcpu->blocks, block);
+			return block;
+		}
+	}
+}
+
+/* Code in a device's memory, or on the way into it: decoded each time. */
+static const struct block *build_uncached(struct vcpu *vcpu, gva_t linear)
+{
+	struct block *block = allocate(vcpu);
+
+	block->crosses = true;
+	block->mode = vcpu->mode.insn;
+	block->generation_now = &never_written;
+	block->generation = 0;
+	decode_bytewise(vcpu, block, linear);
+	return block;
+}
+
+const struct block *block_find_slow(struct vcpu *vcpu, gva_t linear)
+{
+	struct place place;
+	const struct block *block;
+
+	vcpu->block = NULL;
+	if (vcpu->mode.insn == INSN_MODE_64 ? !x86_is_canonical(linear)
+					    : vcpu->rip > vcpu->segment[X86_CS].limit)
+		cpu_raise_error(vcpu, X86_GP, 0);
+	place.host = mmu_fetch(vcpu, linear, &place.physical, &place.available);
+	if (!place.host)
+		return build_uncached(vcpu, linear);
+	block = cached(vcpu, linear, &place);
+	if (!block)
+		block = build(vcpu, linear, &place);
+	if (!block)
+		return build_uncached(vcpu, linear);
+	if (!block->crosses)
+		*block_lookup(vcpu->blocks, linear) =
+			(struct block_lookup){ .linear = linear, .block = block };
+	return block;
+}

@@ -1,0 +1,168 @@
+/*
+ * Tracks decoded code by physical page: one record for each page of RAM, in an array that is mapped
+ * lazily, so that pages without code cost nothing.
+ *
+ * Adding is under a lock. A write clears the lines first and then moves the generation; an adder
+ * that sees the generation move while it marks lines starts again. So a block with the current
+ * generation always has its lines marked.
+ */
+#include "engine/soft/code_pages.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define LINE_SHIFT 6
+
+struct code_page {
+	_Atomic uint64_t lines;
+	_Atomic uint32_t generation;
+};
+
+struct code_region {
+	gpa_t base;
+	uint64_t size;
+	struct code_page *pages;
+};
+
+struct code_pages {
+	pthread_mutex_t lock; /* code_pages_add */
+	unsigned nr_regions;
+	struct code_region regions[GUEST_MEMORY_MAX_REGIONS];
+};
+
+static size_t region_bytes(const struct code_region *region)
+{
+	return (region->size >> GUEST_PAGE_SHIFT) * sizeof(struct code_page);
+}
+
+int code_pages_create(struct soft_engine *engine, struct error *err)
+{
+	const struct guest_memory *memory = &engine->base.machine->memory;
+	struct code_pages *code = calloc(1, sizeof(*code));
+
+	if (!code)
+		return error_set_errno(err, EXIT_CODE_HOST, ENOMEM, "cannot track guest code");
+	pthread_mutex_init(&code->lock, NULL);
+	engine->code_pages = code;
+	for (unsigned i = 0; i < memory->nr_regions; i++) {
+		struct code_region *region = &code->regions[i];
+		void *pages;
+
+		region->base = memory->regions[i].base;
+		region->size = memory->regions[i].size;
+		pages = mmap(NULL, region_bytes(region), PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (pages == MAP_FAILED) {
+			int saved = errno;
+
+			code_pages_destroy(engine);
+			return error_set_errno(
+				err, EXIT_CODE_HOST, saved, "cannot track guest code");
+		}
+		region->pages = pages;
+		code->nr_regions++;
+	}
+	return 0;
+}
+
+void code_pages_destroy(struct soft_engine *engine)
+{
+	struct code_pages *code = engine->code_pages;
+
+	if (!code)
+		return;
+	for (unsigned i = 0; i < code->nr_regions; i++)
+		munmap(code->regions[i].pages, region_bytes(&code->regions[i]));
+	pthread_mutex_destroy(&code->lock);
+	free(code);
+	engine->code_pages = NULL;
+}
+
+static struct code_page *find(const struct soft_engine *engine, gpa_t physical)
+{
+	const struct code_pages *code = engine->code_pages;
+
+	for (unsigned i = 0; i < code->nr_regions; i++) {
+		const struct code_region *region = &code->regions[i];
+
+		if (physical - region->base < region->size)
+			return &region->pages[(physical - region->base) >> GUEST_PAGE_SHIFT];
+	}
+	return NULL;
+}
+
+/* The lines of a page that [offset, offset + size) touches; size is at least 1. */
+static uint64_t line_mask(unsigned offset, unsigned size)
+{
+	return BITS((offset + size - 1) >> LINE_SHIFT, offset >> LINE_SHIFT);
+}
+
+/* Takes away the direct write entries that any vCPU has for the page. */
+static void revoke_writes(struct soft_engine *engine, gpa_t page)
+{
+	for (unsigned i = 0; i < engine->nr_vcpus; i++) {
+		struct tlb_entry *entry = &engine->vcpus[i].tlb.entries[0][0];
+
+		for (unsigned n = 0; n < TLB_NEVER * TLB_ENTRIES; n++, entry++)
+			if (atomic_load_explicit(&entry->physical, memory_order_relaxed) == page)
+				atomic_store_explicit(
+					&entry->write_tag, TLB_INVALID, memory_order_relaxed);
+	}
+}
+
+const _Atomic uint32_t *code_pages_generation_at(const struct soft_engine *engine, gpa_t physical)
+{
+	const struct code_page *page = find(engine, physical);
+
+	return page ? &page->generation : NULL;
+}
+
+uint32_t code_pages_add(struct soft_engine *engine, gpa_t physical, unsigned size)
+{
+	struct code_page *page = find(engine, physical);
+	uint64_t lines = line_mask(physical & (GUEST_PAGE_SIZE - 1), size);
+	uint32_t before, after;
+
+	pthread_mutex_lock(&engine->code_pages->lock);
+	after = atomic_load(&page->generation);
+	do {
+		before = after;
+		if (atomic_fetch_or(&page->lines, lines) == 0)
+			revoke_writes(engine, align_down(physical, GUEST_PAGE_SIZE));
+		after = atomic_load(&page->generation);
+	} while (after != before);
+	pthread_mutex_unlock(&engine->code_pages->lock);
+	return after;
+}
+
+bool code_pages_is_code(const struct soft_engine *engine, gpa_t physical)
+{
+	const struct code_page *page = find(engine, physical);
+
+	return page && atomic_load(&page->lines) != 0;
+}
+
+bool code_pages_written(struct soft_engine *engine, gpa_t physical, uint64_t size)
+{
+	bool hit = false;
+
+	/* The store before the look: see code_pages_add's order. */
+	atomic_thread_fence(memory_order_seq_cst);
+	while (size > 0) {
+		unsigned offset = physical & (GUEST_PAGE_SIZE - 1);
+		uint64_t chunk = GUEST_PAGE_SIZE - offset;
+		struct code_page *page = find(engine, physical);
+
+		if (chunk > size)
+			chunk = size;
+		if (page && (atomic_load(&page->lines) & line_mask(offset, chunk))) {
+			atomic_store(&page->lines, 0);
+			atomic_fetch_add(&page->generation, 1);
+			hit = true;
+		}
+		physical += chunk;
+		size -= chunk;
+	}
+	return hit;
+}
