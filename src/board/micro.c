@@ -11,10 +11,16 @@
 #include "board/board.h"
 
 #include "base/bits.h"
+#include "chip/acpi_pm.h"
+#include "chip/acpi_pm_regs.h"
+#include "chip/i8042.h"
 #include "chip/i8254.h"
 #include "chip/i8259.h"
 #include "chip/ioapic.h"
+#include "chip/mc146818.h"
 #include "chip/ns16550.h"
+#include "chip/reset_control.h"
+#include "chip/system_port.h"
 #include "isa/isa_ports.h"
 
 #include <assert.h>
@@ -33,19 +39,32 @@
 enum micro_port {
 	MICRO_PORT_PIC_MASTER = 0x20,
 	MICRO_PORT_PIT = 0x40,
+	MICRO_PORT_KEYBOARD = 0x60,
+	MICRO_PORT_B = 0x61,
+	MICRO_PORT_RTC = 0x70,
+	MICRO_PORT_A = 0x92,
 	MICRO_PORT_PIC_SLAVE = 0xa0,
 	MICRO_PORT_COM1 = 0x3f8,
 	MICRO_PORT_ELCR_MASTER = 0x4d0,
 	MICRO_PORT_ELCR_SLAVE = 0x4d1,
+	MICRO_PORT_PM = 0x600, /* status, enable, control, timer */
+	MICRO_PORT_PCI_CONFIG = 0xcf8,
+	MICRO_PORT_RESET = 0xcf9,
 };
 
 enum micro_irq {
 	MICRO_IRQ_PIT = 0,
+	MICRO_IRQ_KEYBOARD = 1,
 	MICRO_IRQ_CASCADE = 2,
 	MICRO_IRQ_COM1 = 4,
+	MICRO_IRQ_RTC = 8,
 	MICRO_IRQ_SCI = 9,
+	MICRO_IRQ_AUX = 12,
 };
 #define MICRO_IOAPIC_PIN_PIT 2
+
+/* The SLP_TYP of S5 in micro.asl. */
+#define MICRO_SLEEP_S5 5
 
 /* The inputs that can be made level triggered: not the timer's, the keyboard's, the cascade, the
  * RTC's and the coprocessor's. */
@@ -57,8 +76,16 @@ struct micro {
 	struct i8259 pic_master, pic_slave;
 	struct ioapic ioapic;
 	struct i8254 pit;
+	struct mc146818 rtc;
+	struct acpi_pm pm;
+	struct i8042 keyboard;
+	struct system_port system_port;
+	struct reset_control reset_control;
 	struct ns16550 com1;
+	uint8_t a20_sources; /* MICRO_A20_*; any of them opens the gate */
 };
+
+enum micro_a20_source { MICRO_A20_KEYBOARD, MICRO_A20_PORT_A };
 
 static void micro_set_isa_irq(void *context, unsigned irq, bool level)
 {
@@ -85,6 +112,35 @@ static void micro_set_intr(void *context, unsigned pin, bool level)
 	(void)pin;
 	if (bus->intr)
 		bus->intr(bus->engine, level);
+}
+
+static void micro_set_a20(void *context, unsigned source, bool level)
+{
+	struct micro *micro = context;
+	const struct cpu_bus *bus = &micro->board.machine->cpu_bus;
+
+	micro->a20_sources = (uint8_t)((micro->a20_sources & ~BIT(source)) | level << source);
+	if (bus->set_a20)
+		bus->set_a20(bus->engine, micro->a20_sources);
+}
+
+static struct irq_line micro_a20(struct micro *micro, enum micro_a20_source source)
+{
+	return (struct irq_line){ .set = micro_set_a20, .context = micro, .pin = source };
+}
+
+/* A line whose rising edge is a request to whoever runs the machine. */
+static void micro_set_request(void *context, unsigned request, bool level)
+{
+	if (level)
+		machine_request(context, (enum machine_request)request);
+}
+
+static struct irq_line micro_request(struct micro *micro, enum machine_request request)
+{
+	return (struct irq_line){
+		.set = micro_set_request, .context = micro->board.machine, .pin = request
+	};
 }
 
 static uint8_t micro_acknowledge(void *board)
@@ -138,7 +194,7 @@ static void micro_add_interrupt_controllers(struct micro *micro)
 	machine->cpu_bus.end_of_interrupt = micro_end_of_interrupt;
 }
 
-static void micro_add_timers(struct micro *micro)
+static void micro_add_timers(struct micro *micro, const struct board_config *config)
 {
 	struct machine *machine = micro->board.machine;
 	const struct irq_line pit_outputs[I8254_NR_COUNTERS] = {
@@ -148,6 +204,41 @@ static void micro_add_timers(struct micro *micro)
 	i8254_init(&micro->pit, &machine->clock, pit_outputs);
 	machine_add_device(machine, &i8254_type, "pit", &micro->pit);
 	isa_map_i8254(machine, MICRO_PORT_PIT, "pit", &micro->pit);
+
+	mc146818_init(&micro->rtc, &machine->clock, micro_isa_irq(micro, MICRO_IRQ_RTC),
+		config->wall_clock_ns);
+	machine_add_device(machine, &mc146818_type, "rtc", &micro->rtc);
+	isa_map_mc146818(machine, MICRO_PORT_RTC, "rtc", &micro->rtc);
+}
+
+/* Power, reset and the A20 gate. After the timers, whose gate port B drives. */
+static void micro_add_power(struct micro *micro)
+{
+	struct machine *machine = micro->board.machine;
+	struct irq_line reset = micro_request(micro, MACHINE_REQUEST_RESET);
+	const struct i8042_lines keyboard_lines = {
+		.keyboard_irq = micro_isa_irq(micro, MICRO_IRQ_KEYBOARD),
+		.aux_irq = micro_isa_irq(micro, MICRO_IRQ_AUX),
+		.a20 = micro_a20(micro, MICRO_A20_KEYBOARD),
+		.reset = reset,
+	};
+
+	acpi_pm_init(&micro->pm, &machine->clock, micro_isa_irq(micro, MICRO_IRQ_SCI),
+		micro_request(micro, MACHINE_REQUEST_POWEROFF), MICRO_SLEEP_S5);
+	i8042_init(&micro->keyboard, &keyboard_lines);
+	system_port_init(&micro->system_port, &machine->clock, &micro->pit,
+		micro_a20(micro, MICRO_A20_PORT_A), reset);
+	reset_control_init(&micro->reset_control, reset);
+
+	machine_add_device(machine, &acpi_pm_type, "pm", &micro->pm);
+	machine_add_device(machine, &i8042_type, "keyboard", &micro->keyboard);
+	machine_add_device(machine, &system_port_type, "system-port", &micro->system_port);
+	machine_add_device(machine, &reset_control_type, "reset-control", &micro->reset_control);
+
+	isa_map_acpi_pm(machine, MICRO_PORT_PM, "pm", &micro->pm);
+	isa_map_i8042(machine, MICRO_PORT_KEYBOARD, "keyboard", &micro->keyboard);
+	isa_map_system_port(machine, MICRO_PORT_A, MICRO_PORT_B, &micro->system_port);
+	isa_map_reset_control(machine, MICRO_PORT_PCI_CONFIG, &micro->reset_control);
 }
 
 static void micro_add_serial(struct micro *micro, const struct board_config *config)
@@ -176,6 +267,31 @@ static int micro_add_memory(struct machine *machine, uint64_t bytes, struct erro
 	return rc;
 }
 
+/* The user chooses the port: it must not be another chip's. */
+static int micro_add_debug_exit(
+	struct micro *micro, const struct board_config *config, struct error *err)
+{
+	struct machine *machine = micro->board.machine;
+	int port = config->debug_exit_port;
+
+	if (port < 0)
+		return 0;
+	for (int i = port; i < port + ISA_DEBUG_EXIT_PORTS; i++) {
+		if (i > UINT16_MAX || address_space_find(&machine->pio, (uint64_t)i))
+			return error_set(err, EXIT_CODE_CONFIG,
+				"the board micro cannot have its debug exit at port 0x%x, which is "
+				"taken; use --debug-exit 0xf4",
+				(unsigned)port);
+	}
+	isa_map_debug_exit(machine, (uint16_t)port);
+	return 0;
+}
+
+static void micro_destroy(struct board *board)
+{
+	free(container_of(board, struct micro, board));
+}
+
 static int micro_create(struct board **board, const struct board_config *config,
 	struct machine *machine, struct error *err)
 {
@@ -191,15 +307,16 @@ static int micro_create(struct board **board, const struct board_config *config,
 	machine->nr_vcpus = config->nr_vcpus;
 
 	micro_add_interrupt_controllers(micro);
-	micro_add_timers(micro);
+	micro_add_timers(micro, config);
+	micro_add_power(micro);
 	micro_add_serial(micro, config);
+	rc = micro_add_debug_exit(micro, config, err);
+	if (rc < 0) {
+		micro_destroy(&micro->board);
+		return rc;
+	}
 	*board = &micro->board;
 	return 0;
-}
-
-static void micro_destroy(struct board *board)
-{
-	free(container_of(board, struct micro, board));
 }
 
 static void micro_describe(const struct board *board, struct acpi_config *acpi)
@@ -215,6 +332,11 @@ static void micro_describe(const struct board *board, struct acpi_config *acpi)
 		},
 		.nr_overrides = 2,
 		.sci_irq = MICRO_IRQ_SCI,
+		.pm1_event_port = MICRO_PORT_PM + ACPI_PM_STATUS,
+		.pm1_control_port = MICRO_PORT_PM + ACPI_PM_CONTROL,
+		.pm_timer_port = MICRO_PORT_PM + ACPI_PM_TIMER,
+		.reset_port = MICRO_PORT_RESET,
+		.reset_value = RESET_CONTROL_HARD_RESET,
 		.dsdt = acpi_micro_dsdt,
 		.dsdt_size = acpi_micro_dsdt_size,
 	};
@@ -222,7 +344,7 @@ static void micro_describe(const struct board *board, struct acpi_config *acpi)
 
 static void micro_power_button(struct board *board)
 {
-	(void)board;
+	acpi_pm_press_power_button(&container_of(board, struct micro, board)->pm);
 }
 
 static struct ns16550 *micro_com1(struct board *board)

@@ -1,8 +1,12 @@
 /*
- * From ports to chips. The chips here have byte-wide registers: address_space splits wider
- * accesses, as the ISA bus does for an 8-bit card.
+ * From ports to chips. Most have byte-wide registers: address_space splits wider accesses, as the
+ * ISA bus does for an 8-bit card.
  */
 #include "isa/isa_ports.h"
+
+#include "chip/acpi_pm_regs.h"
+#include "chip/debug_exit.h"
+#include "chip/i8042_regs.h"
 
 static void isa_map(struct machine *machine, uint16_t port, unsigned size, const char *name,
 	const struct io_ops *ops, void *device)
@@ -84,4 +88,153 @@ void isa_map_ns16550(struct machine *machine, uint16_t port, const char *name, s
 	static const struct io_ops ops = { isa_ns16550_read, isa_ns16550_write, 1 };
 
 	isa_map(machine, port, 8, name, &ops, chip);
+}
+
+static uint64_t isa_mc146818_read(void *device, uint64_t offset, unsigned size)
+{
+	(void)size;
+	return mc146818_read(device, (unsigned)offset);
+}
+
+static void isa_mc146818_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	(void)size;
+	mc146818_write(device, (unsigned)offset, (uint8_t)value);
+}
+
+void isa_map_mc146818(
+	struct machine *machine, uint16_t port, const char *name, struct mc146818 *chip)
+{
+	static const struct io_ops ops = { isa_mc146818_read, isa_mc146818_write, 1 };
+
+	isa_map(machine, port, 2, name, &ops, chip);
+}
+
+static uint64_t isa_i8042_read_data(void *device, uint64_t offset, unsigned size)
+{
+	(void)offset;
+	(void)size;
+	return i8042_read(device, I8042_REG_DATA);
+}
+
+static void isa_i8042_write_data(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	(void)offset;
+	(void)size;
+	i8042_write(device, I8042_REG_DATA, (uint8_t)value);
+}
+
+static uint64_t isa_i8042_read_status(void *device, uint64_t offset, unsigned size)
+{
+	(void)offset;
+	(void)size;
+	return i8042_read(device, I8042_REG_COMMAND);
+}
+
+static void isa_i8042_write_command(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	(void)offset;
+	(void)size;
+	i8042_write(device, I8042_REG_COMMAND, (uint8_t)value);
+}
+
+void isa_map_i8042(struct machine *machine, uint16_t port, const char *name, struct i8042 *chip)
+{
+	static const struct io_ops data = { isa_i8042_read_data, isa_i8042_write_data, 1 };
+	static const struct io_ops command = { isa_i8042_read_status, isa_i8042_write_command, 1 };
+
+	isa_map(machine, port, 1, name, &data, chip);
+	isa_map(machine, port + 4, 1, name, &command, chip);
+}
+
+static uint64_t isa_port_a_read(void *device, uint64_t offset, unsigned size)
+{
+	(void)offset;
+	(void)size;
+	return system_port_read_a(device);
+}
+
+static void isa_port_a_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	(void)offset;
+	(void)size;
+	system_port_write_a(device, (uint8_t)value);
+}
+
+static uint64_t isa_port_b_read(void *device, uint64_t offset, unsigned size)
+{
+	(void)offset;
+	(void)size;
+	return system_port_read_b(device);
+}
+
+static void isa_port_b_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	(void)offset;
+	(void)size;
+	system_port_write_b(device, (uint8_t)value);
+}
+
+void isa_map_system_port(
+	struct machine *machine, uint16_t port_a, uint16_t port_b, struct system_port *chip)
+{
+	static const struct io_ops a = { isa_port_a_read, isa_port_a_write, 1 };
+	static const struct io_ops b = { isa_port_b_read, isa_port_b_write, 1 };
+
+	isa_map(machine, port_a, 1, "port-a", &a, chip);
+	isa_map(machine, port_b, 1, "port-b", &b, chip);
+}
+
+#define RESET_CONTROL_OFFSET 1
+
+/* Wider accesses are PCI configuration addresses, which must not reset the machine. */
+static uint64_t isa_reset_control_read(void *device, uint64_t offset, unsigned size)
+{
+	if (offset != RESET_CONTROL_OFFSET || size != 1)
+		return UINT64_MAX;
+	return reset_control_read(device);
+}
+
+static void isa_reset_control_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	if (offset == RESET_CONTROL_OFFSET && size == 1)
+		reset_control_write(device, (uint8_t)value);
+}
+
+void isa_map_reset_control(struct machine *machine, uint16_t port, struct reset_control *chip)
+{
+	static const struct io_ops ops = { isa_reset_control_read, isa_reset_control_write, 4 };
+
+	isa_map(machine, port, 4, "reset-control", &ops, chip);
+}
+
+static uint64_t isa_acpi_pm_read(void *device, uint64_t offset, unsigned size)
+{
+	return acpi_pm_read(device, (unsigned)offset, size);
+}
+
+static void isa_acpi_pm_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	acpi_pm_write(device, (unsigned)offset, size, (uint32_t)value);
+}
+
+void isa_map_acpi_pm(struct machine *machine, uint16_t port, const char *name, struct acpi_pm *chip)
+{
+	static const struct io_ops ops = { isa_acpi_pm_read, isa_acpi_pm_write, 4 };
+
+	isa_map(machine, port, ACPI_PM_SIZE, name, &ops, chip);
+}
+
+static void isa_debug_exit_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	(void)offset;
+	(void)size;
+	debug_exit_write(device, (uint32_t)value);
+}
+
+void isa_map_debug_exit(struct machine *machine, uint16_t port)
+{
+	static const struct io_ops ops = { NULL, isa_debug_exit_write, 4 };
+
+	isa_map(machine, port, ISA_DEBUG_EXIT_PORTS, "debug-exit", &ops, machine);
 }

@@ -5,9 +5,14 @@
 #ifndef ISA_ISA_PORTS_H
 #define ISA_ISA_PORTS_H
 
+#include "chip/acpi_pm.h"
+#include "chip/i8042.h"
 #include "chip/i8254.h"
 #include "chip/i8259.h"
+#include "chip/mc146818.h"
 #include "chip/ns16550.h"
+#include "chip/reset_control.h"
+#include "chip/system_port.h"
 #include "machine/machine.h"
 
 /* Four ports. */
@@ -18,5 +23,22 @@ void isa_map_i8259(struct machine *machine, uint16_t port, uint16_t elcr_port, c
 /* Eight ports. */
 void isa_map_ns16550(
 	struct machine *machine, uint16_t port, const char *name, struct ns16550 *chip);
+/* Two ports. */
+void isa_map_mc146818(
+	struct machine *machine, uint16_t port, const char *name, struct mc146818 *chip);
+/* Its two ports are not neighbours: data, and four above it commands. */
+void isa_map_i8042(struct machine *machine, uint16_t port, const char *name, struct i8042 *chip);
+/* One port each. */
+void isa_map_system_port(
+	struct machine *machine, uint16_t port_a, uint16_t port_b, struct system_port *chip);
+/* Four ports, of which one byte is decoded, as it is on chips that share them with PCI
+ * configuration: 0xcf8 for the register at 0xcf9. */
+void isa_map_reset_control(struct machine *machine, uint16_t port, struct reset_control *chip);
+/* Twelve ports. */
+void isa_map_acpi_pm(
+	struct machine *machine, uint16_t port, const char *name, struct acpi_pm *chip);
+/* One register at each of ISA_DEBUG_EXIT_PORTS ports. */
+#define ISA_DEBUG_EXIT_PORTS 4
+void isa_map_debug_exit(struct machine *machine, uint16_t port);
 
 #endif
