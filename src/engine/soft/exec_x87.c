@@ -118,7 +118,7 @@ static void x87_forget_last(struct vcpu *vcpu)
 	vcpu->x87_last_opcode = 0;
 }
 
-EXEC(exec_fnstenv)
+EXEC(exec_x87_fnstenv)
 {
 	unsigned width = environment_words(insn);
 	gva_t address = insn_linear(vcpu, insn, 7 * width, MMU_WRITE);
@@ -132,7 +132,7 @@ EXEC(exec_fnstenv)
 	mmu_write(vcpu, address, image, 7 * width);
 }
 
-EXEC(exec_fldenv)
+EXEC(exec_x87_fldenv)
 {
 	unsigned width = environment_words(insn);
 	struct host_environment host;
@@ -145,7 +145,7 @@ EXEC(exec_fldenv)
 	__asm__ volatile("fldenv %0" : : "m"(host));
 }
 
-EXEC(exec_fnsave)
+EXEC(exec_x87_fnsave)
 {
 	unsigned width = environment_words(insn), size = 7 * width + X87_REGISTER_BYTES;
 	gva_t address = insn_linear(vcpu, insn, size, MMU_WRITE);
@@ -162,7 +162,7 @@ EXEC(exec_fnsave)
 	mmu_write(vcpu, address, image, size);
 }
 
-EXEC(exec_frstor)
+EXEC(exec_x87_frstor)
 {
 	unsigned width = environment_words(insn), size = 7 * width + X87_REGISTER_BYTES;
 	struct host_state host;
@@ -177,7 +177,7 @@ EXEC(exec_frstor)
 	__asm__ volatile("frstor %0" : : "m"(host));
 }
 
-EXEC(exec_fninit)
+EXEC(exec_x87_fninit)
 {
 	(void)insn;
 	vector_load(vcpu);
