@@ -68,43 +68,35 @@ static void masked_store(struct vcpu *vcpu, const struct insn *insn, unsigned si
 				value + i * size, size);
 }
 
+/* VMASKMOVPS and PD: 2C to 2F; VPMASKMOV: 8C and 8E, element size by VEX.W. */
+static unsigned masked_element_bytes(const struct insn *insn)
+{
+	bool wide = insn->opcode < 0x80 ? insn->opcode & 1 : vex_w(insn);
+
+	return wide ? 8 : 4;
+}
+
 EXEC(exec_vmaskmov_load)
 {
-	masked_load(vcpu, insn, insn->opcode & 1 ? 8 : 4); /* 2C: PS, 2D: PD */
+	masked_load(vcpu, insn, masked_element_bytes(insn));
 }
 
 EXEC(exec_vmaskmov_store)
 {
-	masked_store(vcpu, insn, insn->opcode & 1 ? 8 : 4); /* 2E: PS, 2F: PD */
+	masked_store(vcpu, insn, masked_element_bytes(insn));
 }
 
-EXEC(exec_vpmaskmov_load)
-{
-	masked_load(vcpu, insn, vex_w(insn) ? 8 : 4);
-}
-
-EXEC(exec_vpmaskmov_store)
-{
-	masked_store(vcpu, insn, vex_w(insn) ? 8 : 4);
-}
-
-/* Bytes to DS:rDI. */
+/* Bytes to DS:rDI. As on the processor, the whole operand must be writable (SDM 2, MASKMOVQ). */
 static void store_selected_bytes(struct vcpu *vcpu, const struct insn *insn, const uint8_t *value,
 	const uint8_t *mask, unsigned size)
 {
 	uint64_t offset = vcpu->gpr[X86_RDI] & byte_mask(insn->address_bytes);
-	gva_t address[16];
+	gva_t address = segment_linear(vcpu, insn->segment, offset, size, MMU_WRITE);
 
-	for (unsigned i = 0; i < size; i++) {
-		if (!selects(mask, i, 1))
-			continue;
-		address[i] = segment_linear(vcpu, insn->segment,
-			(offset + i) & byte_mask(insn->address_bytes), 1, MMU_WRITE);
-		mmu_probe_write(vcpu, address[i], 1);
-	}
+	mmu_probe_write(vcpu, address, size);
 	for (unsigned i = 0; i < size; i++)
 		if (selects(mask, i, 1))
-			mmu_write_u8(vcpu, address[i], value[i]);
+			mmu_write_u8(vcpu, address + i, value[i]);
 }
 
 /* MASKMOVDQU and VMASKMOVDQU */
@@ -141,18 +133,16 @@ static void enter_mmx(struct cpu_xsave *image)
 EXEC(exec_maskmovq)
 {
 	struct cpu_xsave *image;
-	unsigned top;
 	uint8_t mask[8], value[8];
 
 	x87_check_pending(vcpu);
 	image = stored_image(vcpu);
-	top = (unsigned)field_get(X87_FSW_TOP, image->fsw);
-	for (unsigned k = 0; k < 8; k++) {
-		mask[k] = image->st[(insn->rm - top) & 7][k];
-		value[k] = image->st[(insn->reg - top) & 7][k];
+	enter_mmx(image);
+	for (unsigned i = 0; i < 8; i++) {
+		mask[i] = image->st[insn->rm & 7][i];
+		value[i] = image->st[insn->reg & 7][i];
 	}
 	store_selected_bytes(vcpu, insn, value, mask, 8);
-	enter_mmx(stored_image(vcpu));
 }
 
 static uint64_t element_index(const uint8_t *indices, unsigned element, unsigned size)
@@ -174,8 +164,9 @@ static uint64_t gather_offset(const struct vcpu *vcpu, const struct insn *insn, 
 }
 
 /*
- * VGATHER and VPGATHER: 90 and 92 with indices of 4 bytes, 91 and 93 of 8; elements by VEX.W. Each
- * element's mask is cleared as it arrives, so that a fault restarts at the element that caused it.
+ * VGATHER and VPGATHER: 90 and 92 with indices of 4 bytes, 91 and 93 of 8; elements by VEX.W. The
+ * mask of each element is cleared when it is done with, so that a fault restarts at the element
+ * that caused it. The decoder has refused equal registers.
  */
 EXEC(exec_gather)
 {
@@ -184,20 +175,19 @@ EXEC(exec_gather)
 	uint8_t value[VECTOR_BYTES], mask[VECTOR_BYTES], indices[VECTOR_BYTES];
 	struct cpu_xsave *image = stored_image(vcpu);
 
-	if (insn->reg == insn->index || insn->reg == insn->vvvv || insn->index == insn->vvvv)
-		cpu_raise(vcpu, X86_UD);
 	vector_image_read(image, insn->reg, value);
 	vector_image_read(image, insn->vvvv, mask);
 	vector_image_read(image, insn->index, indices);
 	for (unsigned i = 0; i < count; i++) {
-		uint64_t offset;
+		uint64_t index = element_index(indices, i, index_size);
 
-		if (!selects(mask, i, size))
-			continue;
-		offset = gather_offset(vcpu, insn, element_index(indices, i, index_size));
-		mmu_read(vcpu, segment_linear(vcpu, insn->segment, offset, size, MMU_READ),
-			value + i * size, size);
-		mask[(i + 1) * size - 1] &= 0x7f;
+		if (selects(mask, i, size))
+			mmu_read(vcpu,
+				segment_linear(vcpu, insn->segment,
+					gather_offset(vcpu, insn, index), size, MMU_READ),
+				value + i * size, size);
+		for (unsigned k = 0; k < size; k++)
+			mask[i * size + k] = 0;
 		image = stored_image(vcpu);
 		vector_image_write(image, insn->reg, value);
 		vector_image_write(image, insn->vvvv, mask);
@@ -206,6 +196,6 @@ EXEC(exec_gather)
 		value[i] = 0;
 	for (unsigned i = 0; i < VECTOR_BYTES; i++)
 		mask[i] = 0;
-	vector_image_write(stored_image(vcpu), insn->reg, value);
-	vector_image_write(stored_image(vcpu), insn->vvvv, mask);
+	vector_image_write(image, insn->reg, value);
+	vector_image_write(image, insn->vvvv, mask);
 }

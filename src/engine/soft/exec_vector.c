@@ -58,14 +58,25 @@ static void run_bounced(struct vcpu *vcpu, const struct insn *insn, gva_t addres
 		mmu_write(vcpu, address, memory, size);
 }
 
+/* Of instructions with a memory operand: CVTPI2PD and its kin do not when it is one. */
+static bool waits_for_x87(const struct isa_row *row)
+{
+	return !(row->attributes & ISA_NO_WAIT) &&
+	       ((row->attributes & ISA_X87) || row->reg_kind == ISA_P);
+}
+
 static void run_on_memory(struct vcpu *vcpu, const struct insn *insn)
 {
 	const struct isa_row *row = insn_row(insn);
 	enum mmu_access access = row->memory & ISA_MEM_WRITE ? MMU_WRITE : MMU_READ;
 	unsigned size = insn->memory_bytes;
-	gva_t address = insn_linear(vcpu, insn, size, access);
+	gva_t address;
 	void *memory;
 
+	/* A pending exception precedes those of the memory operand. */
+	if (waits_for_x87(row))
+		x87_check_pending(vcpu);
+	address = insn_linear(vcpu, insn, size, access);
 	if ((row->attributes & ISA_ALIGNED) && (address & (size - 1)))
 		cpu_raise_error(vcpu, X86_GP, 0);
 	memory = operand_pointer(vcpu, address, size, access);
@@ -81,9 +92,6 @@ EXEC(exec_host_vector)
 		run(vcpu, insn, NULL);
 		return;
 	}
-	/* A pending x87 exception precedes those of the memory operand. */
-	if ((insn_row(insn)->attributes & (ISA_MMX | ISA_NO_WAIT)) == ISA_MMX)
-		x87_check_pending(vcpu);
 	run_on_memory(vcpu, insn);
 }
 
@@ -103,7 +111,6 @@ static void note_last_x87(struct vcpu *vcpu, const struct insn *insn)
 EXEC(exec_host_x87)
 {
 	if (insn->has_memory) {
-		x87_check_pending(vcpu);
 		run_on_memory(vcpu, insn);
 	} else {
 		run(vcpu, insn, NULL);
