@@ -1,13 +1,13 @@
 /*
  * The local APIC of the software engine (SDM 3A chapter 11): xAPIC and x2APIC, timer in one-shot,
  * periodic and TSC-deadline mode, logical and physical destinations, IPIs.
+ *
+ * Called by the vCPU's own thread unless a function says otherwise.
  */
 #ifndef ENGINE_SOFT_APIC_H
 #define ENGINE_SOFT_APIC_H
 
 #include "engine/soft/vcpu.h"
-
-void apic_reset(struct vcpu *vcpu);
 
 /* An MSI, or an IOAPIC's message. Any thread. */
 void apic_message(struct soft_engine *engine, gpa_t address, uint32_t data);
@@ -32,13 +32,33 @@ bool apic_interrupt_ready(struct vcpu *vcpu);
 /* Takes the highest one (IRR to ISR, or the 8259's INTA cycle); -1 if none is left. */
 int apic_acknowledge(struct vcpu *vcpu);
 
-/* Fires the timer if it is due. Called by the owning vCPU thread. */
+/* Fires the timer if it is due. */
 void apic_timer_poll(struct vcpu *vcpu);
 /* Guest time until it fires; CLOCK_NEVER if it is not armed. */
 ns_t apic_timer_remaining_ns(struct vcpu *vcpu);
+/* IA32_TSC_DEADLINE was written. */
+void apic_set_tsc_deadline(struct vcpu *vcpu, uint64_t deadline);
+/* The guest added `delta` to its counter: a count in progress goes on unmoved. */
+void apic_timer_moved(struct vcpu *vcpu, uint64_t delta);
 
-/* Conversion to and from the saved form. */
+/* Conversion to and from the saved form, together with vcpu->tsc_deadline. */
 void apic_get_state(struct vcpu *vcpu, struct cpu_apic *state);
 void apic_set_state(struct vcpu *vcpu, const struct cpu_apic *state);
+
+/* Between apic.c, apic_timer.c and apic_message.c. */
+void apic_deliver_local(struct vcpu *vcpu, uint32_t lvt);
+void apic_accept(struct vcpu *vcpu, uint8_t vector, bool level_triggered);
+void apic_send_ipi(struct vcpu *vcpu, uint32_t icr_low, uint32_t destination);
+void apic_error(struct vcpu *vcpu, uint32_t esr_bit);
+void apic_timer_set_lvt(struct vcpu *vcpu, uint32_t lvt);
+void apic_timer_set_divide(struct vcpu *vcpu, uint32_t divide);
+void apic_timer_set_initial(struct vcpu *vcpu, uint32_t initial);
+uint32_t apic_timer_current(struct vcpu *vcpu);
+void apic_timer_restore(struct vcpu *vcpu, uint32_t current);
+
+static inline bool apic_is_x2apic(const struct vcpu *vcpu)
+{
+	return vcpu->apic_base & APIC_BASE_X2APIC;
+}
 
 #endif

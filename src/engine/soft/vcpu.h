@@ -31,11 +31,17 @@ struct thunk_cache;
 #define REQUEST_FLUSH_TLB BIT(5) /* A20 or memory layout changed */
 #define REQUEST_STOP      BIT(6) /* wait at a safe point: another vCPU holds the world */
 
-/* What the APIC needs beside the registers. Guarded by apic_lock. */
+/*
+ * The local APIC. Its own thread alone writes the registers; others set bits of IRR and TMR and
+ * error bits, and look at where a message is addressed to, all atomically, so no lock is needed.
+ */
 struct apic {
-	struct cpu_apic regs;
-	ns_t timer_started_ns; /* guest time when the current count was loaded */
-	bool intr_level;       /* LINT0's input from the 8259 */
+	struct cpu_apic regs; /* but for IRR, TMR and the timer's current count */
+	_Atomic uint32_t irr[8], tmr[8];
+	_Atomic bool intr_level; /* LINT0's input from the 8259 */
+	_Atomic bool extint;     /* a message of delivery mode ExtINT waits */
+	/* Guest TSC when the current count was loaded: one-shot and periodic modes. */
+	uint64_t timer_started_tsc;
 };
 
 /* Why decoded code or TLB entries of one mode do not serve another. */
@@ -75,13 +81,17 @@ struct vcpu {
 	uint64_t pdpte[4];
 	uint64_t star, lstar, cstar, sfmask, kernel_gs_base;
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
-	uint64_t tsc_offset; /* guest TSC = host TSC + tsc_offset */
+	uint64_t tsc_offset; /* guest TSC = host TSC + tsc_offset, while the clock runs: tsc.h */
+	uint64_t tsc_zero_offset;    /* tsc_offset if the machine clock's offset were 0 */
+	uint64_t timer_deadline_tsc; /* when the APIC timer fires, UINT64_MAX if never */
 	uint64_t tsc_adjust, tsc_aux, tsc_deadline, pat, apic_base, misc_enable, spec_ctrl,
 		debugctl, xss;
 	uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
 	uint64_t mcg_status, mcg_ctl, mc_bank[10][4];
 	uint64_t kvm_system_time, kvm_wall_clock, kvm_poll_control;
-	uint8_t activity;    /* enum cpu_activity */
+	uint32_t kvmclock_version;
+	_Atomic bool kvmclock_stale; /* to be written before the guest goes on */
+	uint8_t activity;            /* enum cpu_activity */
 	uint64_t shadow_rip; /* the interrupt shadow covers the instruction at this address... */
 	bool shadow_active;  /* ...if set */
 	bool shadow_mov_ss;
@@ -106,6 +116,8 @@ struct vcpu {
 	const struct block *block; /* being executed, from block_rip on; NULL between blocks */
 	uint64_t block_rip;
 	uint64_t instructions; /* executed, for --stats and lockstep */
+	ns_t spin_ns;          /* how long vcpu_wait spins before it sleeps */
+	unsigned pauses;       /* PAUSE instructions since the last yield */
 
 	/* vector.h: valid in memory unless `vector_live`. */
 	bool vector_live;
@@ -121,10 +133,7 @@ struct vcpu {
 	_Atomic uint64_t requests;
 	_Atomic uint32_t sipi_vector;
 	_Atomic int futex; /* a halted vCPU sleeps on it */
-	pthread_mutex_t apic_lock;
 	struct apic apic;
-	/* Guest TSC at which the APIC timer fires, UINT64_MAX if never; written under apic_lock. */
-	_Atomic uint64_t timer_deadline_tsc;
 
 	/* Immutable. */
 	unsigned index;
@@ -132,7 +141,13 @@ struct vcpu {
 	struct machine *machine;
 	const struct cpu_model *cpu_model;
 	struct insn_features features;
-	gpa_t a20_mask; /* changes with the world stopped only */
+	gpa_t a20_mask; /* follows the engine's on REQUEST_FLUSH_TLB */
+};
+
+struct tsc_anchor {
+	uint64_t host_tsc;
+	ns_t source_ns;
+	_Atomic bool stale; /* some vCPU has run since */
 };
 
 struct soft_engine {
@@ -142,11 +157,16 @@ struct soft_engine {
 	enum soft_mode mode;
 	/* By physical page of RAM, see code_pages.h. */
 	struct code_pages *code_pages;
+	_Atomic uint64_t a20_mask;
+	unsigned host_cpus; /* that this process may use */
+	/* One point of both the host's TSC and the machine clock's source: tsc.h. */
+	pthread_mutex_t tsc_lock;
+	struct tsc_anchor tsc_anchor;
 	/* For atomic accesses that one host instruction cannot do: MMIO, across pages. */
 	pthread_mutex_t split_lock;
 };
 
-/* Sets request bits and wakes the vCPU if it sleeps. Any thread. */
+/* Sets request bits and wakes the vCPU if it sleeps. Any thread; async-signal-safe. */
 void vcpu_request(struct vcpu *vcpu, uint64_t bits);
 
 /* Derives vcpu->mode from CR0, EFER, RFLAGS.VM and the segments. Call after any of them changes. */
@@ -157,6 +177,10 @@ static inline uint64_t vcpu_rflags(const struct vcpu *vcpu)
 	return vcpu->flags_system | RFLAGS_ONE | (vcpu->flags_low & 0xd5) |
 	       (uint64_t)vcpu->flags_of << 11;
 }
+
+/* The whole state, while the vCPU is not running. set: after state_check. vcpu_state.c */
+void vcpu_get_state(struct vcpu *vcpu, struct cpu_state *state);
+void vcpu_set_state(struct vcpu *vcpu, const struct cpu_state *state);
 
 /* At an instruction boundary, for the run loop: answers REQUEST_INIT and REQUEST_SIPI, in that
  * order, among `requests` (which it has taken), and REQUEST_FLUSH_TLB. */

@@ -1,0 +1,98 @@
+/*
+ * A halted vCPU: sleeps on its futex until something arrives that could end the halt, or the APIC
+ * timer is due.
+ *
+ * It spins for a while first where waking up promptly has paid: the spin grows after short sleeps
+ * and shrinks after long ones, so an idle guest does not spin. Not compiled for vectors: only
+ * system calls are made while the guest's may be live.
+ */
+#include "engine/soft/apic.h"
+#include "engine/soft/tsc.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SPIN_MIN_NS    (5 * NS_PER_US)
+#define SPIN_MAX_NS    (50 * NS_PER_US)
+#define SLEEP_SHORT_NS (200 * NS_PER_US)
+#define SPIN_CHECKS    16 /* PAUSEs between two looks at the time */
+
+/* Without an invariant TSC nothing here is exact, so the sleep is bounded. */
+#define SLEEP_MAX_NS NS_PER_S
+
+/* What ends a halt, or the wait for SIPI: other requests stay for later. */
+static bool has_reason(struct vcpu *vcpu)
+{
+	uint64_t requests = atomic_load(&vcpu->requests);
+	const uint64_t always = REQUEST_KICK | REQUEST_STOP | REQUEST_FLUSH_TLB | REQUEST_INIT;
+
+	if (requests & always)
+		return true;
+	if (vcpu->activity == CPU_WAIT_FOR_SIPI)
+		return requests & REQUEST_SIPI;
+	if (requests & REQUEST_NMI && !vcpu->nmi_blocked)
+		return true;
+	return vcpu->flags_system & RFLAGS_IF && apic_interrupt_ready(vcpu);
+}
+
+static void sleep_until_woken(struct vcpu *vcpu, ns_t limit_ns)
+{
+	struct timespec timeout = { .tv_sec = limit_ns / NS_PER_S, .tv_nsec = limit_ns % NS_PER_S };
+
+	atomic_store(&vcpu->futex, 1);
+	if (!has_reason(vcpu))
+		syscall(SYS_futex, &vcpu->futex, FUTEX_WAIT_PRIVATE, 1, &timeout, NULL, 0);
+	atomic_store(&vcpu->futex, 0);
+}
+
+static uint64_t to_tsc(const struct vcpu *vcpu, ns_t ns)
+{
+	return mul_div((uint64_t)ns, vcpu->cpu_model->tsc_hz, NS_PER_S);
+}
+
+static bool spin(struct vcpu *vcpu)
+{
+	uint64_t end = host_tsc() + to_tsc(vcpu, vcpu->spin_ns);
+
+	do {
+		for (int i = 0; i < SPIN_CHECKS; i++)
+			__builtin_ia32_pause();
+		apic_timer_poll(vcpu);
+		if (has_reason(vcpu))
+			return true;
+	} while (host_tsc() < end);
+	return false;
+}
+
+static void adapt_spin(struct vcpu *vcpu, uint64_t slept_tsc)
+{
+	if (vcpu->engine->host_cpus < vcpu->engine->nr_vcpus || vcpu->engine->host_cpus == 1) {
+		vcpu->spin_ns = 0;
+	} else if (slept_tsc > to_tsc(vcpu, SLEEP_SHORT_NS)) {
+		vcpu->spin_ns /= 2;
+	} else {
+		vcpu->spin_ns = vcpu->spin_ns ? 2 * vcpu->spin_ns : SPIN_MIN_NS;
+		if (vcpu->spin_ns > SPIN_MAX_NS)
+			vcpu->spin_ns = SPIN_MAX_NS;
+	}
+}
+
+void vcpu_wait(struct vcpu *vcpu)
+{
+	uint64_t started;
+
+	apic_timer_poll(vcpu);
+	if (has_reason(vcpu) || (vcpu->spin_ns && spin(vcpu)))
+		return;
+	started = host_tsc();
+	do {
+		ns_t limit_ns = apic_timer_remaining_ns(vcpu);
+
+		sleep_until_woken(vcpu, limit_ns < SLEEP_MAX_NS ? limit_ns : SLEEP_MAX_NS);
+		apic_timer_poll(vcpu);
+	} while (!has_reason(vcpu));
+	adapt_spin(vcpu, host_tsc() - started);
+}
