@@ -1,6 +1,7 @@
 #include "engine/soft/vcpu_fixture.h"
 
 #include "engine/soft/code_pages.h"
+#include "engine/soft/vector.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -54,7 +55,8 @@ void vcpu_fixture_create(struct vcpu_fixture *fixture, unsigned mib)
 	vcpu->cpu_model = &fixture->model;
 	vcpu->a20_mask = ~UINT64_C(0);
 	insn_features_init(&vcpu->features, &fixture->model);
-	if (code_pages_create(engine, &err) || block_cache_create(vcpu, &err)) {
+	if (code_pages_create(engine, &err) || block_cache_create(vcpu, &err) ||
+		vector_init(engine, &err)) {
 		fprintf(stderr, "%s\n", err.text);
 		abort();
 	}
@@ -68,6 +70,7 @@ void vcpu_fixture_create(struct vcpu_fixture *fixture, unsigned mib)
 
 void vcpu_fixture_destroy(struct vcpu_fixture *fixture)
 {
+	vector_finish(&fixture->engine);
 	block_cache_destroy(fixture->vcpu);
 	code_pages_destroy(&fixture->engine);
 	pthread_mutex_destroy(&fixture->engine.split_lock);
@@ -244,8 +247,7 @@ static void reset_registers(struct vcpu *vcpu)
 	vcpu->activity = CPU_RUNNING;
 	vcpu->timer_deadline_tsc = UINT64_MAX;
 	atomic_store(&vcpu->requests, 0);
-	vcpu->xsave.fcw = 0x37f;
-	vcpu->xsave.mxcsr = 0x1f80;
+	vector_set(vcpu, &(struct cpu_xsave){ .fcw = 0x37f, .mxcsr = 0x1f80 });
 }
 
 void vcpu_fixture_enter(struct vcpu_fixture *fixture, enum fixture_mode mode)
@@ -253,6 +255,8 @@ void vcpu_fixture_enter(struct vcpu_fixture *fixture, enum fixture_mode mode)
 	struct vcpu *vcpu = fixture->vcpu;
 	bool long_mode = mode >= FIXTURE_LONG;
 
+	/* cmocka installs handlers of its own for each test. */
+	vector_take_signals();
 	reset_registers(vcpu);
 	if (mode == FIXTURE_REAL) {
 		enter_real(fixture);

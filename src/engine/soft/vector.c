@@ -23,8 +23,8 @@
  */
 static __thread struct vcpu *live_vcpu;
 
-/* Signal dispositions are the process's, and so is what they were before. Written once. */
-static pthread_once_t handler_once = PTHREAD_ONCE_INIT;
+/* Signal dispositions are the process's, and so is what they were before. */
+static pthread_mutex_t signals_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sigaction previous_fpe, previous_ill, previous_segv;
 
 /* What the C ABI expects, and nothing of the guest's. */
@@ -81,7 +81,7 @@ static _Noreturn void vector_raise(struct vcpu *vcpu, uint64_t vector)
 	}
 }
 
-static const struct sigaction *previous_action(int number)
+static struct sigaction *previous_action(int number)
 {
 	switch (number) {
 	case SIGFPE: return &previous_fpe;
@@ -121,14 +121,26 @@ static void signal_handler(int number, siginfo_t *info, void *context)
 	regs[REG_RIP] = (greg_t)(uintptr_t)vector_raise;
 }
 
-static void install_handler(void)
+static void take_signal(int number)
 {
-	struct sigaction action = { .sa_sigaction = signal_handler,
+	const struct sigaction action = { .sa_sigaction = signal_handler,
 		.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };
+	struct sigaction current;
 
-	sigaction(SIGFPE, &action, &previous_fpe);
-	sigaction(SIGILL, &action, &previous_ill);
-	sigaction(SIGSEGV, &action, &previous_segv);
+	sigaction(number, NULL, &current);
+	if ((current.sa_flags & SA_SIGINFO) && current.sa_sigaction == signal_handler)
+		return;
+	*previous_action(number) = current;
+	sigaction(number, &action, NULL);
+}
+
+void vector_take_signals(void)
+{
+	pthread_mutex_lock(&signals_lock);
+	take_signal(SIGFPE);
+	take_signal(SIGILL);
+	take_signal(SIGSEGV);
+	pthread_mutex_unlock(&signals_lock);
 }
 
 /* Of x87, SSE and AVX, what the host's XSAVE manages; 0 if it has no XSAVE. */
@@ -146,7 +158,7 @@ int vector_init(struct soft_engine *engine, struct error *err)
 {
 	uint32_t components = host_components();
 
-	pthread_once(&handler_once, install_handler);
+	vector_take_signals();
 	for (unsigned i = 0; i < engine->nr_vcpus; i++) {
 		struct vcpu *vcpu = &engine->vcpus[i];
 		int ret = thunk_cache_create(&vcpu->thunks);

@@ -37,13 +37,18 @@ static inline void vector_leave(struct vcpu *vcpu)
 }
 
 /*
- * Makes the thunk caches of engine->vcpus, whose engine and index are set, and puts their registers
- * into the reset state. Installs, once for the process, the handler that turns the signals of a
- * thunk (SIGFPE, SIGILL, SIGSEGV) into the guest's exceptions and passes all others on. Returns 0,
- * or -errno and fills `err`.
+ * Makes the thunk caches of engine->vcpus, whose engine and index are set, puts their registers
+ * into the reset state, and takes the signals. Returns 0, or -errno and fills `err`.
  */
 int vector_init(struct soft_engine *engine, struct error *err);
 void vector_finish(struct soft_engine *engine);
+
+/*
+ * Installs the handler that turns the signals of a thunk (SIGFPE, SIGILL, SIGSEGV) into the guest's
+ * exceptions and passes all others on to the one that was there before. Nothing if it is installed.
+ * For programs, such as unit tests, that install others after vector_init.
+ */
+void vector_take_signals(void);
 
 /*
  * Conversion to and from the saved form, while the vCPU does not run. Any image can be set:
