@@ -101,6 +101,7 @@ static inline unsigned execute(struct vcpu *vcpu, const struct block *block, con
 	vcpu->block = block;
 	vcpu->block_rip = vcpu->rip;
 	vcpu->run_end = end;
+	vcpu->shadow_active = false;
 	do {
 		vcpu->next_rip = (vcpu->rip + insn->length) & mask;
 		insn->exec(vcpu, insn);
