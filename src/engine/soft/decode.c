@@ -158,10 +158,8 @@ static enum insn_error decode_vex_opcode(struct decoder *d, bool three_bytes)
 	d->vex_l = last >> 2 & 1;
 	d->insn->vvvv = ~last >> 3 & 15;
 	d->insn->prefixes |= PREFIX_VEX;
-	if (d->mode != INSN_MODE_64) {
+	if (d->mode != INSN_MODE_64)
 		d->rex &= REX_W;
-		d->insn->vvvv &= 7;
-	}
 	return fetch_u8(d, &d->insn->opcode);
 }
 
@@ -254,39 +252,8 @@ static unsigned operand_bytes(const struct decoder *d, const struct isa_row *row
 	case ISA_OPERAND_XMM: return 16;
 	case ISA_OPERAND_YMM: return 32;
 	case ISA_OPERAND_VECTOR: return d->vex_l ? 32 : 16;
+	case ISA_OPERAND_Z: return operand_bytes_v(d, row) == 2 ? 2 : 4;
 	default: return operand_bytes_v(d, row);
-	}
-}
-
-static unsigned size_in_bytes(const struct decoder *d, unsigned size)
-{
-	unsigned operand = d->insn->operand_bytes;
-	bool is_64 = d->mode == INSN_MODE_64;
-
-	switch (size) {
-	case ISA_SIZE_B:
-	case ISA_SIZE_BS: return 1;
-	case ISA_SIZE_W: return 2;
-	case ISA_SIZE_D: return 4;
-	case ISA_SIZE_Q: return 8;
-	case ISA_SIZE_T: return 10;
-	case ISA_SIZE_DQ: return 16;
-	case ISA_SIZE_QQ: return 32;
-	case ISA_SIZE_V:
-	case ISA_SIZE_X: return operand;
-	case ISA_SIZE_Z: return operand == 2 ? 2 : 4;
-	case ISA_SIZE_Y: return is_64 && d->rex & REX_W ? 8 : 4;
-	case ISA_SIZE_N: return is_64 ? 8 : 4;
-	case ISA_SIZE_X2: return operand / 2;
-	case ISA_SIZE_X4: return operand / 4;
-	case ISA_SIZE_X8: return operand / 8;
-	case ISA_SIZE_A: return 2 * operand;
-	case ISA_SIZE_P: return 2 + operand;
-	case ISA_SIZE_S: return is_64 ? 10 : 6;
-	case ISA_SIZE_ENV: return operand == 2 ? 14 : 28;
-	case ISA_SIZE_SAVE: return operand == 2 ? 94 : 108;
-	case ISA_SIZE_FXSAVE: return 512;
-	default: return 0;
 	}
 }
 
@@ -465,7 +432,7 @@ static enum insn_error decode_operands(struct decoder *d, const struct isa_row *
 		return INSN_OK;
 	}
 	error = decode_memory(d, row);
-	insn->memory_bytes = size_in_bytes(d, row->memory_size);
+	insn->memory_bytes = insn_size_in_bytes(insn, row->memory_size);
 	return error;
 }
 
@@ -484,7 +451,7 @@ static enum insn_error decode_immediate(struct decoder *d, const struct isa_row 
 {
 	struct insn *insn = d->insn;
 	unsigned size = row->immediate[0];
-	unsigned bytes = size_in_bytes(d, size);
+	unsigned bytes = insn_size_in_bytes(insn, size);
 	bool sign =
 		size == ISA_SIZE_BS ||
 		(size == ISA_SIZE_Z && (insn->operand_bytes == 8 || row->attributes & ISA_BRANCH));
@@ -534,6 +501,8 @@ static enum insn_error decode_row(struct decoder *d, const struct isa_row *row)
 		insn->prefixes |= d->repeat == 0xf3 ? PREFIX_REP : PREFIX_REPNE;
 	if (insn->prefixes & PREFIX_VEX && !row->encoding.vvvv && insn->vvvv != 0)
 		return INSN_INVALID;
+	if (d->mode != INSN_MODE_64)
+		insn->vvvv &= 7;
 	insn->operand_bytes = operand_bytes(d, row);
 	insn->address_bytes = address_bytes(d);
 	insn->stack_bytes = d->mode == INSN_MODE_64 ? 8 : 0;
@@ -595,6 +564,38 @@ enum insn_error insn_decode(struct insn *insn, const uint8_t *bytes, unsigned si
 	insn->length = d.at;
 	memcpy(insn->bytes, bytes, d.at);
 	return error;
+}
+
+unsigned insn_size_in_bytes(const struct insn *insn, enum isa_size size)
+{
+	unsigned operand = insn->operand_bytes;
+	bool is_64 = insn->stack_bytes == 8;
+
+	switch (size) {
+	case ISA_SIZE_B:
+	case ISA_SIZE_BS: return 1;
+	case ISA_SIZE_W: return 2;
+	case ISA_SIZE_D: return 4;
+	case ISA_SIZE_Q: return 8;
+	case ISA_SIZE_T: return 10;
+	case ISA_SIZE_DQ: return 16;
+	case ISA_SIZE_QQ: return 32;
+	case ISA_SIZE_V:
+	case ISA_SIZE_X: return operand;
+	case ISA_SIZE_Z: return operand == 2 ? 2 : 4;
+	case ISA_SIZE_Y: return is_64 && insn->prefixes & PREFIX_REX_W ? 8 : 4;
+	case ISA_SIZE_N: return is_64 ? 8 : 4;
+	case ISA_SIZE_X2: return operand / 2;
+	case ISA_SIZE_X4: return operand / 4;
+	case ISA_SIZE_X8: return operand / 8;
+	case ISA_SIZE_A: return 2 * operand;
+	case ISA_SIZE_P: return 2 + operand;
+	case ISA_SIZE_S: return is_64 ? 10 : 6;
+	case ISA_SIZE_ENV: return operand == 2 ? 14 : 28;
+	case ISA_SIZE_SAVE: return operand == 2 ? 94 : 108;
+	case ISA_SIZE_FXSAVE: return 512;
+	default: return 0;
+	}
 }
 
 const char *insn_mnemonic(const struct insn *insn, char *name, size_t size)

@@ -94,6 +94,10 @@ enum insn_error insn_decode(struct insn *insn, const uint8_t *bytes, unsigned si
 /* The set of what `model` has. */
 void insn_features_init(struct insn_features *features, const struct cpu_model *model);
 
+/* What the size of an operand of the decoded instruction comes to; 0 for none and ISA_SIZE_XSAVE.
+ */
+unsigned insn_size_in_bytes(const struct insn *insn, enum isa_size size);
+
 /* The mnemonic, where the row has one for each size; writes to `name` and returns it. */
 const char *insn_mnemonic(const struct insn *insn, char *name, size_t size);
 

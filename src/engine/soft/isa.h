@@ -153,6 +153,7 @@ enum isa_mod { ISA_MOD_ANY, ISA_MOD_MEMORY, ISA_MOD_REGISTER };
 /* How insn.operand_bytes comes about. */
 enum isa_operand_size {
 	ISA_OPERAND_V,      /* 2, 4, 8 by mode, 66 and REX.W, and the attributes for 64-bit mode */
+	ISA_OPERAND_Z,      /* likewise, but no more than 4 */
 	ISA_OPERAND_B,      /* 1 */
 	ISA_OPERAND_Y,      /* 4, 8 by W in 64-bit mode */
 	ISA_OPERAND_N,      /* 4, in 64-bit mode 8 */

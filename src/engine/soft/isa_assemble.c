@@ -58,7 +58,7 @@ static bool opsize_prefix(const struct assembler *a)
 		return false;
 	if (encoding->prefix == ISA_PREFIX_66)
 		return true;
-	if (a->row->operand_size != ISA_OPERAND_V)
+	if (a->row->operand_size != ISA_OPERAND_V && a->row->operand_size != ISA_OPERAND_Z)
 		return false;
 	return (operand_bytes(a) == 2) != (a->form->mode == INSN_MODE_16);
 }
