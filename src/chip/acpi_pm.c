@@ -20,21 +20,26 @@ static uint64_t acpi_pm_ticks(const struct acpi_pm *chip)
 	return ns_to_ticks(clock_now(chip->clock), ACPI_PM_TIMER_HZ);
 }
 
-static void acpi_pm_update(struct acpi_pm *chip)
+static void acpi_pm_drive(struct acpi_pm *chip)
 {
-	struct acpi_pm_state *state = &chip->state;
-	uint64_t halves = acpi_pm_ticks(chip) >> ACPI_PM_TIMER_HALF;
+	const struct acpi_pm_state *state = &chip->state;
 
-	if (halves != state->seen_halves)
-		state->status |= PM1_TIMER;
-	state->seen_halves = halves;
 	irq_line_set(&chip->sci, state->status & state->enable);
-
 	if ((state->enable & PM1_TIMER) && !(state->status & PM1_TIMER))
-		timer_arm(&chip->timer,
-			ticks_to_ns((halves + 1) << ACPI_PM_TIMER_HALF, ACPI_PM_TIMER_HZ));
+		timer_arm(&chip->timer, ticks_to_ns((state->seen_halves + 1) << ACPI_PM_TIMER_HALF,
+						ACPI_PM_TIMER_HZ));
 	else
 		timer_cancel(&chip->timer);
+}
+
+static void acpi_pm_update(struct acpi_pm *chip)
+{
+	uint64_t halves = acpi_pm_ticks(chip) >> ACPI_PM_TIMER_HALF;
+
+	if (halves != chip->state.seen_halves)
+		chip->state.status |= PM1_TIMER;
+	chip->state.seen_halves = halves;
+	acpi_pm_drive(chip);
 }
 
 static void acpi_pm_fire(void *context)
@@ -113,7 +118,7 @@ static void acpi_pm_reset(void *device)
 
 static void acpi_pm_restored(void *device)
 {
-	acpi_pm_update(device);
+	acpi_pm_drive(device);
 }
 
 void acpi_pm_init(struct acpi_pm *chip, struct clock *clock, struct irq_line sci,
@@ -138,7 +143,8 @@ static bool acpi_pm_check(const void *state, struct error *err)
 }
 
 static const struct state_field acpi_pm_fields[] = {
-	STATE(struct acpi_pm_state, seen_halves),
+	STATE_MAX(struct acpi_pm_state, seen_halves,
+		STATE_TIME_MAX / NS_PER_S * ACPI_PM_TIMER_HZ >> ACPI_PM_TIMER_HALF),
 	STATE(struct acpi_pm_state, status),
 	STATE(struct acpi_pm_state, enable),
 	STATE(struct acpi_pm_state, control),

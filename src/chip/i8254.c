@@ -5,9 +5,9 @@
  * loaded it. Timers exist only to drive connected outputs. Where an output is low for a single CLK
  * (modes 2, 4 and 5) the line gets both edges at the end of it.
  *
- * Not modelled: edges closer than I8254_MIN_EDGE_NS, and periods that the host was too late for,
- * are merged into one; the value read between a write and the CLK pulse that loads it is the new
- * one. Runs under the machine lock.
+ * Not modelled: edges of modes 2 and 3 closer than I8254_MIN_EDGE_NS, and periods that the host was
+ * too late for, are merged into one; the value read between a write and the CLK pulse that loads it
+ * is the new one. Runs under the machine lock.
  */
 #include "chip/i8254.h"
 
@@ -158,7 +158,7 @@ static uint64_t counter_next_edge(const struct i8254_counter_state *counter, uin
 	switch (counter_mode(counter)) {
 	case 0: return counter->expired || now >= end ? I8254_NEVER : end;
 	case 1:
-		if (now < counter->load_tick)
+		if (now < counter->load_tick && counter_output(counter, now))
 			return counter->load_tick;
 		return now >= end ? I8254_NEVER : end;
 	case 2: return counter->loaded > 1 ? end : I8254_NEVER;
@@ -177,9 +177,9 @@ static uint64_t i8254_now(const struct i8254 *chip)
 
 static void i8254_arm(struct i8254 *chip, unsigned index, uint64_t now, ns_t not_before_ns)
 {
-	struct i8254_counter_state *counter = &chip->state.counters[index];
+	struct i8254_counter_state counter = counter_at(&chip->state.counters[index], now);
 	struct timer *timer = &chip->counters[index].timer;
-	uint64_t edge = counter_next_edge(counter, now);
+	uint64_t edge = counter_next_edge(&counter, now);
 	ns_t deadline_ns;
 
 	if (edge == I8254_NEVER || !chip->counters[index].output.set) {
@@ -199,11 +199,10 @@ static void i8254_drive(struct i8254 *chip, unsigned index, bool level)
 /* After anything but the passing of time: brings the line and the timer up to date. */
 static void i8254_update(struct i8254 *chip, unsigned index)
 {
-	struct i8254_counter_state *counter = &chip->state.counters[index];
 	uint64_t now = i8254_now(chip);
+	struct i8254_counter_state counter = counter_at(&chip->state.counters[index], now);
 
-	counter_advance(counter, now);
-	i8254_drive(chip, index, counter_output(counter, now));
+	i8254_drive(chip, index, counter_output(&counter, now));
 	i8254_arm(chip, index, now, 0);
 }
 
@@ -222,7 +221,8 @@ static void i8254_edge(void *context)
 	if (level == pins->driven)
 		i8254_drive(chip, index, !level);
 	i8254_drive(chip, index, level);
-	i8254_arm(chip, index, now, clock_now(chip->clock) + I8254_MIN_EDGE_NS);
+	i8254_arm(chip, index, now,
+		counter_is_periodic(counter) ? clock_now(chip->clock) + I8254_MIN_EDGE_NS : 0);
 }
 
 /* Loads the counting element at the next CLK pulse. */

@@ -209,22 +209,24 @@ static ns_t mc146818_deadline(const struct mc146818 *chip)
 	return (ns_t)(elapsed + state->phase_ns - NS_PER_S);
 }
 
-/* Brings the flags, the line and the timer up to date. */
-static void mc146818_update(struct mc146818 *chip)
+/* Brings the line and the timer up to date with the flags. */
+static void mc146818_drive(struct mc146818 *chip)
 {
-	bool interrupt;
-	ns_t deadline_ns;
-
-	mc146818_sync(chip);
-	interrupt = chip->state.flags & chip->state.cmos[RTC_B] & RTC_C_FLAGS;
-	irq_line_set(&chip->interrupt, interrupt);
-
+	bool interrupt = chip->state.flags & chip->state.cmos[RTC_B] & RTC_C_FLAGS;
 	/* The line stays up until register C is read: nothing can happen before. */
-	deadline_ns = interrupt ? CLOCK_NEVER : mc146818_deadline(chip);
+	ns_t deadline_ns = interrupt ? CLOCK_NEVER : mc146818_deadline(chip);
+
+	irq_line_set(&chip->interrupt, interrupt);
 	if (deadline_ns == CLOCK_NEVER)
 		timer_cancel(&chip->timer);
 	else
 		timer_arm(&chip->timer, deadline_ns);
+}
+
+static void mc146818_update(struct mc146818 *chip)
+{
+	mc146818_sync(chip);
+	mc146818_drive(chip);
 }
 
 static void mc146818_fire(void *context)
@@ -347,7 +349,7 @@ static void mc146818_reset(void *device)
 
 static void mc146818_restored(void *device)
 {
-	mc146818_update(device);
+	mc146818_drive(device);
 }
 
 void mc146818_init(

@@ -1,0 +1,180 @@
+/*
+ * Fuzz target: what a guest, the console and time can do to the chips of a board.
+ *
+ * The first byte picks the chips whose ports are used, so that the fuzzer can go deep into one;
+ * then each byte picks an action. Afterwards every device must be in a state that its table
+ * accepts, and must be the same after being saved and restored.
+ */
+#include "board/board.h"
+
+#include "base/bits.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct port_group {
+	uint16_t ports[9];
+	unsigned nr_ports;
+};
+
+static const struct port_group groups[] = {
+	{ { 0x40, 0x41, 0x42, 0x43, 0x61 }, 5 },
+	{ { 0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1 }, 6 },
+	{ { 0x70, 0x71 }, 2 },
+	{ { 0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe, 0x3ff }, 8 },
+	{ { 0x60, 0x64, 0x92, 0xcf9 }, 4 },
+	{ { 0x600, 0x601, 0x602, 0x603, 0x604, 0x605, 0x608, 0x60b }, 8 },
+	{ { 0x40, 0x43, 0x20, 0x21, 0x71, 0x3f8, 0x3f9, 0x3fc, 0x600 }, 9 },
+};
+
+struct input {
+	const uint8_t *bytes;
+	size_t left;
+};
+
+static uint8_t take(struct input *input)
+{
+	if (input->left == 0)
+		return 0;
+	input->left--;
+	return *input->bytes++;
+}
+
+static uint32_t take_u32(struct input *input)
+{
+	uint32_t value = take(input);
+
+	value |= (uint32_t)take(input) << 8;
+	value |= (uint32_t)take(input) << 16;
+	return value | (uint32_t)take(input) << 24;
+}
+
+struct fuzz {
+	struct machine machine;
+	struct board *board;
+	ns_t now_ns;
+	size_t outside_room;
+};
+
+static ns_t fuzz_now(void *context)
+{
+	return ((struct fuzz *)context)->now_ns;
+}
+
+static size_t fuzz_char_write(void *context, const uint8_t *bytes, size_t size)
+{
+	struct fuzz *fuzz = context;
+	size_t taken = size < fuzz->outside_room ? size : fuzz->outside_room;
+
+	(void)bytes;
+	fuzz->outside_room -= taken;
+	return taken;
+}
+
+/* A host that wakes up late, at most 100 times. */
+static void advance(struct fuzz *fuzz, ns_t ns)
+{
+	ns_t end_ns = fuzz->now_ns + ns;
+
+	for (unsigned i = 0; i < 100; i++) {
+		if (clock_next_deadline(&fuzz->machine.clock) > end_ns)
+			break;
+		if (clock_next_deadline(&fuzz->machine.clock) > fuzz->now_ns)
+			fuzz->now_ns = clock_next_deadline(&fuzz->machine.clock);
+		clock_run(&fuzz->machine.clock);
+	}
+	fuzz->now_ns = end_ns;
+	clock_run(&fuzz->machine.clock);
+}
+
+static void check_devices(struct fuzz *fuzz)
+{
+	for (unsigned i = 0; i < fuzz->machine.nr_devices; i++) {
+		const struct device *device = &fuzz->machine.devices[i];
+		struct state_buffer before = { 0 }, after = { 0 };
+
+		state_encode(&before, device->type->state, device->instance, device_state(device));
+		if (state_decode(before.bytes, before.size, device->type->state,
+			    device_state(device), NULL) != (long)before.size)
+			abort();
+		if (device->type->restored)
+			device->type->restored(device->object);
+		state_encode(&after, device->type->state, device->instance, device_state(device));
+		if (after.size != before.size ||
+			memcmp(after.bytes, before.bytes, before.size) != 0)
+			abort();
+		state_buffer_finish(&before);
+		state_buffer_finish(&after);
+	}
+}
+
+static void act(struct fuzz *fuzz, const struct port_group *group, struct input *input)
+{
+	struct machine *machine = &fuzz->machine;
+	uint8_t action = take(input);
+	uint16_t port = group->ports[take(input) % group->nr_ports];
+	uint8_t text[20] = "0123456789abcdefghi";
+
+	switch (action % 16) {
+	case 0:
+	case 1:
+	case 2:
+	case 3:
+	case 4: machine_pio_write(machine, port, 1, take(input)); break;
+	case 5: machine_pio_write(machine, port, 1u << action / 16 % 3, take_u32(input)); break;
+	case 6:
+	case 7: machine_pio_read(machine, port, 1); break;
+	case 8: machine_pio_read(machine, port, 1u << action / 16 % 3); break;
+	case 9: advance(fuzz, take(input) * 1000); break;
+	case 10: advance(fuzz, take_u32(input)); break;
+	case 11: advance(fuzz, (ns_t)(take_u32(input) & BITS(19, 0)) * NS_PER_S); break;
+	case 12:
+		machine_mmio_write(machine, 0xfec00000 + (take(input) & 0x7f),
+			1u << action / 16 % 4, take_u32(input));
+		break;
+	case 13: machine_mmio_read(machine, 0xfec00000 + take(input), 1u << action / 16 % 4); break;
+	case 14:
+		machine->cpu_bus.acknowledge(machine->cpu_bus.board);
+		machine->cpu_bus.end_of_interrupt(machine->cpu_bus.board, take(input));
+		break;
+	case 15:
+		fuzz->outside_room = take(input);
+		board_com1_receive(fuzz->board, text, take(input) % sizeof(text));
+		board_com1_writable(fuzz->board);
+		if (action & 0x80)
+			board_com1_receive_break(fuzz->board);
+		if (action & 0x40)
+			board_power_button(fuzz->board);
+		break;
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
+	struct fuzz fuzz = { .outside_room = 100 };
+	struct input input = { bytes, size };
+	struct board_config config = {
+		.name = "micro",
+		.memory_bytes = 1 << 20,
+		.nr_vcpus = 1,
+		.debug_exit_port = 0xf4,
+		.com1 = { .write = fuzz_char_write, .context = &fuzz },
+		.wall_clock_ns = INT64_C(1700000000123456789),
+	};
+	const struct port_group *group = &groups[take(&input) % ARRAY_SIZE(groups)];
+
+	log_set_level(LOG_ERROR);
+	machine_init(&fuzz.machine);
+	clock_init_source(&fuzz.machine.clock, fuzz_now, &fuzz);
+	if (board_create(&fuzz.board, &config, &fuzz.machine, NULL) < 0)
+		abort();
+	while (input.left > 0)
+		act(&fuzz, group, &input);
+	check_devices(&fuzz);
+	board_destroy(fuzz.board);
+	machine_finish(&fuzz.machine);
+	return 0;
+}
