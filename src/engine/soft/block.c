@@ -10,6 +10,7 @@
 #include "engine/soft/execute.h"
 #include "engine/soft/interpret.h"
 #include "engine/soft/isa.h"
+#include "engine/soft/vector.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -89,6 +90,8 @@ static struct block *allocate(struct vcpu *vcpu)
 {
 	struct block_cache *cache = vcpu->blocks;
 
+	/* What follows may call the C library's memcpy and memset, which use vectors. */
+	vector_leave(vcpu);
 	if (ARENA_SIZE - cache->used < MAX_BLOCK) {
 		vcpu->block = NULL;
 		forget_all(cache);

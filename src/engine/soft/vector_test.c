@@ -264,6 +264,35 @@ static void registers_survive_devices(void **state)
 	assert_true(xmm_double(f->vcpu, 15) == 14.0);
 }
 
+/* Decoding code that runs for the first time, which may call the C library, keeps them as well. */
+static void registers_survive_decoding(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	static const uint8_t stop[] = { 0x88, 0x03, 0xeb, 0xfe };
+	static uint8_t code[1 << 20];
+	struct cpu_xsave before, after;
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	vector_get(f->vcpu, &before);
+	for (unsigned i = 0; i < sizeof(before.xmm); i++) {
+		((uint8_t *)before.xmm)[i] = (uint8_t)(i + 1);
+		((uint8_t *)before.ymm_high)[i] = (uint8_t)(i * 3 + 1);
+	}
+	before.xstate_bv = XCR0_X87 | XCR0_SSE | XCR0_AVX;
+	vector_set(f->vcpu, &before);
+	/* MOVAPS XMM0, XMM0, which makes them live, and NOPs, for 1 MiB; MOV [RBX], AL; JMP $ */
+	memset(code, 0x90, sizeof(code));
+	for (unsigned i = 0; i < sizeof(code); i += 64)
+		memcpy(code + i, (const uint8_t[]){ 0x0f, 0x28, 0xc0 }, 3);
+	vcpu_fixture_load(f, FIXTURE_CODE, code, sizeof(code));
+	vcpu_fixture_load(f, FIXTURE_CODE + sizeof(code), stop, sizeof(stop));
+	f->vcpu->gpr[X86_RBX] = FIXTURE_STOP;
+	assert_int_equal(interpret(f->vcpu), VCPU_EXIT_KICKED);
+	vector_get(f->vcpu, &after);
+	assert_memory_equal(before.xmm, after.xmm, sizeof(before.xmm));
+	assert_memory_equal(before.ymm_high, after.ymm_high, sizeof(before.ymm_high));
+}
+
 /* SDM 2, LDMXCSR: #GP(0) for a reserved bit. AMD's bit 17 is one here. */
 static void ldmxcsr_checks_reserved_bits(void **state)
 {
@@ -416,6 +445,7 @@ int main(void)
 		cmocka_unit_test(real_mode_environment),
 		cmocka_unit_test(vzeroall_outside_64_bit_mode),
 		cmocka_unit_test(registers_survive_devices),
+		cmocka_unit_test(registers_survive_decoding),
 		cmocka_unit_test(ldmxcsr_checks_reserved_bits),
 		cmocka_unit_test(alignment),
 		cmocka_unit_test(thunks_are_bounded),
