@@ -516,8 +516,6 @@ static enum insn_error decode_row(struct decoder *d, const struct isa_row *row)
 	if (d->override != X86_NR_SEGMENTS)
 		insn->segment = d->override;
 	insn->exec = row->exec[isa_exec_index(insn->operand_bytes, insn->has_memory)];
-	if (!insn->exec)
-		insn->exec = exec_undefined;
 	return INSN_OK;
 }
 
