@@ -155,14 +155,18 @@ EXEC(exec_cmpxchg8b)
 	}
 }
 
+/* Only in 64-bit mode, where a segment's base may count but a limit does not. The alignment is
+ * checked before the address. */
 EXEC(exec_cmpxchg16b)
 {
-	gva_t address = insn_linear(vcpu, insn, 16, MMU_WRITE);
+	uint64_t base = insn->segment >= X86_FS ? vcpu->segment[insn->segment].base : 0;
 	struct rmw rmw;
+	gva_t address;
 	bool equal;
 
-	if (address & 15)
+	if ((insn_offset(vcpu, insn) + base) & 15)
 		cpu_raise_error(vcpu, X86_GP, 0);
+	address = insn_linear(vcpu, insn, 16, MMU_WRITE);
 	rmw_begin_at(vcpu, &rmw, address, 16, insn->prefixes & PREFIX_LOCK);
 	asm volatile("lock cmpxchg16b %[memory]"
 		     : [memory] "+m"(*(volatile unsigned __int128 *)rmw.pointer),

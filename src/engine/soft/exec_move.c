@@ -74,10 +74,11 @@ FOR_SIZES(MOV_OFFSET)
 FOR_WIDE_OPERANDS(MOVX_BYTE)
 FOR_WIDE_OPERANDS(MOVX_WORD)
 
+/* The source has 32 bits whatever the operand size is. */
 #define MOVSXD(k)                                                                                  \
 	EXEC(exec_movsxd_w_##k)                                                                    \
 	{                                                                                          \
-		reg_write_w(vcpu, insn->reg, rm_read_w_##k(vcpu, insn));                           \
+		reg_write_w(vcpu, insn->reg, (uint16_t)rm_read_l_##k(vcpu, insn));                 \
 	}                                                                                          \
 	EXEC(exec_movsxd_l_##k)                                                                    \
 	{                                                                                          \

@@ -1,7 +1,8 @@
 /*
  * PUSH, POP, PUSHA, POPA, ENTER, LEAVE (SDM 2).
  *
- * Instructions with several accesses probe all of them before the first write.
+ * PUSHA, POPA and ENTER do their accesses one by one and move RSP last, as processors do: a fault
+ * in the middle leaves a part of them done, and they can be restarted.
  */
 #include "engine/soft/operand.h"
 
@@ -62,65 +63,70 @@ static gva_t stack_linear(struct vcpu *vcpu, const struct insn *insn, uint64_t o
 	return segment_linear(vcpu, X86_SS, offset, bytes, access);
 }
 
-static void probe_push(struct vcpu *vcpu, const struct insn *insn, uint64_t offset)
+static uint64_t read_stack(struct vcpu *vcpu, const struct insn *insn, uint64_t offset)
 {
 	unsigned bytes = insn->operand_bytes;
 
-	mmu_probe_write(vcpu, stack_linear(vcpu, insn, offset, bytes, MMU_WRITE), bytes);
+	return mmu_read_sized(vcpu, stack_linear(vcpu, insn, offset, bytes, MMU_READ), bytes);
+}
+
+static void write_stack(struct vcpu *vcpu, const struct insn *insn, uint64_t offset, uint64_t value)
+{
+	unsigned bytes = insn->operand_bytes;
+
+	mmu_write_sized(vcpu, stack_linear(vcpu, insn, offset, bytes, MMU_WRITE), bytes, value);
 }
 
 EXEC(exec_pusha)
 {
 	unsigned bytes = insn->operand_bytes;
-	uint64_t rsp = vcpu->gpr[X86_RSP];
+	uint64_t top = vcpu->gpr[X86_RSP];
 
-	for (unsigned i = 1; i <= 8; i++)
-		probe_push(vcpu, insn, rsp - i * bytes);
-	for (unsigned n = X86_RAX; n <= X86_RDI; n++)
-		stack_push(vcpu, bytes, n == X86_RSP ? rsp : vcpu->gpr[n]);
+	for (unsigned n = X86_RAX; n <= X86_RDI; n++) {
+		top -= bytes;
+		write_stack(vcpu, insn, top, vcpu->gpr[n]);
+	}
+	gpr_write(vcpu, X86_RSP, stack_width(vcpu, insn), top);
 }
 
 /* The saved RSP is skipped. */
 EXEC(exec_popa)
 {
 	unsigned bytes = insn->operand_bytes;
-	uint64_t values[8];
+	uint64_t top = vcpu->gpr[X86_RSP];
 
-	for (unsigned i = 0; i < 8; i++)
-		values[i] = stack_peek(vcpu, bytes, i * bytes);
-	for (unsigned n = X86_RAX; n <= X86_RDI; n++) {
+	for (unsigned n = X86_RDI + 1; n-- > X86_RAX; top += bytes) {
+		uint64_t value = read_stack(vcpu, insn, top);
+
 		if (n != X86_RSP)
-			gpr_write(vcpu, n, bytes, values[X86_RDI - n]);
+			gpr_write(vcpu, n, bytes, value);
 	}
-	stack_adjust(vcpu, 8 * (int64_t)bytes);
+	gpr_write(vcpu, X86_RSP, stack_width(vcpu, insn), top);
 }
 
-/* imm is the frame's size, imm2 the nesting level: how many frame pointers the frame gets. */
+/* imm is the frame's size, imm2 the nesting level: how many frame pointers the frame gets. That the
+ * frame's end could be written is checked, too. */
 EXEC(exec_enter)
 {
 	unsigned bytes = insn->operand_bytes, width = stack_width(vcpu, insn);
 	unsigned level = insn->imm2 & 31;
-	uint64_t rsp = vcpu->gpr[X86_RSP], rbp = vcpu->gpr[X86_RBP];
-	uint64_t frame = rsp - bytes;
-	unsigned pushes = 1 + level;
+	uint64_t rbp = vcpu->gpr[X86_RBP], top = vcpu->gpr[X86_RSP] - bytes;
+	uint64_t frame = top;
 
-	for (unsigned i = 1; i < level; i++)
-		mmu_probe_read(
-			vcpu, stack_linear(vcpu, insn, rbp - i * bytes, bytes, MMU_READ), bytes);
-	for (unsigned i = 1; i <= pushes; i++)
-		probe_push(vcpu, insn, rsp - i * bytes);
-	probe_push(vcpu, insn, rsp - pushes * bytes - (uint16_t)insn->imm);
-
-	stack_push(vcpu, bytes, rbp);
+	write_stack(vcpu, insn, top, rbp);
 	for (unsigned i = 1; i < level; i++) {
-		gva_t from = stack_linear(vcpu, insn, rbp - i * bytes, bytes, MMU_READ);
-
-		stack_push(vcpu, bytes, mmu_read_sized(vcpu, from, bytes));
+		rbp -= bytes;
+		top -= bytes;
+		write_stack(vcpu, insn, top, read_stack(vcpu, insn, rbp));
 	}
-	if (level)
-		stack_push(vcpu, bytes, frame);
+	if (level) {
+		top -= bytes;
+		write_stack(vcpu, insn, top, frame);
+	}
+	top -= (uint16_t)insn->imm;
+	mmu_probe_write(vcpu, stack_linear(vcpu, insn, top, bytes, MMU_WRITE), bytes);
 	gpr_write(vcpu, X86_RBP, bytes, frame & byte_mask(width));
-	stack_adjust(vcpu, -(int64_t)(uint16_t)insn->imm);
+	gpr_write(vcpu, X86_RSP, width, top);
 }
 
 EXEC(exec_leave)

@@ -20,7 +20,16 @@ struct string {
 	uint64_t run; /* elements that can be accessed at `host`, ascending; 0: use the MMU */
 };
 
-typedef uint64_t string_step(struct vcpu *vcpu, const struct insn *insn, uint64_t max, bool *stop);
+/* What SCAS and CMPS found. The flags reach the vCPU only when nothing raises any more: a fault
+ * restores those from before the instruction. */
+struct comparison {
+	uint32_t flags; /* an image, see flags.h */
+	bool stop;
+};
+
+/* Executes between 1 and `max` iterations and returns how many. */
+typedef uint64_t string_step(
+	struct vcpu *vcpu, const struct insn *insn, uint64_t max, struct comparison *comparison);
 
 static uint64_t bytes_to_page_end(gva_t address)
 {
@@ -88,31 +97,34 @@ static void repeat(struct vcpu *vcpu, const struct insn *insn, string_step *step
 {
 	uint64_t count = vcpu->gpr[X86_RCX] & byte_mask(insn->address_bytes);
 	uint64_t budget = vcpu->flags_system & RFLAGS_TF ? 1 : STRING_BUDGET;
-	bool stop = false;
+	struct comparison comparison = { .flags = flags_image(vcpu) };
 
 	if (!(insn->prefixes & (PREFIX_REP | PREFIX_REPNE))) {
-		step(vcpu, insn, 1, &stop);
+		step(vcpu, insn, 1, &comparison);
+		flags_set_image(vcpu, comparison.flags);
 		return;
 	}
-	while (count && budget && !stop) {
-		uint64_t n = step(vcpu, insn, min_u64(count, budget), &stop);
+	while (count && budget && !comparison.stop) {
+		uint64_t n = step(vcpu, insn, min_u64(count, budget), &comparison);
 
 		count -= n;
 		budget -= n;
 		gpr_write(vcpu, X86_RCX, insn->address_bytes, count);
 	}
-	if (count && !stop)
+	flags_set_image(vcpu, comparison.flags);
+	if (count && !comparison.stop)
 		vcpu->next_rip = vcpu->rip;
 }
 
-static uint64_t movs_step(struct vcpu *vcpu, const struct insn *insn, uint64_t max, bool *stop)
+static uint64_t movs_step(
+	struct vcpu *vcpu, const struct insn *insn, uint64_t max, struct comparison *comparison)
 {
 	struct string from = { .segment = insn->segment, .index = X86_RSI };
 	struct string to = { .segment = X86_ES, .index = X86_RDI };
 	unsigned size = insn->operand_bytes;
 	uint64_t value, n = 1, left;
 
-	(void)stop;
+	(void)comparison;
 	string_operand(vcpu, insn, &from, MMU_READ, max);
 	if (from.run) {
 		string_operand(vcpu, insn, &to, MMU_WRITE, from.run);
@@ -155,13 +167,14 @@ static uint64_t movs_step(struct vcpu *vcpu, const struct insn *insn, uint64_t m
 	return n;
 }
 
-static uint64_t stos_step(struct vcpu *vcpu, const struct insn *insn, uint64_t max, bool *stop)
+static uint64_t stos_step(
+	struct vcpu *vcpu, const struct insn *insn, uint64_t max, struct comparison *comparison)
 {
 	struct string to = { .segment = X86_ES, .index = X86_RDI };
 	uint64_t value = vcpu->gpr[X86_RAX], n = 1, left;
 	unsigned size = insn->operand_bytes;
 
-	(void)stop;
+	(void)comparison;
 	string_operand(vcpu, insn, &to, MMU_WRITE, max);
 	if (to.run) {
 		n = left = to.run;
@@ -198,13 +211,14 @@ static uint64_t stos_step(struct vcpu *vcpu, const struct insn *insn, uint64_t m
 }
 
 /* Of a run in RAM only the last element matters. */
-static uint64_t lods_step(struct vcpu *vcpu, const struct insn *insn, uint64_t max, bool *stop)
+static uint64_t lods_step(
+	struct vcpu *vcpu, const struct insn *insn, uint64_t max, struct comparison *comparison)
 {
 	struct string from = { .segment = insn->segment, .index = X86_RSI };
 	unsigned size = insn->operand_bytes;
 	uint64_t n;
 
-	(void)stop;
+	(void)comparison;
 	string_operand(vcpu, insn, &from, MMU_READ, max);
 	n = from.run ? from.run : 1;
 	gpr_write(vcpu, X86_RAX, size, mmu_read_sized(vcpu, from.address + (n - 1) * size, size));
@@ -234,61 +248,59 @@ static uint64_t lods_step(struct vcpu *vcpu, const struct insn *insn, uint64_t m
 	default: COMPARE(prefix "cmpsq");                                                          \
 	}
 
-/* Scans up to `n` > 0 elements at `host`, as the prefix says, sets the flags by the last one and
- * returns how many there were. */
-static uint64_t host_scas(struct vcpu *vcpu, const struct insn *insn, const void *host, uint64_t n)
+/* Scans up to `n` > 0 elements at `host`, as the prefix says, and returns how many there were. REPE
+ * stops at the first difference, REPNE at the first match. */
+static uint64_t host_scas(const struct vcpu *vcpu, const struct insn *insn, const void *host,
+	uint64_t n, struct comparison *comparison)
 {
 	uint64_t image = vcpu->gpr[X86_RAX], left = n;
+	bool until_equal = insn->prefixes & PREFIX_REPNE;
 	unsigned size = insn->operand_bytes;
 
-	if (insn->prefixes & PREFIX_REPNE)
+	if (until_equal)
 		SCAN_BY_SIZE("repne ")
 	else
 		SCAN_BY_SIZE("repe ")
-	flags_set_image(vcpu, (uint32_t)image);
+	comparison->flags = (uint32_t)image;
+	comparison->stop = !(image >> 8 & FLAGS_ZF) != until_equal;
 	return n - left;
 }
 
-static uint64_t host_cmps(
-	struct vcpu *vcpu, const struct insn *insn, const void *from, const void *host, uint64_t n)
+static uint64_t host_cmps(const struct insn *insn, const void *from, const void *host, uint64_t n,
+	struct comparison *comparison)
 {
+	bool until_equal = insn->prefixes & PREFIX_REPNE;
 	unsigned size = insn->operand_bytes;
 	uint64_t image, left = n;
 
-	if (insn->prefixes & PREFIX_REPNE)
+	if (until_equal)
 		COMPARE_BY_SIZE("repne ")
 	else
 		COMPARE_BY_SIZE("repe ")
-	flags_set_image(vcpu, (uint32_t)image);
+	comparison->flags = (uint32_t)image;
+	comparison->stop = !(image >> 8 & FLAGS_ZF) != until_equal;
 	return n - left;
 }
 
-/* REPE stops at the first difference, REPNE at the first match. */
-static bool comparison_stops(const struct vcpu *vcpu, const struct insn *insn)
-{
-	bool equal = vcpu->flags_low & FLAGS_ZF;
-
-	return insn->prefixes & PREFIX_REPNE ? equal : !equal;
-}
-
-static uint64_t scas_step(struct vcpu *vcpu, const struct insn *insn, uint64_t max, bool *stop)
+static uint64_t scas_step(
+	struct vcpu *vcpu, const struct insn *insn, uint64_t max, struct comparison *comparison)
 {
 	struct string string = { .segment = X86_ES, .index = X86_RDI };
 	uint64_t value, n;
 
 	string_operand(vcpu, insn, &string, MMU_READ, max);
 	if (string.run) {
-		n = host_scas(vcpu, insn, string.host, string.run);
+		n = host_scas(vcpu, insn, string.host, string.run, comparison);
 	} else {
 		value = mmu_read_sized(vcpu, string.address, insn->operand_bytes);
-		n = host_scas(vcpu, insn, &value, 1);
+		n = host_scas(vcpu, insn, &value, 1, comparison);
 	}
-	*stop = comparison_stops(vcpu, insn);
 	string_advance(vcpu, insn, X86_RDI, n);
 	return n;
 }
 
-static uint64_t cmps_step(struct vcpu *vcpu, const struct insn *insn, uint64_t max, bool *stop)
+static uint64_t cmps_step(
+	struct vcpu *vcpu, const struct insn *insn, uint64_t max, struct comparison *comparison)
 {
 	struct string a = { .segment = insn->segment, .index = X86_RSI };
 	struct string b = { .segment = X86_ES, .index = X86_RDI };
@@ -299,14 +311,13 @@ static uint64_t cmps_step(struct vcpu *vcpu, const struct insn *insn, uint64_t m
 	if (a.run)
 		string_operand(vcpu, insn, &b, MMU_READ, a.run);
 	if (a.run && b.run) {
-		n = host_cmps(vcpu, insn, a.host, b.host, min_u64(a.run, b.run));
+		n = host_cmps(insn, a.host, b.host, min_u64(a.run, b.run), comparison);
 	} else {
 		a_value = mmu_read_sized(vcpu, a.address, size);
 		string_operand(vcpu, insn, &b, MMU_READ, 1);
 		b_value = mmu_read_sized(vcpu, b.address, size);
-		n = host_cmps(vcpu, insn, &a_value, &b_value, 1);
+		n = host_cmps(insn, &a_value, &b_value, 1, comparison);
 	}
-	*stop = comparison_stops(vcpu, insn);
 	string_advance(vcpu, insn, X86_RSI, n);
 	string_advance(vcpu, insn, X86_RDI, n);
 	return n;

@@ -1,0 +1,108 @@
+/*
+ * Runs native comparison cases on the software engine: one vCPU at privilege level 3, whose paging
+ * lays the address space out as the host's child process has it.
+ */
+#include "engine/soft/native.h"
+#include "engine/soft/vcpu_fixture.h"
+#include "engine/soft/vector.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Guest physical memory. */
+#define CODE      0x100000
+#define DATA      0x140000
+#define READ_ONLY 0x150000
+
+#define PTE_USER (PTE_P | PTE_U)
+
+/* A repeated string instruction goes on where a call left it. */
+#define MAX_CALLS 100
+
+static struct vcpu_fixture native_fixture;
+
+static void map_pages(uint64_t linear, gpa_t physical, uint64_t size, uint64_t flags)
+{
+	for (uint64_t offset = 0; offset < size; offset += 4096)
+		vcpu_fixture_map(&native_fixture, linear + offset, physical + offset, flags);
+}
+
+static void enter(enum insn_mode mode)
+{
+	struct vcpu_fixture *fixture = &native_fixture;
+
+	vcpu_fixture_enter(
+		fixture, mode == INSN_MODE_64 ? FIXTURE_LONG_USER : FIXTURE_COMPATIBILITY_USER);
+	memset(vcpu_fixture_entry(fixture, 0, 3), 0, 4 * sizeof(uint64_t));
+	map_pages(NATIVE_CODE, CODE, NATIVE_CODE_SIZE, PTE_USER);
+	map_pages(NATIVE_DATA, DATA, NATIVE_DATA_SIZE, PTE_USER | PTE_W);
+	map_pages(NATIVE_READ_ONLY, READ_ONLY, 4096, PTE_USER);
+	fixture->vcpu->segment[X86_GS].base = NATIVE_GS_BASE;
+	vcpu_update_mode(fixture->vcpu);
+}
+
+void native_engine_init(void)
+{
+	struct error err = { 0 };
+
+	vcpu_fixture_create(&native_fixture, 4);
+	if (vector_init(&native_fixture.engine, &err)) {
+		fprintf(stderr, "native comparison: %s\n", err.text);
+		exit(1);
+	}
+	memcpy(native_fixture.ram + READ_ONLY, native_host_read_only(), 4096);
+}
+
+const struct cpu_model *native_engine_model(void)
+{
+	return &native_fixture.model;
+}
+
+static void run_case(
+	struct vcpu *vcpu, const struct native_case *c, uint8_t *data, struct native_result *result)
+{
+	int vector, calls = 0;
+
+	native_live_store(data, c->live);
+	memcpy(vcpu->gpr, c->state.gpr, sizeof(vcpu->gpr));
+	vcpu->rip = c->state.rip;
+	vcpu_set_rflags(vcpu, c->state.rflags | RFLAGS_ONE | RFLAGS_IF);
+	if (c->vector)
+		vector_set(vcpu, &c->state.xsave);
+	do {
+		vector = interpret_try(vcpu);
+	} while (vector < 0 && vcpu->rip == c->state.rip && calls++ < MAX_CALLS);
+	vector_leave(vcpu);
+	if (c->vector)
+		vector_get(vcpu, &result->state.xsave);
+	memcpy(result->state.gpr, vcpu->gpr, sizeof(vcpu->gpr));
+	result->state.rip = vcpu->rip;
+	result->state.rflags = vcpu_rflags(vcpu);
+	result->vector = vector < 0 ? NATIVE_NO_FAULT : (uint8_t)vector;
+	result->error = vector >= 0 && vcpu->fault_has_error ? vcpu->fault_error : 0;
+	result->cr2 = vector == X86_PF ? vcpu->cr2 : 0;
+	native_live_load(result->live, data);
+}
+
+void native_engine_run(struct native_batch *batch)
+{
+	uint8_t *data = native_fixture.ram + DATA;
+
+	enter(batch->mode);
+	vcpu_fixture_load(&native_fixture, CODE, native_host_code(batch), NATIVE_CODE_SIZE);
+	memset(data, 0, NATIVE_DATA_SIZE);
+	for (unsigned i = 0; i < batch->nr_cases; i++)
+		run_case(native_fixture.vcpu, &batch->cases[i], data, &batch->engine[i]);
+}
+
+const uint8_t *native_engine_data(void)
+{
+	return native_fixture.ram + DATA;
+}
+
+void native_engine_finish(void)
+{
+	vector_finish(&native_fixture.engine);
+	vcpu_fixture_destroy(&native_fixture);
+}
