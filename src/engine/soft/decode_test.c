@@ -172,6 +172,9 @@ static void compare_row(struct comparison *c, const struct isa_row *row, enum in
 	if (insn_row(&insn) != row && !is_shadowed(row, insn_row(&insn)))
 		fail_msg("%s %s decodes as %s", row->mnemonic, row->syntax,
 			insn_row(&insn)->mnemonic);
+	for (unsigned size = 0; size < length; size++)
+		assert_int_equal(insn_decode(&insn, bytes, size, mode, NULL), INSN_TRUNCATED);
+	assert_int_equal(insn_decode(&insn, bytes, length, mode, NULL), INSN_OK);
 	if (row->memory_size == ISA_SIZE_V && insn.has_memory)
 		assert_int_equal(insn.memory_bytes, insn.operand_bytes);
 }
