@@ -68,8 +68,8 @@ static bool host_has(enum form form)
 
 static struct cpu_xsave host_before __attribute__((aligned(64)));
 static struct cpu_xsave host_after __attribute__((aligned(64)));
-static const struct cpu_xsave host_clean __attribute__((aligned(64))) = { .fcw = X87_FCW_RESET,
-	.mxcsr = MXCSR_RESET };
+static const struct cpu_xsave host_clean
+	__attribute__((aligned(64))) = { .fcw = X87_FCW_RESET, .mxcsr = MXCSR_RESET };
 static uint8_t host_area[AREA_BYTES] __attribute__((aligned(64)));
 static volatile sig_atomic_t host_faulted;
 
