@@ -2,8 +2,8 @@
  * Fuzz target: what a guest, the console and time can do to the chips of a board.
  *
  * The first byte picks the chips whose ports are used, so that the fuzzer can go deep into one;
- * then each byte picks an action. Afterwards every device must be in a state that its table
- * accepts, and must be the same after being saved and restored.
+ * then each byte picks an action; one of them restores a forged state. Afterwards every device must
+ * be in a state that its table accepts, and must be the same after being saved and restored.
  */
 #include "board/board.h"
 
@@ -109,6 +109,22 @@ static void check_devices(struct fuzz *fuzz)
 	}
 }
 
+/* A restored state that nobody saved: a change that the table accepts, at a random place. */
+static void poke_state(struct fuzz *fuzz, struct input *input)
+{
+	const struct device *device =
+		&fuzz->machine.devices[take(input) % fuzz->machine.nr_devices];
+	uint8_t *state = device_state(device);
+	uint8_t *at = state + take(input) % device->type->state->size;
+	uint8_t before = *at;
+
+	*at = take(input);
+	if (!state_check(device->type->state, state, NULL))
+		*at = before;
+	if (device->type->restored)
+		device->type->restored(device->object);
+}
+
 static void act(struct fuzz *fuzz, const struct port_group *group, struct input *input)
 {
 	struct machine *machine = &fuzz->machine;
@@ -133,7 +149,11 @@ static void act(struct fuzz *fuzz, const struct port_group *group, struct input 
 		machine_mmio_write(machine, 0xfec00000 + (take(input) & 0x7f),
 			1u << action / 16 % 4, take_u32(input));
 		break;
-	case 13: machine_mmio_read(machine, 0xfec00000 + take(input), 1u << action / 16 % 4); break;
+	case 13:
+		if (action & 0x80)
+			poke_state(fuzz, input);
+		machine_mmio_read(machine, 0xfec00000 + take(input), 1u << action / 16 % 4);
+		break;
 	case 14:
 		machine->cpu_bus.acknowledge(machine->cpu_bus.board);
 		machine->cpu_bus.end_of_interrupt(machine->cpu_bus.board, take(input));

@@ -1,3 +1,6 @@
+/*
+ * See debug_exit.h. Under the machine lock.
+ */
 #include "chip/debug_exit.h"
 
 void debug_exit_write(struct machine *machine, uint32_t value)
