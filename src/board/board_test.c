@@ -214,6 +214,45 @@ static void test_timer_interrupts(void **context)
 	assert_int_equal(f->nr_messages, 1);
 }
 
+/* One register behind each port, written and read back. */
+static void test_ports(void **context)
+{
+	struct fixture *f = *context;
+	static const struct {
+		uint16_t port;
+		uint8_t value, expected;
+	} cases[] = {
+		{ 0x21, 0xa5, 0xa5 }, { 0xa1, 0x5a, 0x5a },    /* IMR */
+		{ 0x4d0, 0xff, 0xf8 }, { 0x4d1, 0xff, 0xde },  /* ELCR */
+		{ 0x43, 0x00, 0xff },                          /* write-only */
+		{ 0x61, 0x02, 0x02 }, { 0x92, 0x02, 0x02 },    /* system ports B and A */
+		{ 0x64, 0x20, 0x1d }, { 0x60, 0x00, 0xfe },    /* i8042: status, no keyboard */
+		{ 0x70, 0x0d, 0xff }, { 0x71, 0x00, 0x80 },    /* RTC: register D */
+		{ 0x3ff, 0x77, 0x77 }, { 0x3fd, 0x00, 0x60 },  /* COM1: SCR, LSR */
+		{ 0x604, 0x02, 0x03 }, { 0xcf9, 0x02, 0x02 },  /* PM1 control, reset control */
+		{ 0x80, 0x12, 0xff }, { 0xf4 + 4, 0x12, 0xff } /* nobody */
+	};
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		uint32_t got;
+
+		out(f, cases[i].port, 1, cases[i].value);
+		got = in(f, cases[i].port, 1);
+		if (cases[i].port == 0x61)
+			got &= 0x0f;
+		if (got != cases[i].expected)
+			fail_msg("port 0x%x reads 0x%x, not 0x%x", cases[i].port, got,
+				cases[i].expected);
+	}
+	/* A latched count: 16 bits through two byte accesses of one port. */
+	out(f, 0x43, 1, 0x34);
+	out(f, 0x40, 1, 0x34);
+	out(f, 0x40, 1, 0x12);
+	advance(f, 1 * NS_PER_US);
+	out(f, 0x43, 1, 0x00);
+	assert_int_equal(in(f, 0x40, 1) | in(f, 0x40, 1) << 8, 0x1234);
+}
+
 static void test_serial_line(void **context)
 {
 	struct fixture *f = *context;
@@ -428,6 +467,7 @@ int main(void)
 		cmocka_unit_test(test_memory_has_a_hole),
 		cmocka_unit_test(test_mistakes_are_explained),
 		board_test(test_timer_interrupts),
+		board_test(test_ports),
 		board_test(test_serial_line),
 		board_test(test_power_button),
 		board_test(test_requests),
