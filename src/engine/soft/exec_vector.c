@@ -65,6 +65,17 @@ static bool waits_for_x87(const struct isa_row *row)
 	       ((row->attributes & ISA_X87) || row->reg_kind == ISA_P);
 }
 
+/* Before canonicality and limits: the address is looked at even if it lies in neither. */
+static void check_alignment(struct vcpu *vcpu, const struct insn *insn)
+{
+	gva_t address = insn_offset(vcpu, insn);
+
+	if (vcpu->mode.insn != INSN_MODE_64 || insn->segment >= X86_FS)
+		address += vcpu->segment[insn->segment].base;
+	if (address & (insn->memory_bytes - 1))
+		cpu_raise_error(vcpu, X86_GP, 0);
+}
+
 static void run_on_memory(struct vcpu *vcpu, const struct insn *insn)
 {
 	const struct isa_row *row = insn_row(insn);
@@ -76,9 +87,9 @@ static void run_on_memory(struct vcpu *vcpu, const struct insn *insn)
 	/* A pending exception precedes those of the memory operand. */
 	if (waits_for_x87(row))
 		x87_check_pending(vcpu);
+	if (row->attributes & ISA_ALIGNED)
+		check_alignment(vcpu, insn);
 	address = insn_linear(vcpu, insn, size, access);
-	if ((row->attributes & ISA_ALIGNED) && (address & (size - 1)))
-		cpu_raise_error(vcpu, X86_GP, 0);
 	memory = operand_pointer(vcpu, address, size, access);
 	if (memory)
 		run(vcpu, insn, memory);

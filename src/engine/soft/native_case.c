@@ -6,6 +6,7 @@
  */
 #include "engine/soft/isa_assemble.h"
 #include "engine/soft/native.h"
+#include "engine/soft/native_vector.h"
 
 #include <string.h>
 
@@ -280,6 +281,8 @@ static void choose_implied(struct maker *m)
 	if (m->row->attributes & ISA_DEFAULT_64 || is_mnemonic(m, "pusha") ||
 		is_mnemonic(m, "popa"))
 		gpr[X86_RSP] = target(m);
+	if (is_mnemonic(m, "maskmov") || is_mnemonic(m, "vmaskmovdqu"))
+		gpr[X86_RDI] = target(m) - segment_base;
 	if (is_mnemonic(m, "leave") || is_mnemonic(m, "enter"))
 		gpr[X86_RBP] = target(m);
 	if (is_mnemonic(m, "enter")) {
@@ -319,22 +322,42 @@ static uint64_t choose_bit_offset(struct maker *m, uint64_t address)
 	return address - ((uint64_t)(bit >> 3) & -bytes);
 }
 
-/* MXCSR and x87 control as after reset of a process: all exceptions masked. */
 static void vector_state(struct maker *m)
 {
-	struct cpu_xsave *xsave = &m->c->state.xsave;
-	uint64_t *words;
+	uint64_t *live = (uint64_t *)m->c->live;
 
-	memset(xsave, 0, sizeof(*xsave));
-	xsave->fcw = 0x37f;
-	xsave->mxcsr = 0x1f80;
-	xsave->xstate_bv = XCR0_X87 | XCR0_SSE | XCR0_AVX;
-	words = (uint64_t *)xsave->xmm;
-	for (unsigned i = 0; i < sizeof(xsave->xmm) / 8; i++)
-		words[i] = corner(m);
-	words = (uint64_t *)xsave->ymm_high;
-	for (unsigned i = 0; i < sizeof(xsave->ymm_high) / 8; i++)
-		words[i] = corner(m);
+	native_vector_state(&m->c->state.xsave, m->random);
+	if (one_in(m, 4))
+		return;
+	for (unsigned i = 0; i < NATIVE_LIVE / 8; i++)
+		live[i] = native_vector_value(m->random);
+}
+
+/* An index of a gather: within the live bytes in the middle, but for one in fifty. */
+static uint64_t gather_index(struct maker *m)
+{
+	return one_in(m, 50) ? native_random(m->random)
+			     : below(m, 2 * NATIVE_EDGE - 8) >> m->form.scale;
+}
+
+static void choose_gather(struct maker *m)
+{
+	struct cpu_xsave *xsave = &m->c->state.xsave;
+	unsigned nr_registers = m->form.mode == INSN_MODE_64 ? 16 : 8;
+	uint64_t base = m->gs ? NATIVE_GS_BASE : 0, halves[4];
+
+	m->form.base = (uint8_t)below(m, nr_registers);
+	m->form.index = (uint8_t)below(m, nr_registers);
+	m->form.disp = (int8_t)native_random(m->random);
+	m->c->state.gpr[m->form.base] =
+		DATA_MIDDLE - NATIVE_EDGE - base - (uint64_t)(int64_t)m->form.disp;
+	for (unsigned i = 0; i < ARRAY_SIZE(halves); i++) {
+		halves[i] = gather_index(m);
+		if (!(m->row->encoding.opcode & 1))
+			halves[i] = (uint32_t)halves[i] | gather_index(m) << 32;
+	}
+	memcpy(xsave->xmm[m->form.index], halves, 16);
+	memcpy(xsave->ymm_high[m->form.index], halves + 2, 16);
 }
 
 static bool assemble(struct maker *m)
@@ -390,7 +413,9 @@ bool native_case_make(struct native_case *c, const struct isa_row *row, enum ins
 	choose_prefixes(&m);
 	choose_implied(&m);
 	address = target(&m);
-	if (m.form.memory) {
+	if (has_operand(row, ISA_VSIB)) {
+		choose_gather(&m);
+	} else if (m.form.memory) {
 		uint64_t operand = address;
 
 		if (is_mnemonic(&m, "bt") && row->reg_kind == ISA_G)

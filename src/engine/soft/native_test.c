@@ -5,6 +5,8 @@
  * ATOLL_TEST_ROWS takes only rows whose mnemonic begins so.
  */
 #include "engine/soft/native.h"
+#include "engine/soft/native_vector.h"
+#include "engine/soft/vector.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -84,6 +86,8 @@ static bool same(const struct native_case *c, const struct native_result *host,
 		host->state.rip != engine->state.rip ||
 		((host->state.rflags ^ engine->state.rflags) & flags_mask(c, host)))
 		return false;
+	if (c->vector && !native_vector_same(&host->state.xsave, &engine->state.xsave))
+		return false;
 	return same_registers(host, engine) && memcmp(host->live, engine->live, NATIVE_LIVE) == 0;
 }
 
@@ -136,6 +140,8 @@ static void report(const struct native_case *c, const struct native_result *host
 	printf("  flags %" PRIx64 ", defined %" PRIx64 "\n", c->state.rflags, flags_mask(c, host));
 	print_result("host:  ", host);
 	print_result("engine:", engine);
+	if (c->vector)
+		native_vector_print(&c->state.xsave, &host->state.xsave, &engine->state.xsave);
 	for (unsigned i = 0; i < NATIVE_LIVE; i++) {
 		if (host->live[i] == engine->live[i])
 			continue;
@@ -266,6 +272,8 @@ static void compare(enum insn_mode mode, bool vector, uint64_t default_cases)
 	if (!coverage.nr_rows)
 		skip();
 	printf("seed 0x%" PRIx64 ", %u rows\n", seed, coverage.nr_rows);
+	/* cmocka installs handlers of its own for each test. */
+	vector_take_signals();
 	batch->mode = mode;
 	reports = 0;
 	for (uint64_t n = 0; done < cases; n++) {
@@ -300,6 +308,18 @@ static void integer_instructions_in_compatibility_mode(void **state)
 	compare(INSN_MODE_32, false, 400000);
 }
 
+static void vector_instructions_in_64_bit_mode(void **state)
+{
+	(void)state;
+	compare(INSN_MODE_64, true, 400000);
+}
+
+static void vector_instructions_in_compatibility_mode(void **state)
+{
+	(void)state;
+	compare(INSN_MODE_32, true, 200000);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -325,6 +345,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(integer_instructions_in_64_bit_mode),
 		cmocka_unit_test(integer_instructions_in_compatibility_mode),
+		cmocka_unit_test(vector_instructions_in_64_bit_mode),
+		cmocka_unit_test(vector_instructions_in_compatibility_mode),
 	};
 
 	return cmocka_run_group_tests_name("native", tests, setup, teardown);
