@@ -171,7 +171,8 @@ static void step(struct vcpu *vcpu)
 	}
 	vcpu->single_step = vcpu->flags_system & RFLAGS_TF;
 	block = block_find(vcpu, linear);
-	limit_block(vcpu, block);
+	if (vcpu->mode.insn != INSN_MODE_64)
+		limit_block(vcpu, block);
 	vcpu->flags_system &= ~RFLAGS_RF;
 	execute(vcpu, block, block->insns + 1);
 	if (is_repeating(vcpu, block->insns))
