@@ -4,6 +4,7 @@
  * In 64-bit mode the operand size is 64 whatever prefix 66 says, as Intel's processors have it.
  * A branch is checked before anything else changes, since #GP leaves no trace of it.
  */
+#include "engine/soft/descriptor.h"
 #include "engine/soft/flags.h"
 #include "engine/soft/operand.h"
 
@@ -40,34 +41,62 @@ EXEC(exec_jmp_rel)
 	}
 FOR_WIDE_OPERANDS(JMP_E)
 
-EXEC(exec_call_rel)
+static void probe_push(struct vcpu *vcpu, unsigned bytes)
+{
+	uint64_t mask = byte_mask(stack_width(vcpu, &vcpu->segment[X86_SS]));
+	uint64_t offset = (vcpu->gpr[X86_RSP] - bytes) & mask;
+
+	mmu_probe_write(vcpu, segment_linear(vcpu, X86_SS, offset, bytes, MMU_WRITE), bytes);
+}
+
+/* A fault of the push comes before one of the target. */
+static inline void call_near(struct vcpu *vcpu, const struct insn *insn, uint64_t target)
 {
 	uint64_t from = vcpu->next_rip;
 
-	branch_relative(vcpu, insn);
+	if (likely(insn->operand_bytes == 8 && x86_is_canonical(target))) {
+		push_quad(vcpu, from);
+		vcpu->next_rip = target;
+		return;
+	}
+	probe_push(vcpu, insn->operand_bytes);
+	branch_to(vcpu, target, insn->operand_bytes);
 	stack_push(vcpu, insn->operand_bytes, from);
+}
+
+EXEC(exec_call_rel)
+{
+	call_near(vcpu, insn, vcpu->next_rip + insn->imm);
 }
 
 #define CALL_E(s, k)                                                                               \
 	EXEC(exec_call_ev_##s##_##k)                                                               \
 	{                                                                                          \
-		uint64_t from = vcpu->next_rip;                                                    \
-                                                                                                   \
-		branch_near(vcpu, insn, rm_read_##s##_##k(vcpu, insn));                            \
-		stack_push(vcpu, sizeof(operand_##s), from);                                       \
+		call_near(vcpu, insn, rm_read_##s##_##k(vcpu, insn));                              \
 	}
 FOR_WIDE_OPERANDS(CALL_E)
 
+static inline void return_near(struct vcpu *vcpu, const struct insn *insn, uint16_t pop_bytes)
+{
+	unsigned bytes = insn->operand_bytes;
+
+	if (likely(bytes == 8)) {
+		branch_near(vcpu, insn, peek_quad(vcpu));
+		vcpu->gpr[X86_RSP] += 8 + pop_bytes;
+	} else {
+		branch_to(vcpu, stack_peek(vcpu, bytes, 0), bytes);
+		stack_adjust(vcpu, bytes + (int64_t)pop_bytes);
+	}
+}
+
 EXEC(exec_ret)
 {
-	branch_near(vcpu, insn, stack_peek(vcpu, insn->operand_bytes, 0));
-	stack_adjust(vcpu, insn->operand_bytes);
+	return_near(vcpu, insn, 0);
 }
 
 EXEC(exec_ret_imm)
 {
-	branch_near(vcpu, insn, stack_peek(vcpu, insn->operand_bytes, 0));
-	stack_adjust(vcpu, insn->operand_bytes + (int64_t)(uint16_t)insn->imm);
+	return_near(vcpu, insn, (uint16_t)insn->imm);
 }
 
 /* The count is rCX of the address size. */

@@ -5,7 +5,8 @@
  * A case is one instruction with the registers and memory it starts from; it runs at privilege
  * level 3 in a flat address space that both sides lay out alike:
  *
- *   NATIVE_CODE       a slot for each case of a batch, read and execute
+ *   NATIVE_CODE       a slot for each case of a batch, read and execute; it ends in UD2s, by which
+ *                     a branch there shows that it was taken
  *   NATIVE_DATA       two pages to read and write, with nothing mapped on either side; three areas
  *                     of them are live: cases aim there, and their content is part of a case
  *   NATIVE_READ_ONLY  one page to read, with nothing mapped on either side
@@ -19,7 +20,7 @@
 #include "x86/cpu_state.h"
 
 #define NATIVE_BATCH     1024
-#define NATIVE_SLOT      32 /* an instruction and what leads out of it */
+#define NATIVE_SLOT      32 /* an instruction, what leads out of it, and at even offsets UD2 */
 #define NATIVE_CODE      0x10000000
 #define NATIVE_CODE_SIZE (NATIVE_BATCH * NATIVE_SLOT + 4096) /* the last page leads out */
 #define NATIVE_DATA      0x20000000
@@ -79,6 +80,8 @@ struct native_random {
 	uint64_t state;
 };
 uint64_t native_random(struct native_random *random);
+/* Is it an instruction that user code can run, other than a far transfer? */
+bool native_is_testable(const struct isa_row *row);
 /* Does it work on x87, MMX or vector state? */
 bool native_is_vector(const struct isa_row *row);
 /* Makes a case of the row for the slot; false if the row cannot be encoded in that mode. */

@@ -78,6 +78,17 @@ static uint64_t live_read(const struct native_case *c, uint64_t address)
 	return value;
 }
 
+static void live_write(struct native_case *c, uint64_t address, uint64_t value)
+{
+	static __thread uint8_t data[NATIVE_DATA_SIZE];
+
+	if (address < NATIVE_DATA || address > DATA_END - sizeof(value))
+		return;
+	native_live_store(data, c->live);
+	memcpy(data + (address - NATIVE_DATA), &value, sizeof(value));
+	native_live_load(c->live, data);
+}
+
 static uint64_t corner(struct maker *m)
 {
 	uint64_t bits = native_random(m->random);
@@ -243,6 +254,11 @@ static void choose_address(struct maker *m, uint64_t address)
 	}
 }
 
+static bool is_mnemonic(const struct maker *m, const char *prefix)
+{
+	return strncmp(m->row->mnemonic, prefix, strlen(prefix)) == 0;
+}
+
 static bool has_operand(const struct isa_row *row, enum isa_operand_kind kind)
 {
 	for (unsigned i = 0; i < ISA_MAX_OPERANDS; i++) {
@@ -252,9 +268,63 @@ static bool has_operand(const struct isa_row *row, enum isa_operand_kind kind)
 	return false;
 }
 
-static bool is_mnemonic(const struct maker *m, const char *prefix)
+static bool is_near_branch(const struct isa_row *row)
 {
-	return strncmp(m->row->mnemonic, prefix, strlen(prefix)) == 0;
+	uint8_t opcode = row->encoding.opcode;
+
+	if (!(row->attributes & ISA_BRANCH) || row->encoding.map > ISA_MAP_0F)
+		return false;
+	return has_operand(row, ISA_J) || (opcode == 0xff && has_operand(row, ISA_E)) ||
+	       (row->encoding.map == ISA_MAP_1 && (opcode == 0xc2 || opcode == 0xc3));
+}
+
+bool native_is_testable(const struct isa_row *row)
+{
+	return row->attributes & ISA_USER || is_near_branch(row);
+}
+
+/* The length of a relative branch with its immediate, before it is assembled. */
+static unsigned branch_length(struct maker *m)
+{
+	uint8_t bytes[INSN_MAX_LENGTH];
+
+	return isa_assemble(m->row, &m->form, bytes);
+}
+
+/* A UD2 in the case's own slot, or seldom an address without code. */
+static uint64_t branch_target(struct maker *m)
+{
+	uint64_t elsewhere = target(m);
+	bool is_code = elsewhere - NATIVE_CODE < NATIVE_CODE_SIZE;
+
+	if (!is_code && one_in(m, 10))
+		return elsewhere;
+	return native_slot(m->slot) + 24 + 2 * below(m, 4);
+}
+
+/* `address` is that of the ModRM operand if it is memory. */
+static void choose_branch(struct maker *m, uint64_t address)
+{
+	uint64_t *gpr = m->c->state.gpr;
+	uint64_t to = branch_target(m);
+
+	gpr[X86_RSP] = target(m);
+	if (has_operand(m->row, ISA_J)) {
+		uint64_t from = native_slot(m->slot) + branch_length(m);
+
+		if (m->row->immediate[0] == ISA_SIZE_BS ||
+			(int32_t)(to - from) != (int64_t)(to - from))
+			to = native_slot(m->slot) + 24 + 2 * below(m, 4);
+		m->form.imm = to - from;
+		if (one_in(m, 2))
+			gpr[X86_RCX] = below(m, 3);
+	} else if (!has_operand(m->row, ISA_E)) {
+		live_write(m->c, gpr[X86_RSP], to);
+	} else if (m->form.memory) {
+		live_write(m->c, address, to);
+	} else {
+		gpr[m->form.rm] = to;
+	}
 }
 
 /* Operands that are not in ModRM. */
@@ -413,6 +483,8 @@ bool native_case_make(struct native_case *c, const struct isa_row *row, enum ins
 	choose_prefixes(&m);
 	choose_implied(&m);
 	address = target(&m);
+	if (is_near_branch(row))
+		choose_branch(&m, address);
 	if (has_operand(row, ISA_VSIB)) {
 		choose_gather(&m);
 	} else if (m.form.memory) {

@@ -230,6 +230,8 @@ const uint8_t *native_host_code(const struct native_batch *batch)
 		const struct native_case *c = &batch->cases[i];
 		uint8_t *slot = (uint8_t *)native_slot(i);
 
+		for (unsigned offset = 0; offset < NATIVE_SLOT; offset += 2)
+			memcpy(slot + offset, "\x0f\x0b", 2); /* UD2 */
 		memcpy(slot, c->bytes, c->length);
 		if (batch->mode == INSN_MODE_64)
 			put_jump_exit(slot + c->length);

@@ -102,6 +102,20 @@ static inline void mmu_write_sized(struct vcpu *vcpu, gva_t address, unsigned by
 	}
 }
 
+/* The stack in 64-bit mode; stack_push and stack_peek know the other modes, too. */
+static inline void push_quad(struct vcpu *vcpu, uint64_t value)
+{
+	uint64_t rsp = vcpu->gpr[X86_RSP] - 8;
+
+	mmu_write_u64(vcpu, segment_linear(vcpu, X86_SS, rsp, 8, MMU_WRITE), value);
+	vcpu->gpr[X86_RSP] = rsp;
+}
+
+static inline uint64_t peek_quad(struct vcpu *vcpu)
+{
+	return mmu_read_u64(vcpu, segment_linear(vcpu, X86_SS, vcpu->gpr[X86_RSP], 8, MMU_READ));
+}
+
 #define OPERAND_ACCESS(s, bits)                                                                    \
 	static inline operand_##s reg_read_##s(struct vcpu *vcpu, unsigned n)                      \
 	{                                                                                          \
