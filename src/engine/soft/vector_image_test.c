@@ -1,6 +1,7 @@
 /*
- * FXSAVE, FXRSTOR and the XSAVE family against the host's processor: the same registers, memory and
- * requested components on both sides, then the registers, the memory and the fault compared.
+ * Instructions with an image of the registers in memory against the host's processor: FSTENV, FSAVE
+ * and their inverses, FXSAVE, FXRSTOR, the XSAVE family. The same registers, memory and requested
+ * components on both sides, then the registers, the memory and the fault compared.
  *
  * ATOLL_TEST_SEED and ATOLL_TEST_CASES override the seed and the number of cases.
  */
@@ -22,23 +23,50 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <ucontext.h>
 
 #define AREA       0x200000 /* guest address */
 #define AREA_BYTES 1024
 
-enum form { FXSAVE, FXRSTOR, XSAVE, XRSTOR, XSAVEOPT, XSAVEC, NR_FORMS };
+enum form {
+	FNSTENV,
+	FLDENV,
+	FNSAVE,
+	FRSTOR,
+	FXSAVE,
+	FXRSTOR,
+	XSAVE,
+	XRSTOR,
+	XSAVEOPT,
+	XSAVEC,
+	NR_FORMS
+};
 
-static const char *const form_names[] = { "fxsave", "fxrstor", "xsave", "xrstor", "xsaveopt",
-	"xsavec" };
+/* In front of a ModRM byte that names [RBX]. */
+struct encoding {
+	const char *name;
+	uint8_t opcode[2], opcode_size;
+	uint8_t digit;
+	uint8_t other_prefix; /* of the other format: REX.W, or operand size */
+};
 
-/* /digit of 0F AE, 0F C7 for XSAVEC; the operand is [RDI]. */
-static const uint8_t form_opcodes[][2] = { { 0xae, 0 }, { 0xae, 1 }, { 0xae, 4 }, { 0xae, 5 },
-	{ 0xae, 6 }, { 0xc7, 4 } };
+static const struct encoding encodings[] = {
+	[FNSTENV] = { "fnstenv", { 0xd9 }, 1, 6, 0x66 },
+	[FLDENV] = { "fldenv", { 0xd9 }, 1, 4, 0x66 },
+	[FNSAVE] = { "fnsave", { 0xdd }, 1, 6, 0x66 },
+	[FRSTOR] = { "frstor", { 0xdd }, 1, 4, 0x66 },
+	[FXSAVE] = { "fxsave", { 0x0f, 0xae }, 2, 0, 0x48 },
+	[FXRSTOR] = { "fxrstor", { 0x0f, 0xae }, 2, 1, 0x48 },
+	[XSAVE] = { "xsave", { 0x0f, 0xae }, 2, 4, 0x48 },
+	[XRSTOR] = { "xrstor", { 0x0f, 0xae }, 2, 5, 0x48 },
+	[XSAVEOPT] = { "xsaveopt", { 0x0f, 0xae }, 2, 6, 0x48 },
+	[XSAVEC] = { "xsavec", { 0x0f, 0xc7 }, 2, 4, 0x48 },
+};
 
 struct test_case {
 	enum form form;
-	bool wide; /* REX.W */
+	bool other_format;
 	uint32_t components;
 	unsigned misalignment;
 	struct cpu_xsave before;
@@ -46,7 +74,7 @@ struct test_case {
 };
 
 struct outcome {
-	bool fault;
+	int vector; /* of the exception, or -1 */
 	struct cpu_xsave after;
 	uint8_t area[AREA_BYTES];
 };
@@ -57,7 +85,7 @@ static bool host_has(enum form form)
 {
 	uint32_t eax, ebx, ecx, edx;
 
-	if (form == FXSAVE || form == FXRSTOR)
+	if (form <= FXRSTOR)
 		return true;
 	if (!__get_cpuid_count(0xd, 1, &eax, &ebx, &ecx, &edx))
 		return false;
@@ -66,73 +94,74 @@ static bool host_has(enum form form)
 	return form != XSAVEC || eax & BIT(1);
 }
 
+static unsigned encode(const struct test_case *c, uint8_t *code)
+{
+	const struct encoding *encoding = &encodings[c->form];
+	unsigned length = 0;
+
+	if (c->other_format)
+		code[length++] = encoding->other_prefix;
+	for (unsigned i = 0; i < encoding->opcode_size; i++)
+		code[length++] = encoding->opcode[i];
+	code[length++] = (uint8_t)(encoding->digit << 3 | X86_RBX);
+	return length;
+}
+
 static struct cpu_xsave host_before __attribute__((aligned(64)));
 static struct cpu_xsave host_after __attribute__((aligned(64)));
 static const struct cpu_xsave host_clean
 	__attribute__((aligned(64))) = { .fcw = X87_FCW_RESET, .mxcsr = MXCSR_RESET };
 static uint8_t host_area[AREA_BYTES] __attribute__((aligned(64)));
-static volatile sig_atomic_t host_faulted;
+static uint8_t *host_code;
+static unsigned host_code_length;
+static volatile int host_vector;
 
-/* The instruction between loading and storing the registers; a fault skips it. */
-#define HOST_RUN(instruction)                                                                      \
-	asm volatile("mov %%eax, %%ecx\n\t"                                                        \
-		     "mov $7, %%eax\n\t"                                                           \
-		     "xrstor64 %3\n\t"                                                             \
-		     "mov %%ecx, %%eax\n\t" instruction " (%2)\n\t"                                \
-		     "mov $7, %%eax\n\t"                                                           \
-		     "xsave64 %0\n\t"                                                              \
-		     "xrstor64 %4"                                                                 \
-		     : "+m"(host_after), "+a"(components)                                          \
-		     : "r"(address), "m"(host_before), "m"(host_clean), "d"(0)                     \
-		     : "rcx", "memory")
-
+/* A fault is left as if the instruction had been executed. */
 static void on_fault(int number, siginfo_t *info, void *context)
 {
 	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
-	const uint8_t *at = (const uint8_t *)registers[REG_RIP];
 
 	(void)number;
 	(void)info;
-	host_faulted = 1;
-	/* REX.W or none, two bytes of opcode, a ModRM byte without SIB or displacement. */
-	registers[REG_RIP] += (at[0] >> 4 == 4) + 3;
+	host_vector = (int)registers[REG_TRAPNO];
+	registers[REG_RIP] += host_code_length;
 }
 
-static void host_instruction(const struct test_case *c)
+static void call_host_code(uint8_t *address, uint32_t components)
 {
-	/* RBX needs neither a SIB byte nor a displacement as a base. */
-	register uint8_t *address asm("rbx") = host_area + c->misalignment;
-	uint32_t components = c->components;
-
-	switch (c->form * 2 + c->wide) {
-	case FXSAVE * 2: HOST_RUN("fxsave"); break;
-	case FXSAVE * 2 + 1: HOST_RUN("fxsave64"); break;
-	case FXRSTOR * 2: HOST_RUN("fxrstor"); break;
-	case FXRSTOR * 2 + 1: HOST_RUN("fxrstor64"); break;
-	case XSAVE * 2: HOST_RUN("xsave"); break;
-	case XSAVE * 2 + 1: HOST_RUN("xsave64"); break;
-	case XRSTOR * 2: HOST_RUN("xrstor"); break;
-	case XRSTOR * 2 + 1: HOST_RUN("xrstor64"); break;
-	case XSAVEOPT * 2: HOST_RUN("xsaveopt"); break;
-	case XSAVEOPT * 2 + 1: HOST_RUN("xsaveopt64"); break;
-	case XSAVEC * 2: HOST_RUN("xsavec"); break;
-	case XSAVEC * 2 + 1: HOST_RUN("xsavec64"); break;
-	}
+	/* CALL may not touch the red zone. */
+	asm volatile("sub $128, %%rsp\n\t"
+		     "mov %%eax, %%ecx\n\t"
+		     "mov $7, %%eax\n\t"
+		     "xrstor64 %3\n\t"
+		     "mov %%ecx, %%eax\n\t"
+		     "call *%5\n\t"
+		     "mov $7, %%eax\n\t"
+		     "xsave64 %0\n\t"
+		     "xrstor64 %4\n\t"
+		     "add $128, %%rsp"
+		     : "+m"(host_after), "+a"(components)
+		     : "b"(address), "m"(host_before), "m"(host_clean), "r"(host_code), "d"(0)
+		     : "rcx", "memory");
 }
 
 static void run_on_host(const struct test_case *c, struct outcome *outcome)
 {
 	const struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
-	struct sigaction previous;
+	struct sigaction previous[2];
 
 	host_before = c->before;
 	memset(&host_after, 0, sizeof(host_after));
 	memcpy(host_area, c->area, AREA_BYTES);
-	host_faulted = 0;
-	sigaction(SIGSEGV, &action, &previous);
-	host_instruction(c);
-	sigaction(SIGSEGV, &previous, NULL);
-	outcome->fault = host_faulted;
+	host_code_length = encode(c, host_code);
+	host_code[host_code_length] = 0xc3; /* ret */
+	host_vector = -1;
+	sigaction(SIGSEGV, &action, &previous[0]);
+	sigaction(SIGFPE, &action, &previous[1]);
+	call_host_code(host_area + c->misalignment, c->components);
+	sigaction(SIGSEGV, &previous[0], NULL);
+	sigaction(SIGFPE, &previous[1], NULL);
+	outcome->vector = host_vector;
 	outcome->after = host_after;
 	memcpy(outcome->area, host_area, AREA_BYTES);
 }
@@ -140,33 +169,36 @@ static void run_on_host(const struct test_case *c, struct outcome *outcome)
 static void run_on_engine(const struct test_case *c, struct outcome *outcome)
 {
 	struct vcpu *vcpu = fixture.vcpu;
-	uint8_t code[5] = { 0x48, 0x0f, form_opcodes[c->form][0],
-		(uint8_t)(form_opcodes[c->form][1] << 3 | X86_RDI) };
-	int vector;
+	uint8_t code[INSN_MAX_LENGTH];
+	unsigned length = encode(c, code);
 
 	memcpy(fixture.ram + AREA, c->area, AREA_BYTES);
 	vcpu->rip = FIXTURE_CODE;
-	vcpu_fixture_load(&fixture, FIXTURE_CODE, c->wide ? code : code + 1, c->wide ? 4 : 3);
-	vcpu->gpr[X86_RDI] = AREA + c->misalignment;
+	vcpu_fixture_load(&fixture, FIXTURE_CODE, code, length);
+	vcpu->gpr[X86_RBX] = AREA + c->misalignment;
 	vcpu->gpr[X86_RAX] = c->components;
 	vcpu->gpr[X86_RDX] = 0;
 	vector_set(vcpu, &c->before);
-	vector = interpret_try(vcpu);
-	assert_true(vector == -1 || vector == X86_GP);
-	outcome->fault = vector == X86_GP;
+	outcome->vector = interpret_try(vcpu);
 	/* Through the host's unit, which has the last word on what the registers are. */
 	vector_load(vcpu);
 	vector_get(vcpu, &outcome->after);
 	memcpy(outcome->area, fixture.ram + AREA, AREA_BYTES);
 }
 
-/* Between FCW, FSW, FTW and the first register: FOP, FIP, FDP, which the host need not keep. */
-static void forget_pointers(struct outcome *outcome, unsigned misalignment)
+/* What is stored of the last instruction, which the host need not keep, and MXCSR's mask. */
+static void forget_pointers(struct outcome *outcome, const struct test_case *c)
 {
-	uint8_t *area = outcome->area + misalignment;
+	uint8_t *area = outcome->area + c->misalignment;
 
-	memset(area + offsetof(struct cpu_xsave, fop), 0, 18);
-	memset(area + offsetof(struct cpu_xsave, mxcsr_mask), 0, 4);
+	if (c->form >= FXSAVE) {
+		memset(area + offsetof(struct cpu_xsave, fop), 0, 18);
+		memset(area + offsetof(struct cpu_xsave, mxcsr_mask), 0, 4);
+	} else if (c->other_format) {
+		memset(area + 6, 0, 8);
+	} else {
+		memset(area + 12, 0, 14);
+	}
 }
 
 static uint64_t header_bits(struct native_random *random)
@@ -212,7 +244,7 @@ static void make_case(struct test_case *c, struct native_random *random)
 	do {
 		c->form = (enum form)((native_random(random) >> 16) % NR_FORMS);
 	} while (!host_has(c->form));
-	c->wide = one_in(random, 2);
+	c->other_format = one_in(random, 2);
 	c->components = (uint32_t)header_bits(random);
 	c->misalignment = one_in(random, 10) ? 8u << (native_random(random) >> 16) % 3 : 0;
 	native_vector_state(&c->before, random);
@@ -224,8 +256,9 @@ static void make_case(struct test_case *c, struct native_random *random)
 static void report(
 	const struct test_case *c, const struct outcome *host, const struct outcome *engine)
 {
-	printf("%s%s components %x misalignment %u: fault %d, engine %d\n", form_names[c->form],
-		c->wide ? "64" : "", c->components, c->misalignment, host->fault, engine->fault);
+	printf("%s, %s format, components %x, misalignment %u: host's exception %d, engine's %d\n",
+		encodings[c->form].name, c->other_format ? "other" : "usual", c->components,
+		c->misalignment, host->vector, engine->vector);
 	native_vector_print(&c->before, &host->after, &engine->after);
 	for (unsigned i = 0; i < AREA_BYTES; i++)
 		if (host->area[i] != engine->area[i])
@@ -233,11 +266,21 @@ static void report(
 				host->area[i], engine->area[i]);
 }
 
+static bool agree(const struct test_case *c, struct outcome *host, struct outcome *engine)
+{
+	run_on_host(c, host);
+	run_on_engine(c, engine);
+	forget_pointers(host, c);
+	forget_pointers(engine, c);
+	return host->vector == engine->vector && native_vector_same(&host->after, &engine->after) &&
+	       memcmp(host->area, engine->area, AREA_BYTES) == 0;
+}
+
 static void agrees_with_the_host(void **state)
 {
 	const char *seed = getenv("ATOLL_TEST_SEED"), *cases = getenv("ATOLL_TEST_CASES");
 	struct native_random random = { seed ? strtoull(seed, NULL, 0) : 0x78736176 };
-	unsigned nr_cases = cases ? (unsigned)strtoul(cases, NULL, 0) : 60000, faults = 0, done;
+	unsigned nr_cases = cases ? (unsigned)strtoul(cases, NULL, 0) : 100000, faults = 0, done;
 
 	(void)state;
 	if (!fixture.vcpu->vector_components)
@@ -249,16 +292,14 @@ static void agrees_with_the_host(void **state)
 		static struct outcome host, engine;
 
 		make_case(&c, &random);
-		run_on_host(&c, &host);
-		run_on_engine(&c, &engine);
-		forget_pointers(&host, c.misalignment);
-		forget_pointers(&engine, c.misalignment);
-		faults += host.fault;
-		if (host.fault != engine.fault || !native_vector_same(&host.after, &engine.after) ||
-			memcmp(host.area, engine.area, AREA_BYTES) != 0) {
+		/* When the host's kernel saves and restores a component with its initial value in
+		 * between, the processor may take it to be in use from then on. */
+		if (!agree(&c, &host, &engine) && !agree(&c, &host, &engine) &&
+			!agree(&c, &host, &engine)) {
 			report(&c, &host, &engine);
 			fail_msg("case %u", done);
 		}
+		faults += host.vector >= 0;
 	}
 	printf("%u cases, %u of them faults\n", done, faults);
 }
@@ -320,12 +361,15 @@ static int setup(void **state)
 {
 	(void)state;
 	vcpu_fixture_create(&fixture, 8);
-	return 0;
+	host_code = mmap(
+		NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return host_code == MAP_FAILED ? -1 : 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
+	munmap(host_code, 4096);
 	vcpu_fixture_destroy(&fixture);
 	return 0;
 }
@@ -338,5 +382,5 @@ int main(void)
 		cmocka_unit_test(eight_registers_outside_64_bit_mode),
 	};
 
-	return cmocka_run_group_tests_name("exec_xsave", tests, setup, teardown);
+	return cmocka_run_group_tests_name("vector_image", tests, setup, teardown);
 }
