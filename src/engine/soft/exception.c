@@ -11,6 +11,7 @@
 
 #include "engine/soft/descriptor.h"
 #include "engine/soft/execute.h"
+#include "engine/soft/operand.h"
 
 enum event_kind {
 	EVENT_EXCEPTION,
@@ -38,6 +39,8 @@ static _Noreturn void leave(struct vcpu *vcpu, uint8_t vector, bool has_error, u
 	vcpu->fault_vector = vector;
 	vcpu->fault_has_error = has_error;
 	vcpu->fault_error = error;
+	if (vcpu->split_locked)
+		rmw_unlock(vcpu);
 	__builtin_longjmp(vcpu->fault_frame, 1);
 }
 

@@ -38,6 +38,7 @@ void rmw_begin_slow(struct vcpu *vcpu, struct rmw *rmw, unsigned size)
 	if (rmw->locked) {
 		vector_leave(vcpu);
 		pthread_mutex_lock(&vcpu->engine->split_lock);
+		vcpu->split_locked = true;
 	}
 	if (size > 8)
 		mmu_read(vcpu, rmw->address, rmw->copy, size);
@@ -45,10 +46,17 @@ void rmw_begin_slow(struct vcpu *vcpu, struct rmw *rmw, unsigned size)
 		rmw->copy[0] = mmu_read_sized(vcpu, rmw->address, size);
 }
 
+void rmw_unlock(struct vcpu *vcpu)
+{
+	vcpu->split_locked = false;
+	pthread_mutex_unlock(&vcpu->engine->split_lock);
+}
+
 void rmw_end_slow(struct vcpu *vcpu, struct rmw *rmw, unsigned size)
 {
 	if (rmw->code) {
-		code_pages_written(vcpu->engine, rmw->physical, size);
+		if (code_pages_written(vcpu->engine, rmw->physical, size))
+			vcpu->run_end = NULL;
 		return;
 	}
 	if (size > 8)
@@ -56,5 +64,5 @@ void rmw_end_slow(struct vcpu *vcpu, struct rmw *rmw, unsigned size)
 	else
 		mmu_write_sized(vcpu, rmw->address, size, rmw->copy[0]);
 	if (rmw->locked)
-		pthread_mutex_unlock(&vcpu->engine->split_lock);
+		rmw_unlock(vcpu);
 }

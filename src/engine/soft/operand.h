@@ -41,8 +41,8 @@ typedef uint32_t operand_l __attribute__((aligned(1)));
 typedef uint64_t operand_q __attribute__((aligned(1)));
 
 /*
- * A memory operand that is read, then written. rmw_begin raises whatever the write would raise;
- * between it and rmw_end nothing raises. `pointer` is guest RAM where one host instruction can do
+ * A memory operand that is read, then written. rmw_begin raises whatever the write would raise, so
+ * that rmw_end does not, unless another vCPU changes the page tables in between. `pointer` is guest RAM where one host instruction can do
  * the access (and so be atomic), else a copy that rmw_end writes back, under the engine's split
  * lock if the instruction is locked.
  */
@@ -56,6 +56,8 @@ struct rmw {
 
 void rmw_begin_slow(struct vcpu *vcpu, struct rmw *rmw, unsigned size);
 void rmw_end_slow(struct vcpu *vcpu, struct rmw *rmw, unsigned size);
+/* Ends a locked access that raised in the middle; vcpu->split_locked is set. */
+void rmw_unlock(struct vcpu *vcpu);
 
 static inline void rmw_begin_at(
 	struct vcpu *vcpu, struct rmw *rmw, gva_t address, unsigned size, bool locked)
