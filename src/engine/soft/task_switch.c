@@ -217,8 +217,9 @@ static void load_protected_segments(struct vcpu *vcpu, const struct image *image
 	for (unsigned i = 0; i < X86_LDTR; i++)
 		vcpu->segment[i] = segment_null(image->segment[i], cpl);
 	vcpu_update_mode(vcpu);
-	load_cs(vcpu, image->segment[X86_CS]);
+	/* SS first (table 7-1), so that a bad CS can be reported on the new task's stack. */
 	vcpu->segment[X86_SS] = segment_stack(vcpu, image->segment[X86_SS], cpl, X86_TS);
+	load_cs(vcpu, image->segment[X86_CS]);
 	vcpu_update_mode(vcpu);
 	for (unsigned i = 0; i < ARRAY_SIZE(data); i++)
 		load_data(vcpu, data[i], image->segment[data[i]]);
