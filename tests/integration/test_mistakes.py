@@ -48,7 +48,7 @@ def assert_mistake(done, code, *words):
     (["run", "--kernel", "/nonexistent/vmlinuz"], NO_FILE, ["/nonexistent/vmlinuz"]),
     (["run", "--kernel", "/etc/passwd"], BAD_FILE, ["/etc/passwd"]),
     (["run", "--kernel", "/tmp"], NO_FILE, ["/tmp"]),
-    (["run", "--kernel", "/dev/null"], BAD_FILE, ["/dev/null"]),
+    (["run", "--kernel", "/dev/null"], NO_FILE, ["/dev/null"]),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else None)
 def test_mistake(atoll, arguments, code, words):
     assert_mistake(run(atoll, *arguments), code, *words)
