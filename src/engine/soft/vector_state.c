@@ -62,7 +62,8 @@ void vector_set(struct vcpu *vcpu, const struct cpu_xsave *from)
 
 	vector_leave(vcpu);
 	*image = *from;
-	image->xstate_bv &= XCR0_X87 | XCR0_SSE | XCR0_AVX;
+	/* XRSTOR refuses components that the host does not have. */
+	image->xstate_bv &= vcpu->vector_components ? vcpu->vector_components : XCR0_X87 | XCR0_SSE;
 	vector_image_init_components(image, ~image->xstate_bv);
 	image->xcomp_bv = 0;
 	image->reserved0 = 0;

@@ -411,6 +411,35 @@ static void any_image_can_be_set(void **state)
 	assert_int_equal(first.mxcsr, 0xffff);
 }
 
+/* On a host whose unit has no AVX, or not even XSAVE. */
+static void works_with_fewer_components(void **state)
+{
+	static const uint32_t components[] = { XCR0_X87 | XCR0_SSE, 0 };
+	struct vcpu_fixture *f = *state;
+	uint32_t all = f->vcpu->vector_components;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(components); i++) {
+		struct cpu_xsave image;
+
+		vector_store(f->vcpu);
+		f->vcpu->vector_components = components[i];
+		vcpu_fixture_enter(f, FIXTURE_LONG_USER);
+		memset(&image, 0, sizeof(image));
+		image.fcw = X87_FCW_RESET;
+		image.mxcsr = 0x9f80; /* flush to zero */
+		image.xstate_bv = XCR0_X87 | XCR0_SSE | XCR0_AVX;
+		memcpy(image.xmm[1], &(double){ 2.5 }, 8);
+		vector_set(f->vcpu, &image);
+		/* addsd xmm1, xmm1; fld1 */
+		assert_int_equal(TRY(f, 0xf2, 0x0f, 0x58, 0xc9, 0xd9, 0xe8), -1);
+		assert_true(xmm_double(f->vcpu, 1) == 5.0);
+		assert_int_equal(mxcsr(f->vcpu), 0x9f80);
+		assert_int_equal(fsw(f->vcpu), 7 << 11);
+	}
+	vector_store(f->vcpu);
+	f->vcpu->vector_components = all;
+}
+
 /* Signals that do not come from a thunk end the process as if the engine had no handler. */
 static void other_signals_are_passed_on(void **state)
 {
@@ -451,6 +480,7 @@ int main(void)
 		cmocka_unit_test(thunks_are_bounded),
 		cmocka_unit_test(thunks_are_never_writable_and_executable),
 		cmocka_unit_test(any_image_can_be_set),
+		cmocka_unit_test(works_with_fewer_components),
 		cmocka_unit_test(other_signals_are_passed_on),
 	};
 
