@@ -2,7 +2,7 @@
  * atoll run: the options of a virtual machine and how each is read.
  */
 #include "base/log.h"
-#include "cli/option.h"
+#include "cli/command.h"
 #include "vmm/vm.h"
 #include "vmm/serial.h"
 

@@ -44,7 +44,7 @@ const struct engine_ops *engine_select(
 	if (!strcmp(name, "auto"))
 		return engine_choose(why, why_size, err);
 	for (unsigned i = 0; i < ARRAY_SIZE(engines); i++) {
-		if (strcmp(name, engines[i]->name))
+		if (strcmp(name, engines[i]->name) != 0)
 			continue;
 		return engines[i]->probe(err) == 0 ? engines[i] : NULL;
 	}

@@ -51,7 +51,7 @@ static bool has_hardware_virtualization(const char *cpuinfo_path)
 	while (!found && getline(&line, &capacity, file) > 0) {
 		char *rest = NULL;
 
-		if (strncmp(line, "flags", 5))
+		if (strncmp(line, "flags", 5) != 0)
 			continue;
 		for (char *word = strtok_r(line, " \t\n", &rest); word && !found;
 			word = strtok_r(NULL, " \t\n", &rest))

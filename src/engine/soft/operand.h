@@ -42,9 +42,9 @@ typedef uint64_t operand_q __attribute__((aligned(1)));
 
 /*
  * A memory operand that is read, then written. rmw_begin raises whatever the write would raise, so
- * that rmw_end does not, unless another vCPU changes the page tables in between. `pointer` is guest RAM where one host instruction can do
- * the access (and so be atomic), else a copy that rmw_end writes back, under the engine's split
- * lock if the instruction is locked.
+ * that rmw_end does not, unless another vCPU changes the page tables in between. `pointer` is guest
+ * RAM where one host instruction can do the access (and so be atomic), else a copy that rmw_end
+ * writes back, under the engine's split lock if the instruction is locked.
  */
 struct rmw {
 	volatile void *pointer;

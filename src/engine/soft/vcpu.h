@@ -109,7 +109,7 @@ struct vcpu {
 	uint8_t fault_vector;     /* what cpu_raise was told, for the run loop */
 	bool fault_has_error;
 	uint32_t fault_error;
-	bool split_locked; /* this vCPU holds engine->split_lock, see operand.h */
+	bool split_locked;    /* this vCPU holds engine->split_lock, see operand.h */
 	void *fault_frame[5]; /* __builtin_setjmp buffer of the run loop */
 	/* Debug traps to deliver at the next boundary, as DR6 bits; see debug.h. */
 	uint64_t debug_pending;
