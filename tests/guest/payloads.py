@@ -1,0 +1,27 @@
+"""The guest payloads: what each needs, and how many checks it makes at least."""
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Payload:
+    name: str
+    checks: int  # at least; a payload that makes fewer has lost some
+    cpus: int = 1
+    memory: str = "64M"
+    seconds: int = 60
+    ends_by: str = "debug-exit"  # or "poweroff"
+    engines: tuple = ("soft", "kvm")
+
+
+PAYLOADS = [
+    Payload("paging64", 121),
+    Payload("tlb64", 38),
+    Payload("paging32", 34),
+    Payload("pae32", 35),
+    Payload("segments32", 95),
+    Payload("gates32", 51),
+    Payload("tasks32", 51),
+    Payload("vm86_32", 61),
+    Payload("realmode32", 12),
+    Payload("a20_32", 2),
+]
