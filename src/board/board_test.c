@@ -287,6 +287,24 @@ static void test_power_button(void **context)
 	assert_int_equal(f->nr_messages, 2);
 }
 
+/* The RTC's interrupt: IRQ 8, and an ACPI event. */
+static void test_rtc_alarm(void **context)
+{
+	struct fixture *f = *context;
+
+	initialise_pics(f);
+	out(f, 0x602, 2, 0x400);
+	out(f, 0x70, 1, 0x0b);
+	out(f, 0x71, 1, 0x12); /* update-ended interrupt */
+	advance(f, NS_PER_S);
+	assert_int_equal(f->machine.cpu_bus.acknowledge(f->machine.cpu_bus.board), 0x28);
+	assert_int_equal(in(f, 0x600, 2), 0x400);
+	assert_int_equal(in(f, 0xa0, 1), 0x02); /* the SCI waits behind it */
+	out(f, 0x600, 2, 0x400);
+	out(f, 0x71, 1, 0x12); /* the line is still up: no new event */
+	assert_int_equal(in(f, 0x600, 2), 0);
+}
+
 static void expect_request(struct fixture *f, enum machine_request request)
 {
 	assert_int_equal(f->machine.request, request);
@@ -470,6 +488,7 @@ int main(void)
 		board_test(test_ports),
 		board_test(test_serial_line),
 		board_test(test_power_button),
+		board_test(test_rtc_alarm),
 		board_test(test_requests),
 		board_test(test_a20_has_two_sources),
 		board_test(test_description),

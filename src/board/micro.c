@@ -104,6 +104,17 @@ static struct irq_line micro_isa_irq(struct micro *micro, unsigned irq)
 	return (struct irq_line){ .set = micro_set_isa_irq, .context = micro, .pin = irq };
 }
 
+/* The RTC's interrupt is an ACPI event besides, when it rises. */
+static void micro_set_rtc_irq(void *context, unsigned irq, bool level)
+{
+	struct micro *micro = context;
+	bool was_high = micro->pic_slave.state.lines & BIT(irq % I8259_NR_PINS);
+
+	micro_set_isa_irq(micro, irq, level);
+	if (level && !was_high)
+		acpi_pm_rtc_alarm(&micro->pm);
+}
+
 /* The master 8259's INT. */
 static void micro_set_intr(void *context, unsigned pin, bool level)
 {
@@ -200,13 +211,15 @@ static void micro_add_timers(struct micro *micro, const struct board_config *con
 	const struct irq_line pit_outputs[I8254_NR_COUNTERS] = {
 		micro_isa_irq(micro, MICRO_IRQ_PIT),
 	};
+	const struct irq_line rtc_irq = {
+		.set = micro_set_rtc_irq, .context = micro, .pin = MICRO_IRQ_RTC
+	};
 
 	i8254_init(&micro->pit, &machine->clock, pit_outputs);
 	machine_add_device(machine, &i8254_type, "pit", &micro->pit);
 	isa_map_i8254(machine, MICRO_PORT_PIT, "pit", &micro->pit);
 
-	mc146818_init(&micro->rtc, &machine->clock, micro_isa_irq(micro, MICRO_IRQ_RTC),
-		config->wall_clock_ns);
+	mc146818_init(&micro->rtc, &machine->clock, rtc_irq, config->wall_clock_ns);
 	machine_add_device(machine, &mc146818_type, "rtc", &micro->rtc);
 	isa_map_mc146818(machine, MICRO_PORT_RTC, "rtc", &micro->rtc);
 }

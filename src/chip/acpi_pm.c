@@ -1,6 +1,6 @@
 /*
- * ACPI fixed hardware (ACPI 6.4, 4.8): the PM1 event and control blocks with the power button, and
- * the 32-bit power management timer.
+ * ACPI fixed hardware (ACPI 6.4, 4.8): the PM1 event and control blocks with power button and RTC
+ * alarm, and the 32-bit power management timer.
  *
  * The machine is always in ACPI mode: SCI_EN is hardwired and there is no SMI command port. The
  * only sleep state is S5. The timer counts guest time and does not stop at a reset. Runs under the
@@ -102,6 +102,12 @@ uint32_t acpi_pm_read(struct acpi_pm *chip, unsigned offset, unsigned size)
 void acpi_pm_press_power_button(struct acpi_pm *chip)
 {
 	chip->state.status |= PM1_POWER_BUTTON;
+	acpi_pm_update(chip);
+}
+
+void acpi_pm_rtc_alarm(struct acpi_pm *chip)
+{
+	chip->state.status |= PM1_RTC;
 	acpi_pm_update(chip);
 }
 

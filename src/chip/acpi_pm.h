@@ -1,5 +1,5 @@
 /*
- * ACPI fixed hardware: power button, sleep control, and the power management timer.
+ * ACPI fixed hardware: power button, RTC alarm, sleep control, and the power management timer.
  */
 #ifndef CHIP_ACPI_PM_H
 #define CHIP_ACPI_PM_H
@@ -38,5 +38,7 @@ uint32_t acpi_pm_read(struct acpi_pm *chip, unsigned offset, unsigned size);
 void acpi_pm_write(struct acpi_pm *chip, unsigned offset, unsigned size, uint32_t value);
 
 void acpi_pm_press_power_button(struct acpi_pm *chip);
+/* The real-time clock raises its interrupt. */
+void acpi_pm_rtc_alarm(struct acpi_pm *chip);
 
 #endif

@@ -18,7 +18,7 @@
 #define PM1_SLEEP_BUTTON BIT(9)
 #define PM1_RTC          BIT(10)
 /* Events that exist here; others are never set and cannot be enabled. */
-#define PM1_EVENTS (PM1_TIMER | PM1_GLOBAL | PM1_POWER_BUTTON)
+#define PM1_EVENTS (PM1_TIMER | PM1_GLOBAL | PM1_POWER_BUTTON | PM1_RTC)
 
 #define PM1_CONTROL_SCI_EN   BIT(0)
 #define PM1_CONTROL_BM_RLD   BIT(1)

@@ -58,6 +58,18 @@ static void test_power_button(void **context)
 	assert_false(f->sci.level);
 }
 
+static void test_rtc_alarm(void **context)
+{
+	struct fixture *f = *context;
+
+	acpi_pm_write(&f->pm, ACPI_PM_ENABLE, 2, 0x400);
+	assert_int_equal(acpi_pm_read(&f->pm, ACPI_PM_ENABLE, 2), 0x400);
+	acpi_pm_rtc_alarm(&f->pm);
+	assert_true(f->sci.level);
+	acpi_pm_write(&f->pm, ACPI_PM_STATUS, 2, 0x400);
+	assert_false(f->sci.level);
+}
+
 static void test_soft_off(void **context)
 {
 	struct fixture *f = *context;
@@ -109,6 +121,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		pm_test(test_acpi_mode),
 		pm_test(test_power_button),
+		pm_test(test_rtc_alarm),
 		pm_test(test_soft_off),
 		pm_test(test_timer),
 		pm_test(test_timer_status),
