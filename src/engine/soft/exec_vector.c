@@ -8,7 +8,7 @@
 #include "engine/soft/operand.h"
 #include "engine/soft/vector.h"
 #include "engine/soft/vector_state.h"
-#include "engine/soft/vector_thunk.h"
+#include "engine/soft/thunk.h"
 
 #define BOUNCE_ALIGNMENT 64
 #define OPERAND_MAX      32

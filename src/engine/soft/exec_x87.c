@@ -7,7 +7,7 @@
  */
 #include "engine/soft/operand.h"
 #include "engine/soft/vector_state.h"
-#include "engine/soft/vector_thunk.h"
+#include "engine/soft/thunk.h"
 
 /* The 32-bit protected-mode format, which is that of the host; FSAVE appends the registers. */
 struct host_environment {

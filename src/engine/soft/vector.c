@@ -10,7 +10,7 @@
 
 #include "engine/soft/execute.h"
 #include "engine/soft/vector_state.h"
-#include "engine/soft/vector_thunk.h"
+#include "engine/soft/thunk.h"
 
 #include <cpuid.h>
 #include <errno.h>

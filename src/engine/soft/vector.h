@@ -5,7 +5,7 @@
  * loaded when the first such instruction runs and stored before any C code that may use vectors
  * itself (device accesses, returning to the caller). An instruction is run by a thunk: a routine
  * made at run time that holds the same instruction with its memory operand replaced by one at a
- * fixed register and its general registers by scratch ones (vector_thunk.h).
+ * fixed register and its general registers by scratch ones (thunk.h).
  *
  * The compiler may call memcpy and its kin for struct copies, and the C library's use vectors: code
  * compiled -mgeneral-regs-only that can run while vector_live is set must not copy large structs.

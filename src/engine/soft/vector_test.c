@@ -6,7 +6,7 @@
 
 #include "engine/soft/vector.h"
 #include "engine/soft/vector_state.h"
-#include "engine/soft/vector_thunk.h"
+#include "engine/soft/thunk.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

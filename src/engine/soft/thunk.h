@@ -11,8 +11,8 @@
  * thunk. One cache for each vCPU, owned by its thread; when it is full everything is dropped and
  * `generation` grows. Its memory is written through one mapping and executed through another.
  */
-#ifndef ENGINE_SOFT_VECTOR_THUNK_H
-#define ENGINE_SOFT_VECTOR_THUNK_H
+#ifndef ENGINE_SOFT_THUNK_H
+#define ENGINE_SOFT_THUNK_H
 
 #include "engine/soft/vcpu.h"
 

@@ -1,18 +1,17 @@
 /*
- * Thunks (vector_thunk.h): assembling them, and the cache that holds them.
+ * Thunks (thunk.h): assembling them, and the cache that holds them.
  *
  * The instruction is encoded anew from its row: mandatory prefix, REX or VEX, opcode, ModRM,
  * immediates. RDI is the base of its memory operand; a general register named by ModRM.reg becomes
  * RAX and one named by ModRM.rm RCX; implied ones (RAX, RCX, RDX) are themselves. Bits that only
  * 64-bit mode has are ignored or forced to 0 where the guest is not in it, as SDM 2A 2.3.5 says.
  */
-#include "engine/soft/vector_thunk.h"
+#include "engine/soft/thunk.h"
 
 #include "engine/soft/flags.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
