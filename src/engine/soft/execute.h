@@ -56,17 +56,19 @@ static inline void gpr_write(struct vcpu *vcpu, unsigned n, unsigned bytes, uint
 	}
 }
 
+_Static_assert(offsetof(struct vcpu, no_register) == INSN_NO_REGISTER * sizeof(uint64_t) &&
+		       offsetof(struct vcpu, next_rip) == INSN_RIP * sizeof(uint64_t),
+	"insn_offset counts on the layout");
+
 /* The offset part of the memory operand, truncated to the address size. */
 static inline uint64_t insn_offset(const struct vcpu *vcpu, const struct insn *insn)
 {
-	uint64_t offset = (uint64_t)(int64_t)insn->disp;
+	const uint64_t *registers = (const uint64_t *)vcpu;
+	uint64_t offset = registers[insn->base] + (registers[insn->index] << insn->scale) +
+			  (uint64_t)(int64_t)insn->disp;
 
-	if (insn->base < INSN_NO_REGISTER)
-		offset += vcpu->gpr[insn->base];
-	else if (insn->base == INSN_RIP)
-		offset += vcpu->next_rip;
-	if (insn->index < INSN_NO_REGISTER)
-		offset += vcpu->gpr[insn->index] << insn->scale;
+	if (__builtin_expect(insn->address_bytes == 8, 1))
+		return offset;
 	return offset & byte_mask(insn->address_bytes);
 }
 

@@ -135,7 +135,8 @@ static void poll_timer(struct vcpu *vcpu)
 		apic_timer_poll(vcpu);
 }
 
-static void run_blocks(struct vcpu *vcpu)
+/* Not in the function of __builtin_setjmp, which keeps nothing in registers. */
+static __attribute__((noinline)) void run_blocks(struct vcpu *vcpu)
 {
 	int budget = TIMER_INTERVAL;
 

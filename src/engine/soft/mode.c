@@ -43,6 +43,17 @@ static uint8_t privilege(const struct vcpu *vcpu)
 	return field_get(SEG_DPL, vcpu->segment[X86_SS].attributes);
 }
 
+/* In 64-bit mode FS and GS have a base, and no segment has a limit; elsewhere those that are flat
+ * and allow every access. Addresses that are not canonical are in no TLB. */
+static uint8_t direct_segments(const struct vcpu_mode *mode)
+{
+	uint8_t data = BIT(X86_ES) | BIT(X86_SS) | BIT(X86_DS);
+
+	if (mode->insn == INSN_MODE_64)
+		return data | BIT(X86_CS) | BIT(X86_FS) | BIT(X86_GS);
+	return mode->flat ? data : 0;
+}
+
 void vcpu_update_mode(struct vcpu *vcpu)
 {
 	struct vcpu_mode *mode = &vcpu->mode;
@@ -55,6 +66,7 @@ void vcpu_update_mode(struct vcpu *vcpu)
 	mode->insn = decode_mode(vcpu);
 	mode->flat = mode->insn != INSN_MODE_64 && mode->protected_mode && !mode->virtual_8086 &&
 		     all_flat(vcpu);
+	mode->direct_segments = direct_segments(mode);
 	mmu_update_mode(vcpu);
 }
 

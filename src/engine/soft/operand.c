@@ -1,6 +1,7 @@
 /*
- * Read-modify-write of memory operands that no single host instruction can reach: MMIO, operands
- * across pages, and code pages.
+ * Memory operands that the TLB does not have: segments with bases and limits, pages that were not
+ * looked up yet; and those that no single host instruction can read and write: devices, operands
+ * across pages, code pages.
  */
 #include "engine/soft/operand.h"
 
@@ -8,6 +9,16 @@
 #include "engine/soft/vector.h"
 
 #include <pthread.h>
+
+uint64_t rm_read_slow(struct vcpu *vcpu, const struct insn *insn, unsigned size)
+{
+	return mmu_read_sized(vcpu, insn_linear(vcpu, insn, size, MMU_READ), size);
+}
+
+void rm_write_slow(struct vcpu *vcpu, const struct insn *insn, unsigned size, uint64_t value)
+{
+	mmu_write_sized(vcpu, insn_linear(vcpu, insn, size, MMU_WRITE), size, value);
+}
 
 /* RAM that is written directly although it holds code: what the code page protocol of code_pages.h
  * asks for is done by rmw_end_slow. */
@@ -44,6 +55,11 @@ void rmw_begin_slow(struct vcpu *vcpu, struct rmw *rmw, unsigned size)
 		mmu_read(vcpu, rmw->address, rmw->copy, size);
 	else
 		rmw->copy[0] = mmu_read_sized(vcpu, rmw->address, size);
+}
+
+void rmw_begin_insn(struct vcpu *vcpu, const struct insn *insn, struct rmw *rmw, unsigned size)
+{
+	rmw_begin_at(vcpu, rmw, insn_linear(vcpu, insn, size, MMU_WRITE), size, rmw->locked);
 }
 
 void rmw_unlock(struct vcpu *vcpu)

@@ -16,6 +16,7 @@
 	insn_exec name;                                                                            \
 	void name(struct vcpu *vcpu, const struct insn *insn)
 
+#define ALWAYS_INLINE       inline __attribute__((always_inline))
 #define likely(condition)   __builtin_expect(!!(condition), 1)
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
 
@@ -40,6 +41,48 @@ typedef uint16_t operand_w __attribute__((aligned(1)));
 typedef uint32_t operand_l __attribute__((aligned(1)));
 typedef uint64_t operand_q __attribute__((aligned(1)));
 
+#define NOT_DIRECT BIT(63) /* not canonical, so never in the TLB */
+
+/*
+ * The linear address of the memory operand if nothing but paging has to judge it, unchecked: it may
+ * be used only where the TLB has it.
+ */
+static ALWAYS_INLINE gva_t insn_direct(const struct vcpu *vcpu, const struct insn *insn)
+{
+	uint64_t offset = insn_offset(vcpu, insn);
+
+	if (unlikely(!(vcpu->mode.direct_segments >> insn->segment & 1)))
+		return NOT_DIRECT;
+	if (unlikely(insn->segment >= X86_FS))
+		offset += vcpu->segment[insn->segment].base;
+	return offset;
+}
+
+/* Where `address` is in host memory, or NULL if the TLB does not say. */
+static ALWAYS_INLINE void *read_direct(const struct vcpu *vcpu, gva_t address, unsigned size)
+{
+	const struct tlb_entry *entry = &vcpu->tlb_data[tlb_index(address)];
+	uint64_t tag = atomic_load_explicit(&entry->read_tag, memory_order_relaxed);
+
+	if (unlikely(!mmu_tag_matches(tag, address, size)))
+		return NULL;
+	return (void *)(uintptr_t)(address + entry->addend);
+}
+
+static ALWAYS_INLINE void *write_direct(const struct vcpu *vcpu, gva_t address, unsigned size)
+{
+	const struct tlb_entry *entry = &vcpu->tlb_data[tlb_index(address)];
+	uint64_t tag = atomic_load_explicit(&entry->write_tag, memory_order_relaxed);
+
+	if (unlikely(!mmu_tag_matches(tag, address, size)))
+		return NULL;
+	return (void *)(uintptr_t)(address + entry->addend);
+}
+
+/* Every other case of a ModRM memory operand. */
+uint64_t rm_read_slow(struct vcpu *vcpu, const struct insn *insn, unsigned size);
+void rm_write_slow(struct vcpu *vcpu, const struct insn *insn, unsigned size, uint64_t value);
+
 /*
  * A memory operand that is read, then written. rmw_begin raises whatever the write would raise, so
  * that rmw_end does not, unless another vCPU changes the page tables in between. `pointer` is guest
@@ -55,6 +98,7 @@ struct rmw {
 };
 
 void rmw_begin_slow(struct vcpu *vcpu, struct rmw *rmw, unsigned size);
+void rmw_begin_insn(struct vcpu *vcpu, const struct insn *insn, struct rmw *rmw, unsigned size);
 void rmw_end_slow(struct vcpu *vcpu, struct rmw *rmw, unsigned size);
 /* Ends a locked access that raised in the middle; vcpu->split_locked is set. */
 void rmw_unlock(struct vcpu *vcpu);
@@ -70,11 +114,20 @@ static inline void rmw_begin_at(
 		rmw_begin_slow(vcpu, rmw, size);
 }
 
-static inline void rmw_begin(
+static ALWAYS_INLINE void rmw_begin_locked(
+	struct vcpu *vcpu, const struct insn *insn, struct rmw *rmw, unsigned size, bool locked)
+{
+	rmw->locked = locked;
+	rmw->copied = rmw->code = false;
+	rmw->pointer = write_direct(vcpu, insn_direct(vcpu, insn), size);
+	if (unlikely(!rmw->pointer))
+		rmw_begin_insn(vcpu, insn, rmw, size);
+}
+
+static ALWAYS_INLINE void rmw_begin(
 	struct vcpu *vcpu, const struct insn *insn, struct rmw *rmw, unsigned size)
 {
-	rmw_begin_at(vcpu, rmw, insn_linear(vcpu, insn, size, MMU_WRITE), size,
-		insn->prefixes & PREFIX_LOCK);
+	rmw_begin_locked(vcpu, insn, rmw, size, insn->prefixes & PREFIX_LOCK);
 }
 
 static inline void rmw_end(struct vcpu *vcpu, struct rmw *rmw, unsigned size)
@@ -105,17 +158,24 @@ static inline void mmu_write_sized(struct vcpu *vcpu, gva_t address, unsigned by
 }
 
 /* The stack in 64-bit mode; stack_push and stack_peek know the other modes, too. */
-static inline void push_quad(struct vcpu *vcpu, uint64_t value)
+static ALWAYS_INLINE void push_quad(struct vcpu *vcpu, uint64_t value)
 {
 	uint64_t rsp = vcpu->gpr[X86_RSP] - 8;
+	volatile operand_q *top = write_direct(vcpu, rsp, 8);
 
-	mmu_write_u64(vcpu, segment_linear(vcpu, X86_SS, rsp, 8, MMU_WRITE), value);
+	if (unlikely(!top)) {
+		stack_push(vcpu, 8, value);
+		return;
+	}
+	*top = value;
 	vcpu->gpr[X86_RSP] = rsp;
 }
 
-static inline uint64_t peek_quad(struct vcpu *vcpu)
+static ALWAYS_INLINE uint64_t peek_quad(struct vcpu *vcpu)
 {
-	return mmu_read_u64(vcpu, segment_linear(vcpu, X86_SS, vcpu->gpr[X86_RSP], 8, MMU_READ));
+	const volatile operand_q *top = read_direct(vcpu, vcpu->gpr[X86_RSP], 8);
+
+	return likely(top) ? *top : stack_peek(vcpu, 8, 0);
 }
 
 #define OPERAND_ACCESS(s, bits)                                                                    \
@@ -131,19 +191,29 @@ static inline uint64_t peek_quad(struct vcpu *vcpu)
 	{                                                                                          \
 		return reg_read_##s(vcpu, insn->rm);                                               \
 	}                                                                                          \
-	static inline operand_##s rm_read_##s##_m(struct vcpu *vcpu, const struct insn *insn)      \
+	static ALWAYS_INLINE operand_##s rm_read_##s##_m(                                          \
+		struct vcpu *vcpu, const struct insn *insn)                                        \
 	{                                                                                          \
-		return mmu_read_u##bits(vcpu, insn_linear(vcpu, insn, bits / 8, MMU_READ));        \
+		gva_t address = insn_direct(vcpu, insn);                                           \
+		const volatile operand_##s *host = read_direct(vcpu, address, bits / 8);           \
+                                                                                                   \
+		return likely(host) ? *host : (operand_##s)rm_read_slow(vcpu, insn, bits / 8);     \
 	}                                                                                          \
 	static inline void rm_write_##s##_r(                                                       \
 		struct vcpu *vcpu, const struct insn *insn, operand_##s value)                     \
 	{                                                                                          \
 		reg_write_##s(vcpu, insn->rm, value);                                              \
 	}                                                                                          \
-	static inline void rm_write_##s##_m(                                                       \
+	static ALWAYS_INLINE void rm_write_##s##_m(                                                \
 		struct vcpu *vcpu, const struct insn *insn, operand_##s value)                     \
 	{                                                                                          \
-		mmu_write_u##bits(vcpu, insn_linear(vcpu, insn, bits / 8, MMU_WRITE), value);      \
+		gva_t address = insn_direct(vcpu, insn);                                           \
+		volatile operand_##s *host = write_direct(vcpu, address, bits / 8);                \
+                                                                                                   \
+		if (likely(host))                                                                  \
+			*host = value;                                                             \
+		else                                                                               \
+			rm_write_slow(vcpu, insn, bits / 8, value);                                \
 	}
 OPERAND_ACCESS(b, 8)
 OPERAND_ACCESS(w, 16)

@@ -53,13 +53,16 @@ struct vcpu_mode {
 	bool virtual_8086;
 	bool paging;
 	bool flat; /* ES, CS, SS, DS have base 0 and limit 2^32 - 1, or 64-bit mode */
+	/* A bit for each segment whose accesses only paging has to judge; see insn_direct. */
+	uint8_t direct_segments;
 };
 
 struct vcpu {
 	/* Hot: what every instruction touches. */
 	uint64_t gpr[X86_NR_GPRS];
-	uint64_t rip;      /* of the instruction being executed */
-	uint64_t next_rip; /* where it goes on; a branch sets it, truncated to its size */
+	uint64_t no_register; /* is 0: gpr[INSN_NO_REGISTER], so to speak */
+	uint64_t next_rip;    /* gpr[INSN_RIP]: where it goes on; a branch sets it, truncated */
+	uint64_t rip;         /* of the instruction being executed */
 	/* Arithmetic flags: OF in a byte of 0 or 1, the others in place as LAHF stores them.
 	 * Together they are AX after LAHF; SETO AL: see flags.h, which stores them at once. */
 	uint8_t flags_of;
