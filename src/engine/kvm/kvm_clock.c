@@ -15,19 +15,23 @@
 
 /* Counters that differ by less than this are meant to be equal: they were read one by one. */
 #define AGREEMENT_NS (100 * NS_PER_US)
-/* A rate that differs by less than this many parts in a million is the host's own. */
-#define RATE_TOLERANCE_PPM 250
+/* A model's rate within this of the host's was measured there, less exactly than KVM knows it. */
+#define RATE_TOLERANCE_PPM 10000
 
 int kvm_clock_set_rate(struct kvm_vcpu *vcpu)
 {
-	unsigned long wanted_khz = vcpu->engine->base.cpu_model->tsc_hz / 1000;
+	struct kvm_engine *engine = vcpu->engine;
+	uint64_t wanted_hz = engine->base.cpu_model->tsc_hz;
 	long host_khz = ioctl(vcpu->fd, KVM_GET_TSC_KHZ, 0);
+	uint64_t host_hz = host_khz > 0 ? host_khz * UINT64_C(1000) : wanted_hz;
 
-	if (host_khz <= 0 || wanted_khz == 0)
+	engine->tsc_hz = host_hz;
+	if (llabs((int64_t)(wanted_hz - host_hz)) <
+		(int64_t)(host_hz / 1000000) * RATE_TOLERANCE_PPM)
 		return 0;
-	if (labs(host_khz - (long)wanted_khz) * 1000000 / host_khz < RATE_TOLERANCE_PPM)
-		return 0;
-	return ioctl(vcpu->fd, KVM_SET_TSC_KHZ, wanted_khz) < 0 ? -errno : 0;
+	engine->tsc_hz = wanted_hz;
+	vcpu->tsc_scaled = true;
+	return ioctl(vcpu->fd, KVM_SET_TSC_KHZ, (unsigned long)(wanted_hz / 1000)) < 0 ? -errno : 0;
 }
 
 static ns_t host_now(const struct clock *clock)
@@ -46,29 +50,6 @@ static int64_t signed_ticks(ns_t ns, uint64_t hz)
 	return ns >= 0 ? (int64_t)ns_to_ticks(ns, hz) : -(int64_t)ns_to_ticks(-ns, hz);
 }
 
-/* Reads the counter and the host time of that moment, as closely together as a few tries give. */
-static int sample(struct kvm_vcpu *vcpu, uint64_t *tsc, ns_t *host_ns)
-{
-	const struct clock *clock = &vcpu->engine->base.machine->clock;
-	ns_t best_ns = INT64_MAX;
-
-	for (unsigned i = 0; i < 8 && best_ns > 20 * NS_PER_US; i++) {
-		ns_t before_ns = host_now(clock), after_ns;
-		uint64_t value;
-		int rc = kvm_msr_get(vcpu, MSR_IA32_TSC, &value);
-
-		if (rc < 0)
-			return rc;
-		after_ns = host_now(clock);
-		if (after_ns - before_ns >= best_ns)
-			continue;
-		best_ns = after_ns - before_ns;
-		*tsc = value;
-		*host_ns = before_ns + best_ns / 2;
-	}
-	return 0;
-}
-
 static int tsc_offset_attribute(struct kvm_vcpu *vcpu, unsigned long request, uint64_t *offset)
 {
 	struct kvm_device_attr attribute = {
@@ -80,16 +61,48 @@ static int tsc_offset_attribute(struct kvm_vcpu *vcpu, unsigned long request, ui
 	return ioctl(vcpu->fd, request, &attribute) < 0 ? -errno : 0;
 }
 
-/* Takes the offset of the vCPUs whose counters agree with this one, or founds a new agreement. */
-static uint64_t agree(struct kvm_engine *engine, uint64_t offset)
+/*
+ * Reads the counter, its offset and the host time of that moment. The host's own counter plus the
+ * offset is the guest's, unless its rate is scaled; then only the kernel can tell.
+ */
+static int sample(struct kvm_vcpu *vcpu, uint64_t *tsc, uint64_t *offset, ns_t *host_ns)
 {
-	uint64_t hz = engine->base.cpu_model->tsc_hz;
+	const struct clock *clock = &vcpu->engine->base.machine->clock;
+	ns_t best_ns = INT64_MAX;
+	int rc = tsc_offset_attribute(vcpu, KVM_GET_DEVICE_ATTR, offset);
+
+	for (unsigned i = 0; i < 8 && rc == 0 && best_ns > NS_PER_US; i++) {
+		ns_t before_ns = host_now(clock), after_ns;
+		uint64_t value;
+
+		if (vcpu->tsc_scaled)
+			rc = kvm_msr_get(vcpu, MSR_IA32_TSC, &value);
+		else
+			value = __builtin_ia32_rdtsc() + *offset;
+		after_ns = host_now(clock);
+		if (after_ns - before_ns >= best_ns)
+			continue;
+		best_ns = after_ns - before_ns;
+		*tsc = value;
+		*host_ns = before_ns + best_ns / 2;
+	}
+	return rc;
+}
+
+/*
+ * Takes the offset of the vCPUs whose counters agree with this one, or founds a new agreement.
+ * An agreement holds for one lag: offsets of another say nothing about this one's.
+ */
+static uint64_t agree(struct kvm_engine *engine, uint64_t offset, ns_t lag_ns)
+{
+	uint64_t hz = engine->tsc_hz;
 
 	pthread_mutex_lock(&engine->tsc_lock);
-	if (engine->tsc_offset_known &&
+	if (engine->tsc_offset_known && engine->tsc_lag_ns == lag_ns &&
 		llabs((int64_t)(offset - engine->tsc_offset)) < signed_ticks(AGREEMENT_NS, hz))
 		offset = engine->tsc_offset;
 	engine->tsc_offset = offset;
+	engine->tsc_lag_ns = lag_ns;
 	engine->tsc_offset_known = true;
 	pthread_mutex_unlock(&engine->tsc_lock);
 	return offset;
@@ -98,9 +111,10 @@ static uint64_t agree(struct kvm_engine *engine, uint64_t offset)
 int kvm_clock_get_tsc(struct kvm_vcpu *vcpu, struct cpu_state *state)
 {
 	const struct clock *clock = &vcpu->engine->base.machine->clock;
-	uint64_t hz = vcpu->engine->base.cpu_model->tsc_hz;
+	uint64_t hz = vcpu->engine->tsc_hz;
+	uint64_t offset;
 	ns_t host_ns;
-	int rc = sample(vcpu, &state->tsc, &host_ns);
+	int rc = sample(vcpu, &state->tsc, &offset, &host_ns);
 
 	if (rc < 0)
 		return rc;
@@ -112,18 +126,16 @@ int kvm_clock_get_tsc(struct kvm_vcpu *vcpu, struct cpu_state *state)
 int kvm_clock_set_tsc(struct kvm_vcpu *vcpu, uint64_t tsc, ns_t time_ns)
 {
 	const struct clock *clock = &vcpu->engine->base.machine->clock;
-	uint64_t hz = vcpu->engine->base.cpu_model->tsc_hz;
+	uint64_t hz = vcpu->engine->tsc_hz;
 	uint64_t current, offset, wanted;
 	ns_t host_ns;
-	int rc = sample(vcpu, &current, &host_ns);
+	int rc = sample(vcpu, &current, &offset, &host_ns);
 
-	if (rc == 0)
-		rc = tsc_offset_attribute(vcpu, KVM_GET_DEVICE_ATTR, &offset);
 	if (rc < 0)
 		return rc;
 	vcpu->lag_ns = lag_at(clock, host_ns);
 	wanted = tsc + signed_ticks(host_ns - vcpu->lag_ns - time_ns, hz);
-	offset = agree(vcpu->engine, wanted - (current - offset));
+	offset = agree(vcpu->engine, wanted - (current - offset), vcpu->lag_ns);
 	return tsc_offset_attribute(vcpu, KVM_SET_DEVICE_ATTR, &offset);
 }
 
@@ -137,7 +149,7 @@ int kvm_clock_set_paravirtual(struct kvm_engine *engine)
 void kvm_clock_follow(struct kvm_vcpu *vcpu)
 {
 	struct machine *machine = vcpu->engine->base.machine;
-	uint64_t tsc;
+	uint64_t tsc, offset;
 	ns_t host_ns, lag_ns;
 
 	machine_lock(machine);
@@ -145,7 +157,7 @@ void kvm_clock_follow(struct kvm_vcpu *vcpu)
 	machine_unlock(machine);
 	if (lag_ns == vcpu->lag_ns)
 		return;
-	if (sample(vcpu, &tsc, &host_ns) == 0)
+	if (sample(vcpu, &tsc, &offset, &host_ns) == 0)
 		kvm_clock_set_tsc(vcpu, tsc, host_ns - vcpu->lag_ns);
 	if (vcpu->index == 0)
 		kvm_clock_set_paravirtual(vcpu->engine);

@@ -85,8 +85,20 @@ static void mask_features(struct kvm_cpuid_entry2 *entry, const struct kvm_cpuid
 	}
 }
 
+/* SDM 2A, CPUID leaves 15h and 16h; leaf 40000010h as VMware and KVM have it. */
+static void set_rate(struct kvm_cpuid_entry2 *entry, const struct cpu_model *model, uint64_t tsc_hz)
+{
+	if (tsc_hz == model->tsc_hz)
+		return;
+	switch (entry->function) {
+	case 0x15: entry->ebx = tsc_hz / 1000; break;
+	case 0x16: entry->eax = entry->ebx = (tsc_hz + 500000) / 1000000; break;
+	case 0x40000010: entry->eax = tsc_hz / 1000; break;
+	}
+}
+
 void kvm_cpuid_build(const struct cpu_model *model, unsigned index,
-	const struct kvm_cpuid_table *supported, bool has_tsc_deadline,
+	const struct kvm_cpuid_table *supported, bool has_tsc_deadline, uint64_t tsc_hz,
 	struct kvm_cpuid_table *table)
 {
 	table->header = (struct kvm_cpuid2){ 0 };
@@ -107,6 +119,7 @@ void kvm_cpuid_build(const struct cpu_model *model, unsigned index,
 			.edx = out[3],
 		};
 		mask_features(entry, supported, has_tsc_deadline);
+		set_rate(entry, model, tsc_hz);
 	}
 }
 
@@ -127,8 +140,8 @@ int kvm_cpuid_set(struct kvm_vcpu *vcpu, struct error *err)
 	} else {
 		struct kvm_cpuid_table *table = supported + 1;
 
-		kvm_cpuid_build(
-			engine->base.cpu_model, vcpu->index, supported, has_tsc_deadline, table);
+		kvm_cpuid_build(engine->base.cpu_model, vcpu->index, supported, has_tsc_deadline,
+			engine->tsc_hz, table);
 		if (ioctl(vcpu->fd, KVM_SET_CPUID2, table) < 0)
 			rc = error_set_errno(err, EXIT_CODE_HOST, errno,
 				"KVM refuses the CPU model %s", engine->base.cpu_model->name);

@@ -39,6 +39,8 @@ struct kvm_vcpu {
 	atomic_bool nmi_raised; /* LINT1 had an edge */
 	_Atomic uint64_t counters[KVM_NR_COUNTERS];
 
+	bool tsc_scaled; /* its counter's rate is not the host's; immutable */
+
 	/* vCPU thread only, or whoever holds the stopped vCPU. */
 	/* run->ready_for_interrupt_injection predates a new state, or an access that the kernel has
 	 * yet to complete. */
@@ -66,8 +68,10 @@ struct kvm_engine {
 	unsigned nr_state_msrs;
 	struct kvm_ioapic_route routes[KVM_IOAPIC_PINS]; /* machine lock */
 	atomic_bool intr;                                /* the 8259's output */
+	uint64_t tsc_hz;                                 /* of every vCPU's counter; immutable */
 	pthread_mutex_t tsc_lock;
 	uint64_t tsc_offset; /* tsc_lock: that of the vCPUs whose TSCs agree */
+	ns_t tsc_lag_ns;
 	bool tsc_offset_known;
 };
 
@@ -105,9 +109,12 @@ struct kvm_cpuid_table {
 	struct kvm_cpuid2 header;
 	struct kvm_cpuid_entry2 entries[KVM_CPUID_MAX_ENTRIES];
 };
-/* The model's answers on vCPU `index`, less the features that `supported` lacks. */
+/*
+ * The model's answers on vCPU `index`, less the features that `supported` lacks, with the rate that
+ * its time-stamp counter really has.
+ */
 void kvm_cpuid_build(const struct cpu_model *model, unsigned index,
-	const struct kvm_cpuid_table *supported, bool has_tsc_deadline,
+	const struct kvm_cpuid_table *supported, bool has_tsc_deadline, uint64_t tsc_hz,
 	struct kvm_cpuid_table *table);
 int kvm_cpuid_set(struct kvm_vcpu *vcpu, struct error *err);
 
@@ -115,6 +122,7 @@ int kvm_cpuid_set(struct kvm_vcpu *vcpu, struct error *err);
 int kvm_msr_filter(struct kvm_engine *engine, struct error *err);
 /* Completes an access that the filter refused. */
 void kvm_msr_exit(struct kvm_vcpu *vcpu);
+int kvm_msr_create_machine_checks(struct kvm_vcpu *vcpu);
 /* Finds out, on a vCPU, which registers of cpu_state this host has. */
 int kvm_msr_probe(struct kvm_engine *engine, struct kvm_vcpu *vcpu, struct error *err);
 int kvm_msr_get_state(struct kvm_vcpu *vcpu, struct cpu_state *state);

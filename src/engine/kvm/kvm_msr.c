@@ -181,6 +181,16 @@ int kvm_msr_set(struct kvm_vcpu *vcpu, uint32_t index, uint64_t value)
 	return done == 1 ? 0 : -EINVAL;
 }
 
+/* Machine checks as the software engine has them: as many banks as cpu_state, with MCG_CTL. */
+#define MCG_CTL_P BIT(8)
+
+int kvm_msr_create_machine_checks(struct kvm_vcpu *vcpu)
+{
+	uint64_t capability = MCG_CTL_P | ARRAY_SIZE(((struct cpu_state *)0)->mc_bank);
+
+	return ioctl(vcpu->fd, KVM_X86_SETUP_MCE, &capability) < 0 ? -errno : 0;
+}
+
 int kvm_msr_probe(struct kvm_engine *engine, struct kvm_vcpu *vcpu, struct error *err)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(state_msrs); i++) {
@@ -248,23 +258,36 @@ static int check_absent(struct kvm_vcpu *vcpu, const struct cpu_state *state, st
 	return 0;
 }
 
+/* Writes only what differs: KVM takes some registers' writes less well than their reads. */
 int kvm_msr_set_state(struct kvm_vcpu *vcpu, const struct cpu_state *state, struct error *err)
 {
 	const struct kvm_engine *engine = vcpu->engine;
-	struct msr_batch batch = { .header.nmsrs = engine->nr_state_msrs };
+	struct msr_batch current = { .header.nmsrs = engine->nr_state_msrs };
+	struct msr_batch batch = { .header.nmsrs = 0 };
+	uint8_t rows[ARRAY_SIZE(state_msrs)];
 	int done, rc = check_absent(vcpu, state, err);
 
 	if (rc < 0)
 		return rc;
+	for (unsigned i = 0; i < engine->nr_state_msrs; i++)
+		current.entries[i].index = state_msrs[engine->state_msrs[i]].index;
+	if (ioctl(vcpu->fd, KVM_GET_MSRS, &current) != (int)engine->nr_state_msrs)
+		return error_set(
+			err, EXIT_CODE_HOST, "KVM cannot read registers of vCPU %u", vcpu->index);
 	for (unsigned i = 0; i < engine->nr_state_msrs; i++) {
-		batch.entries[i].index = state_msrs[engine->state_msrs[i]].index;
-		batch.entries[i].data = member(state, engine->state_msrs[i]);
+		uint64_t value = member(state, engine->state_msrs[i]);
+
+		if (value == current.entries[i].data)
+			continue;
+		rows[batch.header.nmsrs] = engine->state_msrs[i];
+		batch.entries[batch.header.nmsrs++] =
+			(struct kvm_msr_entry){ .index = current.entries[i].index, .data = value };
 	}
 	done = ioctl(vcpu->fd, KVM_SET_MSRS, &batch);
 	if (done < 0)
 		return error_set_errno(err, EXIT_CODE_HOST, errno,
-			"KVM cannot set registers of vCPU %u", vcpu->index);
-	if (done != (int)engine->nr_state_msrs)
-		return refuse(err, engine->state_msrs[done], batch.entries[done].data);
+			"KVM cannot write registers of vCPU %u", vcpu->index);
+	if (done != (int)batch.header.nmsrs)
+		return refuse(err, rows[done], batch.entries[done].data);
 	return 0;
 }

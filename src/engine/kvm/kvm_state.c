@@ -171,6 +171,11 @@ static int get_fpu(struct kvm_vcpu *vcpu, struct cpu_state *state)
 	if (ioctl(vcpu->fd, KVM_GET_XSAVE, &xsave) < 0)
 		return -errno;
 	memcpy(&state->xsave, &xsave, sizeof(state->xsave));
+	/* The kernel leaves notes for itself where hardware has reserved bytes. */
+	state->xsave.reserved0 = 0;
+	memset(state->xsave.reserved1, 0, sizeof(state->xsave.reserved1));
+	memset(state->xsave.reserved2, 0, sizeof(state->xsave.reserved2));
+	state->xsave.xstate_bv &= XCR0_X87 | XCR0_SSE | XCR0_AVX;
 	state->xcr0 = XCR0_X87;
 	if (ioctl(vcpu->fd, KVM_GET_XCRS, &xcrs) == 0)
 		for (unsigned i = 0; i < xcrs.nr_xcrs; i++)

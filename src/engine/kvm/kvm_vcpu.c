@@ -59,7 +59,14 @@ int kvm_vcpu_create(
 		return error_set_errno(err, EXIT_CODE_HOST, -rc,
 			"KVM cannot run a time-stamp counter at %llu Hz",
 			(unsigned long long)engine->base.cpu_model->tsc_hz);
-	return kvm_cpuid_set(vcpu, err);
+	rc = kvm_cpuid_set(vcpu, err);
+	if (rc < 0)
+		return rc;
+	rc = kvm_msr_create_machine_checks(vcpu);
+	if (rc < 0)
+		return error_set_errno(err, EXIT_CODE_HOST, -rc,
+			"KVM cannot model machine checks of vCPU %u", index);
+	return 0;
 }
 
 void kvm_vcpu_destroy(struct kvm_vcpu *vcpu)
