@@ -88,6 +88,7 @@ static int vm_load(struct vm *vm, struct error *err)
 	result = acpi_install(&acpi, &vm->machine.memory, &boot.rsdp, err);
 	for (unsigned i = 0; i < vm->machine.nr_vcpus && !result; i++) {
 		cpu_state_reset(state, i);
+		cpu_state_firmware(state, i);
 		if (i == 0)
 			result = boot_load(&boot, &vm->machine, state, err);
 		if (!result)

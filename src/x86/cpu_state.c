@@ -361,3 +361,14 @@ void cpu_state_init(struct cpu_state *state, unsigned index)
 {
 	reset_common(state, index);
 }
+
+void cpu_state_firmware(struct cpu_state *state, unsigned index)
+{
+	state->mtrr_def_type = CPU_MTRR_ENABLE | CPU_MEMORY_TYPE_WB;
+	state->cr0 &= ~(CR0_CD | CR0_NW);
+	if (index != 0)
+		return;
+	state->apic.svr = 0x1ff;
+	state->apic.lvt_lint0 = 7 << 8; /* ExtINT */
+	state->apic.lvt_lint1 = 4 << 8; /* NMI */
+}

@@ -74,6 +74,9 @@ struct cpu_apic {
 /* Bits 17 and 15..0: with AMD's misaligned exception mask. */
 #define CPU_MXCSR_WRITABLE 0x2ffff
 
+#define CPU_MTRR_ENABLE    BIT(11)
+#define CPU_MEMORY_TYPE_WB 6
+
 #define CPU_APIC_LVT_MASKED BIT(16)
 
 /* IA32_MISC_ENABLE after reset: fast strings; BTS and PEBS are unavailable. */
@@ -151,5 +154,12 @@ void cpu_state_reset(struct cpu_state *state, unsigned index);
 
 /* The state that INIT sets (SDM 3A table 9-1, column INIT): keeps FPU, MTRR, TSC and most MSRs. */
 void cpu_state_init(struct cpu_state *state, unsigned index);
+
+/*
+ * What firmware changes on every processor before it gives the machine away: caches on, memory
+ * write-back unless page tables say otherwise, and on the bootstrap processor the 8259 wired
+ * through the local APIC (Intel MP specification 1.4, 3.6.2.2, virtual wire mode).
+ */
+void cpu_state_firmware(struct cpu_state *state, unsigned index);
 
 #endif

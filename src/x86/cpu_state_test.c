@@ -94,6 +94,21 @@ static void test_init_keeps_what_it_must(void **context)
 	assert_int_equal(state.activity, CPU_WAIT_FOR_SIPI);
 }
 
+static void test_firmware_wires_the_8259_through(void **context)
+{
+	(void)context;
+	cpu_state_firmware(&state, 0);
+	assert_true(state_check(&cpu_state_table, &state, NULL));
+	assert_int_equal(state.mtrr_def_type, 0x806);
+	assert_int_equal(state.cr0, CR0_ET);
+	assert_int_equal(state.apic.svr, 0x1ff);
+	assert_int_equal(state.apic.lvt_lint0, 0x700);
+	cpu_state_reset(&state, 1);
+	cpu_state_firmware(&state, 1);
+	assert_int_equal(state.mtrr_def_type, 0x806);
+	assert_int_equal(state.apic.lvt_lint0, 0x10000);
+}
+
 static void set_long_mode(struct cpu_state *to)
 {
 	to->cr0 = CR0_PE | CR0_PG | CR0_ET;
@@ -256,6 +271,7 @@ int main(void)
 		cmocka_unit_test_setup(test_reset, set_up),
 		cmocka_unit_test_setup(test_others_wait_for_sipi, set_up),
 		cmocka_unit_test_setup(test_init_keeps_what_it_must, set_up),
+		cmocka_unit_test_setup(test_firmware_wires_the_8259_through, set_up),
 		cmocka_unit_test_setup(test_accepts_long_mode, set_up),
 		cmocka_unit_test_setup(test_refuses, set_up),
 	};

@@ -51,8 +51,10 @@ struct msr_row {
 #define MISC_ENABLE_WRITABLE                                                                       \
 	(BIT(0) | BIT(3) | BIT(7) | BITS(12, 11) | BIT(16) | BIT(18) | BIT(22) | BIT(34))
 
-/* Cache lock and flush-filter disables that BIOSes and kernels set; TscFreqSel. */
-#define HWCR_DROPPED (BIT(3) | BIT(6) | BIT(8) | BIT(24))
+/* Cache lock and flush-filter disables that BIOSes and kernels set are dropped; the TSC counts with
+ * the P0 frequency. */
+#define HWCR_TSC_FREQ_SEL BIT(24)
+#define HWCR_DROPPED      (BIT(3) | BIT(6) | BIT(8) | HWCR_TSC_FREQ_SEL)
 
 static bool memory_type_is_valid(uint64_t type)
 {
@@ -328,7 +330,7 @@ static const struct msr_row rows[] = {
 	{ MSR_TSC_AUX, 1, "TSC_AUX", CPU_FEATURE_RDTSCP, AT(tsc_aux), .writable = UINT32_MAX },
 	{ 0xc0010000, 8, "PERF_CTL, PERF_CTR", .drops_writes = true },
 	{ 0xc0010010, 1, "SYSCFG", .drops_writes = true },
-	{ 0xc0010015, 1, "HWCR", .writable = HWCR_DROPPED },
+	{ 0xc0010015, 1, "HWCR", .value = HWCR_TSC_FREQ_SEL, .writable = HWCR_DROPPED },
 	{ 0xc001001a, 2, "TOP_MEM, CLK_CTL", .drops_writes = true },
 	{ 0xc001001d, 1, "TOP_MEM2", .drops_writes = true },
 	{ 0xc001001f, 2, "NB_CFG, PATCH_LOADER", .drops_writes = true },
