@@ -22,12 +22,12 @@
 		return a;                                                                          \
 	}
 #define BINARY_MEM(name, load, s)                                                                  \
-	static inline void name##_mem_##s(struct vcpu *vcpu, struct rmw *rmw, operand_##s b)       \
+	static inline void name##_mem_##s(                                                         \
+		struct vcpu *vcpu, volatile operand_##s *a, operand_##s b, bool locked)            \
 	{                                                                                          \
-		volatile operand_##s *a = rmw->pointer;                                            \
 		uint32_t flags = FLAGS_IN(load);                                                   \
                                                                                                    \
-		if (rmw->locked)                                                                   \
+		if (locked)                                                                        \
 			asm volatile(load "lock " #name " %[b], %[a]" FLAGS_SAVE                   \
 				     : [a] "+m"(*a), "+&a"(flags)                                  \
 				     : [b] "r"(b)                                                  \
@@ -52,12 +52,11 @@
 #define SUFFIX_l "l"
 #define SUFFIX_q "q"
 #define UNARY_MEM(name, load, s)                                                                   \
-	static inline void name##_mem_##s(struct vcpu *vcpu, struct rmw *rmw)                      \
+	static inline void name##_mem_##s(struct vcpu *vcpu, volatile operand_##s *a, bool locked) \
 	{                                                                                          \
-		volatile operand_##s *a = rmw->pointer;                                            \
 		uint32_t flags = FLAGS_IN(load);                                                   \
                                                                                                    \
-		if (rmw->locked)                                                                   \
+		if (locked)                                                                        \
 			asm volatile(load "lock " #name SUFFIX_##s " %[a]" FLAGS_SAVE              \
 				     : [a] "+m"(*a), "+&a"(flags)                                  \
 				     :                                                             \
@@ -79,10 +78,11 @@
 	EXEC(exec_##name##_e_##source##_##s##_m)                                                   \
 	{                                                                                          \
 		struct rmw rmw;                                                                    \
+		volatile operand_##s *a =                                                          \
+			rmw_begin(vcpu, insn, &rmw, sizeof(*a), insn_locked(insn));                \
                                                                                                    \
-		rmw_begin(vcpu, insn, &rmw, sizeof(operand_##s));                                  \
-		name##_mem_##s(vcpu, &rmw, value);                                                 \
-		rmw_end(vcpu, &rmw, sizeof(operand_##s));                                          \
+		name##_mem_##s(vcpu, a, value, insn_locked(insn));                                 \
+		rmw_end(vcpu, &rmw, sizeof(*a));                                                   \
 	}
 #define READ(name, source, value, s, k)                                                            \
 	EXEC(exec_##name##_e_##source##_##s##_##k)                                                 \
@@ -105,10 +105,11 @@
 	EXEC(exec_##name##_##s##_m)                                                                \
 	{                                                                                          \
 		struct rmw rmw;                                                                    \
+		volatile operand_##s *a =                                                          \
+			rmw_begin(vcpu, insn, &rmw, sizeof(*a), insn_locked(insn));                \
                                                                                                    \
-		rmw_begin(vcpu, insn, &rmw, sizeof(operand_##s));                                  \
-		name##_mem_##s(vcpu, &rmw);                                                        \
-		rmw_end(vcpu, &rmw, sizeof(operand_##s));                                          \
+		name##_mem_##s(vcpu, a, insn_locked(insn));                                        \
+		rmw_end(vcpu, &rmw, sizeof(*a));                                                   \
 	}
 
 #define REG(s) reg_read_##s(vcpu, insn->reg)

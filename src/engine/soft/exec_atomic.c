@@ -21,14 +21,10 @@
 	{                                                                                          \
 		operand_##s b = reg_read_##s(vcpu, insn->reg);                                     \
 		struct rmw rmw;                                                                    \
+		volatile operand_##s *a = rmw_begin(vcpu, insn, &rmw, sizeof(*a), true);           \
                                                                                                    \
-		rmw_begin_at(vcpu, &rmw, insn_linear(vcpu, insn, sizeof(operand_##s), MMU_WRITE),  \
-			sizeof(operand_##s), true);                                                \
-		asm volatile("xchg %[b], %[a]"                                                     \
-			     : [a] "+m"(*(volatile operand_##s *)rmw.pointer), [b] "+r"(b)         \
-			     :                                                                     \
-			     : "memory");                                                          \
-		rmw_end(vcpu, &rmw, sizeof(operand_##s));                                          \
+		asm volatile("xchg %[b], %[a]" : [a] "+m"(*a), [b] "+r"(b) : : "memory");          \
+		rmw_end(vcpu, &rmw, sizeof(*a));                                                   \
 		reg_write_##s(vcpu, insn->reg, b);                                                 \
 	}
 FOR_SIZES(XCHG)
@@ -60,15 +56,15 @@ FOR_WIDE_SIZES(XCHG_RAX)
 	{                                                                                          \
 		operand_##s b = reg_read_##s(vcpu, insn->reg);                                     \
 		struct rmw rmw;                                                                    \
+		volatile operand_##s *a =                                                          \
+			rmw_begin(vcpu, insn, &rmw, sizeof(*a), insn_locked(insn));                \
 		uint32_t flags;                                                                    \
                                                                                                    \
-		rmw_begin(vcpu, insn, &rmw, sizeof(operand_##s));                                  \
 		asm volatile("lock xadd %[b], %[a]" FLAGS_SAVE                                     \
-			     : [a] "+m"(*(volatile operand_##s *)rmw.pointer), [b] "+r"(b),        \
-			     "=&a"(flags)                                                          \
+			     : [a] "+m"(*a), [b] "+r"(b), "=&a"(flags)                             \
 			     :                                                                     \
 			     : "memory");                                                          \
-		rmw_end(vcpu, &rmw, sizeof(operand_##s));                                          \
+		rmw_end(vcpu, &rmw, sizeof(*a));                                                   \
 		flags_set_image(vcpu, flags);                                                      \
 		reg_write_##s(vcpu, insn->reg, b);                                                 \
 	}
@@ -120,15 +116,15 @@ CMPXCHG_R(q)
 		uint64_t b = gpr_read(vcpu, insn->reg, sizeof(operand_##s)), accumulator;          \
 		uint64_t image = vcpu->gpr[X86_RAX];                                               \
 		struct rmw rmw;                                                                    \
+		volatile operand_##s *a =                                                          \
+			rmw_begin(vcpu, insn, &rmw, sizeof(*a), insn_locked(insn));                \
                                                                                                    \
-		rmw_begin(vcpu, insn, &rmw, sizeof(operand_##s));                                  \
 		asm volatile("lock cmpxchg " PART_##s                                              \
 			     "[b], %[a]\n\tmov %%rax, %[accumulator]" FLAGS_SAVE                   \
-			     : [a] "+m"(*(volatile operand_##s *)rmw.pointer),                     \
-			     [accumulator] "=&r"(accumulator), "+&a"(image)                        \
+			     : [a] "+m"(*a), [accumulator] "=&r"(accumulator), "+&a"(image)        \
 			     : [b] "r"(b)                                                          \
 			     : "memory");                                                          \
-		rmw_end(vcpu, &rmw, sizeof(operand_##s));                                          \
+		rmw_end(vcpu, &rmw, sizeof(*a));                                                   \
 		flags_set_image(vcpu, (uint32_t)image);                                            \
 		vcpu->gpr[X86_RAX] = accumulator;                                                  \
 	}
@@ -139,14 +135,13 @@ EXEC(exec_cmpxchg8b)
 	uint64_t expected = (uint32_t)vcpu->gpr[X86_RAX] | vcpu->gpr[X86_RDX] << 32;
 	uint64_t desired = (uint32_t)vcpu->gpr[X86_RBX] | vcpu->gpr[X86_RCX] << 32;
 	struct rmw rmw;
+	volatile operand_q *memory = rmw_begin(vcpu, insn, &rmw, 8, insn_locked(insn));
 	bool equal;
 
-	rmw_begin(vcpu, insn, &rmw, 8);
-	asm volatile(
-		"lock cmpxchg %[desired], %[memory]"
-		: [memory] "+m"(*(volatile operand_q *)rmw.pointer), "+a"(expected), "=@ccz"(equal)
-		: [desired] "r"(desired)
-		: "memory");
+	asm volatile("lock cmpxchg %[desired], %[memory]"
+		     : [memory] "+m"(*memory), "+a"(expected), "=@ccz"(equal)
+		     : [desired] "r"(desired)
+		     : "memory");
 	rmw_end(vcpu, &rmw, 8);
 	flags_assign(vcpu, FLAGS_ZF, equal);
 	if (!equal) {
@@ -160,6 +155,7 @@ EXEC(exec_cmpxchg8b)
 EXEC(exec_cmpxchg16b)
 {
 	uint64_t base = insn->segment >= X86_FS ? vcpu->segment[insn->segment].base : 0;
+	volatile unsigned __int128 *memory;
 	struct rmw rmw;
 	gva_t address;
 	bool equal;
@@ -167,10 +163,10 @@ EXEC(exec_cmpxchg16b)
 	if ((insn_offset(vcpu, insn) + base) & 15)
 		cpu_raise_error(vcpu, X86_GP, 0);
 	address = insn_linear(vcpu, insn, 16, MMU_WRITE);
-	rmw_begin_at(vcpu, &rmw, address, 16, insn->prefixes & PREFIX_LOCK);
+	memory = rmw_begin_at(vcpu, &rmw, address, 16, insn_locked(insn));
 	asm volatile("lock cmpxchg16b %[memory]"
-		     : [memory] "+m"(*(volatile unsigned __int128 *)rmw.pointer),
-		     "+a"(vcpu->gpr[X86_RAX]), "+d"(vcpu->gpr[X86_RDX]), "=@ccz"(equal)
+		     : [memory] "+m"(*memory), "+a"(vcpu->gpr[X86_RAX]), "+d"(vcpu->gpr[X86_RDX]),
+		     "=@ccz"(equal)
 		     : "b"(vcpu->gpr[X86_RBX]), "c"(vcpu->gpr[X86_RCX])
 		     : "memory");
 	rmw_end(vcpu, &rmw, 16);

@@ -31,12 +31,12 @@ static inline gva_t bit_linear(
 		return a;                                                                          \
 	}
 #define BIT_CHANGE_MEMORY(name, s)                                                                 \
-	static inline void name##_mem_##s(struct vcpu *vcpu, struct rmw *rmw, operand_##s bit)     \
+	static inline void name##_mem_##s(                                                         \
+		struct vcpu *vcpu, volatile operand_##s *a, operand_##s bit, bool locked)          \
 	{                                                                                          \
-		volatile operand_##s *a = rmw->pointer;                                            \
 		uint32_t flags = flags_image(vcpu);                                                \
                                                                                                    \
-		if (rmw->locked)                                                                   \
+		if (locked)                                                                        \
 			asm volatile(FLAGS_LOAD "lock " #name " %[bit], %[a]" FLAGS_SAVE           \
 				     : [a] "+m"(*a), "+&a"(flags)                                  \
 				     : [bit] "r"(bit)                                              \
@@ -84,11 +84,11 @@ BIT_TEST_SIZE(q)
 	EXEC(exec_##name##_##source##_##s##_m)                                                     \
 	{                                                                                          \
 		struct rmw rmw;                                                                    \
+		volatile operand_##s *a = rmw_begin_at(vcpu, &rmw, ADDRESS_##source(s, MMU_WRITE), \
+			sizeof(*a), insn_locked(insn));                                            \
                                                                                                    \
-		rmw_begin_at(vcpu, &rmw, ADDRESS_##source(s, MMU_WRITE), sizeof(operand_##s),      \
-			insn->prefixes &PREFIX_LOCK);                                              \
-		name##_mem_##s(vcpu, &rmw, modulo(s));                                             \
-		rmw_end(vcpu, &rmw, sizeof(operand_##s));                                          \
+		name##_mem_##s(vcpu, a, modulo(s), insn_locked(insn));                             \
+		rmw_end(vcpu, &rmw, sizeof(*a));                                                   \
 	}
 #define BIT_CHANGE_SIZE(name, s)                                                                   \
 	BIT_TEST_VALUE(name, s)                                                                    \

@@ -27,13 +27,11 @@
 #define SHIFT_E_M(name, by, count, s)                                                              \
 	EXEC(exec_##name##_##by##_##s##_m)                                                         \
 	{                                                                                          \
-		volatile operand_##s *a;                                                           \
 		struct rmw rmw;                                                                    \
+		volatile operand_##s *a = rmw_begin(vcpu, insn, &rmw, sizeof(*a), false);          \
                                                                                                    \
-		rmw_begin(vcpu, insn, &rmw, sizeof(operand_##s));                                  \
-		a = rmw.pointer;                                                                   \
 		*a = name##_##s(vcpu, *a, count);                                                  \
-		rmw_end(vcpu, &rmw, sizeof(operand_##s));                                          \
+		rmw_end(vcpu, &rmw, sizeof(*a));                                                   \
 	}
 
 #define CL    ((uint8_t)vcpu->gpr[X86_RCX])
@@ -84,13 +82,11 @@ SHIFT_ALL(sar)
 	EXEC(exec_##name##_##by##_##s##_m)                                                         \
 	{                                                                                          \
 		operand_##s b = reg_read_##s(vcpu, insn->reg);                                     \
-		volatile operand_##s *a;                                                           \
 		struct rmw rmw;                                                                    \
+		volatile operand_##s *a = rmw_begin(vcpu, insn, &rmw, sizeof(*a), false);          \
                                                                                                    \
-		rmw_begin(vcpu, insn, &rmw, sizeof(operand_##s));                                  \
-		a = rmw.pointer;                                                                   \
 		*a = name##_##s(vcpu, *a, b, count);                                               \
-		rmw_end(vcpu, &rmw, sizeof(operand_##s));                                          \
+		rmw_end(vcpu, &rmw, sizeof(*a));                                                   \
 	}
 #define DOUBLE_SHIFT_SIZE(name, s)                                                                 \
 	DOUBLE_SHIFT(name, s)                                                                      \

@@ -36,16 +36,8 @@ static volatile void *code_pointer(struct vcpu *vcpu, struct rmw *rmw, unsigned 
 	return guest_memory_host(memory, rmw->physical, size);
 }
 
-void rmw_begin_slow(struct vcpu *vcpu, struct rmw *rmw, unsigned size)
+static volatile void *begin_copy(struct vcpu *vcpu, struct rmw *rmw, unsigned size)
 {
-	mmu_probe_write(vcpu, rmw->address, size);
-	rmw->pointer = code_pointer(vcpu, rmw, size);
-	if (rmw->pointer) {
-		rmw->code = true;
-		return;
-	}
-	rmw->copied = true;
-	rmw->pointer = rmw->copy;
 	if (rmw->locked) {
 		vector_leave(vcpu);
 		pthread_mutex_lock(&vcpu->engine->split_lock);
@@ -55,11 +47,29 @@ void rmw_begin_slow(struct vcpu *vcpu, struct rmw *rmw, unsigned size)
 		mmu_read(vcpu, rmw->address, rmw->copy, size);
 	else
 		rmw->copy[0] = mmu_read_sized(vcpu, rmw->address, size);
+	return rmw->copy;
 }
 
-void rmw_begin_insn(struct vcpu *vcpu, const struct insn *insn, struct rmw *rmw, unsigned size)
+volatile void *rmw_begin_at(
+	struct vcpu *vcpu, struct rmw *rmw, gva_t address, unsigned size, bool locked)
 {
-	rmw_begin_at(vcpu, rmw, insn_linear(vcpu, insn, size, MMU_WRITE), size, rmw->locked);
+	volatile void *host = mmu_pointer(vcpu, address, size, MMU_WRITE);
+
+	rmw->direct = host;
+	if (host)
+		return host;
+	mmu_probe_write(vcpu, address, size);
+	rmw->address = address;
+	rmw->locked = locked;
+	host = code_pointer(vcpu, rmw, size);
+	rmw->copied = !host;
+	return host ? host : begin_copy(vcpu, rmw, size);
+}
+
+volatile void *rmw_begin_slow(
+	struct vcpu *vcpu, const struct insn *insn, struct rmw *rmw, unsigned size, bool locked)
+{
+	return rmw_begin_at(vcpu, rmw, insn_linear(vcpu, insn, size, MMU_WRITE), size, locked);
 }
 
 void rmw_unlock(struct vcpu *vcpu)
@@ -70,7 +80,7 @@ void rmw_unlock(struct vcpu *vcpu)
 
 void rmw_end_slow(struct vcpu *vcpu, struct rmw *rmw, unsigned size)
 {
-	if (rmw->code) {
+	if (!rmw->copied) {
 		if (code_pages_written(vcpu->engine, rmw->physical, size))
 			vcpu->run_end = NULL;
 		return;

@@ -84,55 +84,44 @@ uint64_t rm_read_slow(struct vcpu *vcpu, const struct insn *insn, unsigned size)
 void rm_write_slow(struct vcpu *vcpu, const struct insn *insn, unsigned size, uint64_t value);
 
 /*
- * A memory operand that is read, then written. rmw_begin raises whatever the write would raise, so
- * that rmw_end does not, unless another vCPU changes the page tables in between. `pointer` is guest
- * RAM where one host instruction can do the access (and so be atomic), else a copy that rmw_end
- * writes back, under the engine's split lock if the instruction is locked.
+ * A memory operand that is read, then written. rmw_begin returns where: guest RAM where one host
+ * instruction can do the access (and so be atomic), else a copy that rmw_end writes back, under the
+ * engine's split lock if the instruction is locked. rmw_begin raises whatever the write would
+ * raise, so that rmw_end does not, unless another vCPU changes the page tables in between.
  */
 struct rmw {
-	volatile void *pointer;
+	bool direct; /* nothing to do at the end; else the rest is valid */
+	bool locked, copied;
 	gva_t address;
-	gpa_t physical; /* of `pointer`, if `code` */
-	bool locked, copied, code;
+	gpa_t physical; /* of RAM that holds code, if not copied */
 	uint64_t copy[2] __attribute__((aligned(16)));
 };
 
-void rmw_begin_slow(struct vcpu *vcpu, struct rmw *rmw, unsigned size);
-void rmw_begin_insn(struct vcpu *vcpu, const struct insn *insn, struct rmw *rmw, unsigned size);
+volatile void *rmw_begin_at(
+	struct vcpu *vcpu, struct rmw *rmw, gva_t address, unsigned size, bool locked);
+volatile void *rmw_begin_slow(
+	struct vcpu *vcpu, const struct insn *insn, struct rmw *rmw, unsigned size, bool locked);
 void rmw_end_slow(struct vcpu *vcpu, struct rmw *rmw, unsigned size);
 /* Ends a locked access that raised in the middle; vcpu->split_locked is set. */
 void rmw_unlock(struct vcpu *vcpu);
 
-static inline void rmw_begin_at(
-	struct vcpu *vcpu, struct rmw *rmw, gva_t address, unsigned size, bool locked)
+static ALWAYS_INLINE bool insn_locked(const struct insn *insn)
 {
-	rmw->address = address;
-	rmw->locked = locked;
-	rmw->copied = rmw->code = false;
-	rmw->pointer = mmu_pointer(vcpu, address, size, MMU_WRITE);
-	if (unlikely(!rmw->pointer))
-		rmw_begin_slow(vcpu, rmw, size);
+	return insn->prefixes & PREFIX_LOCK;
 }
 
-static ALWAYS_INLINE void rmw_begin_locked(
+static ALWAYS_INLINE volatile void *rmw_begin(
 	struct vcpu *vcpu, const struct insn *insn, struct rmw *rmw, unsigned size, bool locked)
 {
-	rmw->locked = locked;
-	rmw->copied = rmw->code = false;
-	rmw->pointer = write_direct(vcpu, insn_direct(vcpu, insn), size);
-	if (unlikely(!rmw->pointer))
-		rmw_begin_insn(vcpu, insn, rmw, size);
+	void *host = write_direct(vcpu, insn_direct(vcpu, insn), size);
+
+	rmw->direct = true;
+	return likely(host) ? host : rmw_begin_slow(vcpu, insn, rmw, size, locked);
 }
 
-static ALWAYS_INLINE void rmw_begin(
-	struct vcpu *vcpu, const struct insn *insn, struct rmw *rmw, unsigned size)
+static ALWAYS_INLINE void rmw_end(struct vcpu *vcpu, struct rmw *rmw, unsigned size)
 {
-	rmw_begin_locked(vcpu, insn, rmw, size, insn->prefixes & PREFIX_LOCK);
-}
-
-static inline void rmw_end(struct vcpu *vcpu, struct rmw *rmw, unsigned size)
-{
-	if (unlikely(rmw->copied || rmw->code))
+	if (unlikely(!rmw->direct))
 		rmw_end_slow(vcpu, rmw, size);
 }
 
