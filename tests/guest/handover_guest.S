@@ -14,6 +14,7 @@
 
 handover_guest_start:
 	/* rdi: struct handover_shared */
+	fninit
 	mov	%rdi, %rbx
 	mov	$MSR_KVM_SYSTEM_TIME, %ecx
 	lea	(SHARED_PVCLOCK + 1)(%rbx), %eax

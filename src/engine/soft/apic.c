@@ -397,12 +397,14 @@ bool apic_base_write(struct vcpu *vcpu, uint64_t value)
 
 void apic_get_state(struct vcpu *vcpu, struct cpu_apic *state)
 {
+	uint32_t timer_current = apic_timer_save(vcpu); /* may deliver */
+
 	*state = vcpu->apic.regs;
 	for (unsigned i = 0; i < 8; i++) {
 		state->irr[i] = atomic_load(&vcpu->apic.irr[i]);
 		state->tmr[i] = atomic_load(&vcpu->apic.tmr[i]);
 	}
-	state->timer_current = apic_timer_current(vcpu);
+	state->timer_current = timer_current;
 }
 
 void apic_set_state(struct vcpu *vcpu, const struct cpu_apic *state)

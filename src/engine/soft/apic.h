@@ -54,6 +54,8 @@ void apic_timer_set_lvt(struct vcpu *vcpu, uint32_t lvt);
 void apic_timer_set_divide(struct vcpu *vcpu, uint32_t divide);
 void apic_timer_set_initial(struct vcpu *vcpu, uint32_t initial);
 uint32_t apic_timer_current(struct vcpu *vcpu);
+/* Delivers what is due; returns what is left of a timer that still runs, else 0. */
+uint32_t apic_timer_save(struct vcpu *vcpu);
 void apic_timer_restore(struct vcpu *vcpu, uint32_t current);
 
 static inline bool apic_is_x2apic(const struct vcpu *vcpu)

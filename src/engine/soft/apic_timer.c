@@ -116,11 +116,28 @@ void apic_timer_moved(struct vcpu *vcpu, uint64_t delta)
 	set_deadline(vcpu, vcpu->timer_deadline_tsc + delta);
 }
 
+uint32_t apic_timer_save(struct vcpu *vcpu)
+{
+	uint32_t current;
+
+	/* A deadline is saved as such. */
+	if (mode_of(vcpu->apic.regs.lvt_timer) == LVT_TIMER_DEADLINE)
+		return 0;
+	apic_timer_poll(vcpu);
+	if (vcpu->timer_deadline_tsc == NEVER)
+		return 0;
+	/* 0 would be a stopped timer; this one may only be due since the poll. */
+	current = apic_timer_current(vcpu);
+	return current ? current : 1;
+}
+
 void apic_timer_restore(struct vcpu *vcpu, uint32_t current)
 {
 	set_deadline(vcpu, NEVER);
 	if (mode_of(vcpu->apic.regs.lvt_timer) == LVT_TIMER_DEADLINE)
 		set_deadline(vcpu, vcpu->tsc_deadline ? vcpu->tsc_deadline : NEVER);
+	else if (current == 0 && mode_of(vcpu->apic.regs.lvt_timer) == LVT_TIMER_PERIODIC)
+		start(vcpu, vcpu->apic.regs.timer_initial); /* it never rests at 0 */
 	else
 		start(vcpu, current);
 }
