@@ -440,7 +440,8 @@ static bool assemble(struct maker *m)
 	if (!c->length)
 		return false;
 	if (m->form.memory && m->form.base == INSN_RIP) {
-		m->form.disp = disp - (int32_t)(native_slot(m->slot) + c->length);
+		m->form.disp =
+			(int32_t)((uint32_t)disp - (uint32_t)(native_slot(m->slot) + c->length));
 		c->length = (uint8_t)isa_assemble(m->row, &m->form, c->bytes);
 	}
 	if (insn_decode(&insn, c->bytes, c->length, m->form.mode, NULL) != INSN_OK ||
