@@ -24,4 +24,12 @@ PAYLOADS = [
     Payload("vm86_32", 61),
     Payload("realmode32", 12),
     Payload("a20_32", 2),
+    Payload("control64", 57),
+    Payload("debug64", 36),
+    Payload("doublefault64", 13),
+    Payload("fpu64", 56),
+    Payload("gates64", 50),
+    Payload("singlestep64", 27),
+    Payload("smc64", 19),
+    Payload("syscall64", 21),
 ]
