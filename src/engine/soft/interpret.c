@@ -92,21 +92,29 @@ static inline const struct insn *block_end(struct vcpu *vcpu, const struct block
 	return block->insns + block->nr_insns;
 }
 
-static inline unsigned execute(struct vcpu *vcpu, const struct block *block, const struct insn *end)
+/*
+ * Only the last instruction of a block moves next_rip, so RIP runs along in a register: through
+ * memory it would be a chain of stores and loads from one instruction to the next.
+ */
+static inline unsigned execute(
+	struct vcpu *vcpu, const struct block *block, const struct insn *end)
 {
 	uint64_t mask = vcpu->mode.insn == INSN_MODE_64 ? ~UINT64_C(0) : UINT32_MAX;
 	const struct insn *insn = block->insns;
+	uint64_t next = vcpu->rip;
 	unsigned executed;
 
 	vcpu->block = block;
-	vcpu->block_rip = vcpu->rip;
+	vcpu->block_rip = next;
 	vcpu->run_end = end;
 	vcpu->shadow_active = false;
 	do {
-		vcpu->next_rip = (vcpu->rip + insn->length) & mask;
+		vcpu->rip = next;
+		next = (next + insn->length) & mask;
+		vcpu->next_rip = next;
 		insn->exec(vcpu, insn);
-		vcpu->rip = vcpu->next_rip;
 	} while (++insn < vcpu->run_end);
+	vcpu->rip = vcpu->next_rip;
 	executed = insn - block->insns;
 	vcpu->instructions += executed;
 	return executed;
