@@ -26,19 +26,19 @@
 
 static const _Atomic uint32_t never_written;
 
-/* What a lookup entry without a block points to. */
-static const struct block no_block = {
-	.mode = NO_MODE,
-	.generation_now = &never_written,
-};
+static struct block_at nowhere(struct block_cache *cache)
+{
+	return (struct block_at){ .block = &cache->none };
+}
 
 static void forget_all(struct block_cache *cache)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(cache->lookup); i++)
-		cache->lookup[i] = (struct block_lookup){ .block = &no_block };
+		cache->lookup[i] = nowhere(cache);
 	for (unsigned i = 0; i < NR_BUCKETS; i++)
 		cache->buckets[i] = NULL;
 	cache->used = 0;
+	cache->times_emptied++;
 }
 
 static void *map(size_t size)
@@ -63,6 +63,8 @@ int block_cache_create(struct vcpu *vcpu, struct error *err)
 		return error_set_errno(
 			err, EXIT_CODE_HOST, ENOMEM, "cannot make a cache of decoded code");
 	}
+	cache->none.mode = NO_MODE;
+	cache->none.generation_now = &never_written;
 	forget_all(cache);
 	return 0;
 }
@@ -81,6 +83,12 @@ void block_cache_destroy(struct vcpu *vcpu)
 	vcpu->blocks = NULL;
 }
 
+static struct block_at *lookup(struct block_cache *cache, gva_t linear)
+{
+	return &cache->lookup[(linear ^ linear >> BLOCK_LOOKUP_BITS) &
+			      ((1u << BLOCK_LOOKUP_BITS) - 1)];
+}
+
 static struct block **bucket(struct block_cache *cache, gpa_t physical)
 {
 	return &cache->buckets[(physical ^ physical >> BUCKET_BITS) & (NR_BUCKETS - 1)];
@@ -89,6 +97,7 @@ static struct block **bucket(struct block_cache *cache, gpa_t physical)
 static struct block *allocate(struct vcpu *vcpu)
 {
 	struct block_cache *cache = vcpu->blocks;
+	struct block *block;
 
 	/* What follows may call the C library's memcpy and memset, which use vectors. */
 	vector_leave(vcpu);
@@ -96,7 +105,9 @@ static struct block *allocate(struct vcpu *vcpu)
 		vcpu->block = NULL;
 		forget_all(cache);
 	}
-	return (struct block *)(cache->arena + cache->used);
+	block = (struct block *)(cache->arena + cache->used);
+	block->successors[0] = block->successors[1] = nowhere(cache);
+	return block;
 }
 
 static void insert(struct block_cache *cache, struct block *block)
@@ -267,7 +278,7 @@ static void find_second_page(struct vcpu *vcpu, gva_t linear, struct place *plac
 		mmu_fetch(vcpu, second_page(vcpu, linear), &place->next_physical, &available);
 }
 
-static const struct block *cached(struct vcpu *vcpu, gva_t linear, struct place *place)
+static struct block *cached(struct vcpu *vcpu, gva_t linear, struct place *place)
 {
 	struct block_cache *cache = vcpu->blocks;
 	struct block *block = *bucket(cache, place->physical);
@@ -303,7 +314,7 @@ static struct block *build_crossing(
 }
 
 /* NULL: it cannot be cached, and is in the scratch block. */
-static const struct block *build(struct vcpu *vcpu, gva_t linear, struct place *place)
+static struct block *build(struct vcpu *vcpu, gva_t linear, struct place *place)
 {
 	for (;;) {
 		struct block *block = allocate(vcpu);
@@ -323,7 +334,7 @@ static const struct block *build(struct vcpu *vcpu, gva_t linear, struct place *
 }
 
 /* Code in a device's memory, or on the way into it: decoded each time. */
-static const struct block *build_uncached(struct vcpu *vcpu, gva_t linear)
+static struct block *build_uncached(struct vcpu *vcpu, gva_t linear)
 {
 	struct block *block = allocate(vcpu);
 
@@ -335,10 +346,10 @@ static const struct block *build_uncached(struct vcpu *vcpu, gva_t linear)
 	return block;
 }
 
-const struct block *block_find_slow(struct vcpu *vcpu, gva_t linear)
+struct block *block_find_slow(struct vcpu *vcpu, gva_t linear)
 {
 	struct place place;
-	const struct block *block;
+	struct block *block;
 
 	vcpu->block = NULL;
 	if (vcpu->mode.insn == INSN_MODE_64 ? !x86_is_canonical(linear)
@@ -353,7 +364,33 @@ const struct block *block_find_slow(struct vcpu *vcpu, gva_t linear)
 	if (!block)
 		return build_uncached(vcpu, linear);
 	if (!block->crosses)
-		*block_lookup(vcpu->blocks, linear) =
-			(struct block_lookup){ .linear = linear, .block = block };
+		*lookup(vcpu->blocks, linear) =
+			(struct block_at){ .linear = linear, .block = block };
 	return block;
+}
+
+struct block *block_find(struct vcpu *vcpu, gva_t linear)
+{
+	const struct block_at *at = lookup(vcpu->blocks, linear);
+
+	return block_serves(vcpu, at, linear) ? at->block : block_find_slow(vcpu, linear);
+}
+
+struct block *block_find_successor(struct vcpu *vcpu, struct block *block, gva_t linear)
+{
+	unsigned times_emptied = vcpu->blocks->times_emptied;
+	struct block *next = block_find(vcpu, linear);
+
+	if (next->crosses || vcpu->blocks->times_emptied != times_emptied)
+		return next;
+	for (unsigned i = 0; i < ARRAY_SIZE(block->successors); i++) {
+		struct block_at *successor = &block->successors[i];
+
+		if (successor->linear == linear || !block_is_current(successor->block) ||
+			successor->block == &vcpu->blocks->none) {
+			*successor = (struct block_at){ .linear = linear, .block = next };
+			break;
+		}
+	}
+	return next;
 }

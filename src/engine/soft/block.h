@@ -13,6 +13,12 @@
 
 #define BLOCK_MAX_INSNS 64
 
+/* A block where it was found last. */
+struct block_at {
+	gva_t linear;
+	struct block *block;
+};
+
 struct block {
 	gpa_t physical;
 	/* Of the page, when it was decoded and now: they differ if it was written since. */
@@ -27,28 +33,21 @@ struct block {
 	const _Atomic uint32_t *next_generation_now;
 	gpa_t next_physical; /* of the second page */
 	struct block *hash_next;
+	/* The first two that were seen to follow: predictions, verified each time. */
+	struct block_at successors[2];
 	struct insn insns[];
 };
 
 #define BLOCK_LOOKUP_BITS 13
 
-struct block_lookup {
-	gva_t linear;
-	const struct block *block;
-};
-
 struct block_cache {
-	struct block_lookup lookup[1u << BLOCK_LOOKUP_BITS];
+	struct block_at lookup[1u << BLOCK_LOOKUP_BITS];
 	struct block **buckets;
 	uint8_t *arena;
 	size_t used;
+	unsigned times_emptied;
+	struct block none; /* in the place of no block; never matches */
 };
-
-static inline struct block_lookup *block_lookup(struct block_cache *cache, gva_t linear)
-{
-	return &cache->lookup[(linear ^ linear >> BLOCK_LOOKUP_BITS) &
-			      ((1u << BLOCK_LOOKUP_BITS) - 1)];
-}
 
 static inline bool block_is_current(const struct block *block)
 {
@@ -56,26 +55,43 @@ static inline bool block_is_current(const struct block *block)
 	       block->generation;
 }
 
+/* Is the block what is to be executed at `linear`, by the TLB and the page's generation? */
+static inline bool block_serves(const struct vcpu *vcpu, const struct block_at *at, gva_t linear)
+{
+	const struct tlb_entry *entry = &vcpu->tlb_code[tlb_index(linear)];
+	const struct block *block = at->block;
+
+	return __builtin_expect(
+		at->linear == linear && block->mode == vcpu->mode.insn &&
+			entry->exec_tag == (linear & ~UINT64_C(0xfff)) &&
+			atomic_load_explicit(&entry->physical, memory_order_relaxed) ==
+				(block->physical & ~UINT64_C(0xfff)) &&
+			block_is_current(block),
+		1);
+}
+
 /*
  * The block at the linear address of vcpu->rip; raises what fetching and decoding its first
  * instruction raises.
  */
-const struct block *block_find_slow(struct vcpu *vcpu, gva_t linear);
+struct block *block_find_slow(struct vcpu *vcpu, gva_t linear);
+struct block *block_find(struct vcpu *vcpu, gva_t linear);
+/* The same, and notes it as a successor. */
+struct block *block_find_successor(struct vcpu *vcpu, struct block *block, gva_t linear);
 
-static inline const struct block *block_find(struct vcpu *vcpu, gva_t linear)
+/*
+ * The block that follows `block` (NULL: none). Through the prediction the next block's address does
+ * not wait for RIP.
+ */
+static inline struct block *block_follow(struct vcpu *vcpu, struct block *block, gva_t linear)
 {
-	const struct block_lookup *lookup = block_lookup(vcpu->blocks, linear);
-	const struct tlb_entry *entry = &vcpu->tlb_code[tlb_index(linear)];
-	const struct block *block = lookup->block;
-
-	if (__builtin_expect(lookup->linear == linear && block->mode == vcpu->mode.insn &&
-				     entry->exec_tag == (linear & ~UINT64_C(0xfff)) &&
-				     atomic_load_explicit(&entry->physical, memory_order_relaxed) ==
-					     (block->physical & ~UINT64_C(0xfff)) &&
-				     !block->crosses && block_is_current(block),
-		    1))
-		return block;
-	return block_find_slow(vcpu, linear);
+	if (__builtin_expect(!block, 0))
+		return block_find(vcpu, linear);
+	if (block_serves(vcpu, &block->successors[0], linear))
+		return block->successors[0].block;
+	if (block_serves(vcpu, &block->successors[1], linear))
+		return block->successors[1].block;
+	return block_find_successor(vcpu, block, linear);
 }
 
 #endif

@@ -96,8 +96,7 @@ static inline const struct insn *block_end(struct vcpu *vcpu, const struct block
  * Only the last instruction of a block moves next_rip, so RIP runs along in a register: through
  * memory it would be a chain of stores and loads from one instruction to the next.
  */
-static inline unsigned execute(
-	struct vcpu *vcpu, const struct block *block, const struct insn *end)
+static inline unsigned execute(struct vcpu *vcpu, const struct block *block, const struct insn *end)
 {
 	uint64_t mask = vcpu->mode.insn == INSN_MODE_64 ? ~UINT64_C(0) : UINT32_MAX;
 	const struct insn *insn = block->insns;
@@ -146,11 +145,11 @@ static void poll_timer(struct vcpu *vcpu)
 /* Not in the function of __builtin_setjmp, which keeps nothing in registers. */
 static __attribute__((noinline)) void run_blocks(struct vcpu *vcpu)
 {
+	struct block *block = NULL;
 	int budget = TIMER_INTERVAL;
 
 	while (!must_look(vcpu)) {
-		const struct block *block = block_find(vcpu, linear_rip(vcpu));
-
+		block = block_follow(vcpu, block, linear_rip(vcpu));
 		budget -= execute(vcpu, block, block_end(vcpu, block));
 		if (budget <= 0) {
 			poll_timer(vcpu);
