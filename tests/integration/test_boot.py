@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+from conftest import ROOT
+
 LIMIT = int(os.environ.get("ATOLL_BOOT_LIMIT", "180"))
 
 
@@ -44,9 +46,16 @@ def test_32_bit_kernel(atoll, kernel, initramfs, cpus):
     assert_selftest(*boot(atoll, kernel("686-pae"), initramfs("i386"), cpus), cpus)
 
 
+VECTOR_STATE = f"{ROOT}/build/guest/vector/vector-state:bin/vector-state"
+
+
 @pytest.mark.parametrize("cpu", ["x86-64-v2", "x86-64-v3"])
 def test_cpu_models(atoll, kernel, initramfs, cpu):
-    assert_selftest(*boot(atoll, kernel("cloud-amd64"), initramfs(), 1, "", "--cpu", cpu), 1)
+    """Without and with AVX; processes keep their vector registers while they take turns."""
+    code, output = boot(atoll, kernel("cloud-amd64"), initramfs("amd64", VECTOR_STATE), 2, "",
+                        "--cpu", cpu)
+    assert_selftest(code, output, 2)
+    assert "atoll: ok vector-state" in output
 
 
 def test_reboot_restarts(atoll, kernel, initramfs):
