@@ -121,12 +121,23 @@ static void signal_handler(int number, siginfo_t *info, void *context)
 	regs[REG_RIP] = (greg_t)(uintptr_t)vector_raise;
 }
 
+/* A blocked signal of an instruction would end the process, and the mask is the parent's. */
+static void unblock_signal(int number)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, number);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static void take_signal(int number)
 {
 	const struct sigaction action = { .sa_sigaction = signal_handler,
 		.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };
 	struct sigaction current;
 
+	unblock_signal(number);
 	sigaction(number, NULL, &current);
 	if ((current.sa_flags & SA_SIGINFO) && current.sa_sigaction == signal_handler)
 		return;

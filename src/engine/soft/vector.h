@@ -45,8 +45,9 @@ void vector_finish(struct soft_engine *engine);
 
 /*
  * Installs the handler that turns the signals of a thunk (SIGFPE, SIGILL, SIGSEGV) into the guest's
- * exceptions and passes all others on to the one that was there before. Nothing if it is installed.
- * For programs, such as unit tests, that install others after vector_init.
+ * exceptions and passes all others on to the one that was there before, and unblocks them for the
+ * calling thread and those it creates. Does nothing if it is in place. For programs, such as unit
+ * tests, that install others after vector_init.
  */
 void vector_take_signals(void);
 

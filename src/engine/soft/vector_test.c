@@ -102,7 +102,12 @@ static void set_fcw(struct vcpu *vcpu, uint16_t value)
 static void simd_exception_is_precise(void **state)
 {
 	struct vcpu_fixture *f = *state;
+	sigset_t blocked;
 
+	/* As a parent may have left it. */
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGFPE);
+	pthread_sigmask(SIG_BLOCK, &blocked, NULL);
 	vcpu_fixture_enter(f, FIXTURE_LONG_USER);
 	set_mxcsr(f->vcpu, 0x1d80); /* division by zero unmasked */
 	/* mov eax, 3; cvtsi2sd xmm0, eax; xorps xmm1, xmm1; divsd xmm0, xmm1 */
