@@ -16,11 +16,13 @@
 #include <string.h>
 #include <sys/time.h>
 
-#define SLICE_US        4000
-#define DEFAULT_MOVES   60
-#define FEWEST_MOVES    10
-#define TICK_NS         (2 * NS_PER_MS)
-#define CLOCK_SLACK_NS  (10 * NS_PER_MS)
+#define SLICE_US       4000
+#define DEFAULT_MOVES  60
+#define FEWEST_MOVES   10
+#define TICK_NS        (2 * NS_PER_MS)
+#define CLOCK_SLACK_NS (10 * NS_PER_MS)
+/* KVM requests the interrupt a little before the deadline, and then delays the guest's entry. */
+#define EARLINESS_NS    (50 * NS_PER_US)
 #define DEFAULT_ROUNDS  400000
 #define PAGE_TABLE_SIZE 0x1000
 
@@ -42,12 +44,12 @@ struct pvclock_page {
 
 struct handover_shared {
 	uint64_t progress, rounds, features, hash;
-	uint64_t period, ticks, deadline_step, deadlines, next, early, tsc;
-	uint8_t reserved[SHARED_PVCLOCK - 0x58];
+	uint64_t period, ticks, deadline_step, deadlines, next, early, tsc, earliness;
+	uint8_t reserved[SHARED_PVCLOCK - 0x60];
 	struct pvclock_page pvclock;
 };
 
-_Static_assert(offsetof(struct handover_shared, tsc) == SHARED_TSC, "handover.h");
+_Static_assert(offsetof(struct handover_shared, earliness) == SHARED_EARLINESS, "handover.h");
 _Static_assert(offsetof(struct handover_shared, pvclock) == SHARED_PVCLOCK, "handover.h");
 
 struct mark {
@@ -170,6 +172,7 @@ static void write_guest(struct handover *test, uint64_t rounds)
 				    : 0,
 		.period = TICK_NS, /* the APIC's timer counts nanoseconds */
 		.deadline_step = ns_to_ticks(TICK_NS, test->model.tsc_hz),
+		.earliness = ns_to_ticks(EARLINESS_NS, test->model.tsc_hz),
 	};
 
 	write_page_tables(test);

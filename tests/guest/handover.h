@@ -28,6 +28,7 @@
 #define SHARED_NEXT          0x40
 #define SHARED_EARLY         0x48
 #define SHARED_TSC           0x50
+#define SHARED_EARLINESS     0x58
 #define SHARED_PVCLOCK       0x80
 #define SHARED_BUFFER        0x1000
 #define SHARED_BUFFER_BYTES  0x10000

@@ -104,6 +104,7 @@ handover_guest_deadline:
 	rdtsc
 	shl	$32, %rdx
 	or	%rdx, %rax
+	add	SHARED_EARLINESS(%rbx), %rax
 	cmp	SHARED_NEXT(%rbx), %rax
 	jae	1f
 	incq	SHARED_EARLY(%rbx)
