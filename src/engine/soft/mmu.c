@@ -140,6 +140,7 @@ static struct target resolve_in(
 	if (!paging_walk(vcpu, address, access, &page, &error))
 		cpu_raise_page_fault(vcpu, address, error);
 	target.physical = page.physical | (address & ~PAGE_MASK);
+	target.read_only = false;
 	target.host = is_apic_page(vcpu, page.physical)
 			      ? NULL
 			      : paging_ram(vcpu, target.physical, &target.read_only);
