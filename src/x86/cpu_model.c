@@ -88,6 +88,7 @@ static const struct feature_row feature_rows[CPU_NR_FEATURES] = {
 	[CPU_FEATURE_ERMS] = { 7, 0, EBX, 9, V2, HOST },
 	[CPU_FEATURE_INVPCID] = { 7, 0, EBX, 10, V2, HOST },
 	[CPU_FEATURE_SMAP] = { 7, 0, EBX, 20, V2, HOST },
+	[CPU_FEATURE_UMIP] = { 7, 0, ECX, 2, V2, HOST },
 	[CPU_FEATURE_FSRM] = { 7, 0, EDX, 4, V2, HOST },
 	[CPU_FEATURE_PDPE1GB] = { 0x80000001, 0, EDX, 26, V2, HOST },
 
@@ -119,7 +120,6 @@ static const struct feature_row feature_rows[CPU_NR_FEATURES] = {
 	[CPU_FEATURE_SSE4A] = { 0x80000001, 0, ECX, 6, MAX, HOST },
 
 	[CPU_FEATURE_MONITOR] = { 1, 0, ECX, 3, NEVER, HOST },
-	[CPU_FEATURE_UMIP] = { 7, 0, ECX, 2, NEVER, HOST },
 };
 
 /* Bits that describe how the host's unit behaves rather than what it can do, and what it needs
