@@ -111,10 +111,11 @@ static void end_of_interrupt(struct vcpu *vcpu)
 {
 	const struct cpu_bus *bus = &vcpu->machine->cpu_bus;
 	int vector = highest(vcpu->apic.regs.isr);
-	uint32_t bit = 1u << vector % 32;
+	uint32_t bit;
 
 	if (vector < 0)
 		return;
+	bit = 1u << vector % 32;
 	vcpu->apic.regs.isr[vector / 32] &= ~bit;
 	if (atomic_load(&vcpu->apic.tmr[vector / 32]) & bit && bus->end_of_interrupt &&
 		!(vcpu->apic.regs.svr & SVR_SUPPRESS_EOI)) {

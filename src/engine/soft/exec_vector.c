@@ -26,6 +26,7 @@ static inline void run(struct vcpu *vcpu, const struct insn *insn, void *memory)
 		bind(vcpu, insn);
 	vector_load(vcpu);
 	thunk_at(vcpu->thunks, insn->thunk)(memory, vcpu);
+	vector_settle(vcpu);
 }
 
 /* As mmu_pointer, which is not needed where the TLB has the answer. */

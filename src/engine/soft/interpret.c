@@ -13,6 +13,7 @@
 #include "engine/soft/exception.h"
 #include "engine/soft/execute.h"
 #include "engine/soft/isa.h"
+#include "engine/soft/vector.h"
 
 /* Instructions between two looks at the clock for the APIC's timer. */
 #define TIMER_INTERVAL 512
@@ -112,6 +113,7 @@ static inline unsigned execute(struct vcpu *vcpu, const struct block *block, con
 		next = (next + insn->length) & mask;
 		vcpu->next_rip = next;
 		insn->exec(vcpu, insn);
+		vector_settle(vcpu);
 	} while (++insn < vcpu->run_end);
 	vcpu->rip = vcpu->next_rip;
 	executed = insn - block->insns;
