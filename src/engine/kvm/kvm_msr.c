@@ -1,11 +1,13 @@
 /*
  * Model-specific registers under KVM: which of them the guest may touch, and those of cpu_state.
  *
- * The guest may touch what the software engine models too; anything else raises #GP(0) on both.
+ * The guest may touch what the software engine models too: registers that KVM models as well, and
+ * those of fixed_msr.h, which exit. Anything else raises #GP(0) on both.
  * KVM does not filter the x2APIC's registers, which are those of the local APIC it provides.
  */
 #include "base/log.h"
 #include "engine/kvm/kvm_engine.h"
+#include "x86/fixed_msr.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -146,10 +148,16 @@ int kvm_msr_filter(struct kvm_engine *engine, struct error *err)
 void kvm_msr_exit(struct kvm_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
+	bool is_read = run->exit_reason == KVM_EXIT_X86_RDMSR;
+	uint64_t value = run->msr.data;
+	bool exists = is_read ? fixed_msr_read(run->msr.index, &value)
+			      : fixed_msr_write(run->msr.index, value);
 
-	log_guest("vCPU %u %s the unknown MSR %#x", vcpu->index,
-		run->exit_reason == KVM_EXIT_X86_RDMSR ? "reads" : "writes", run->msr.index);
-	run->msr.error = 1;
+	run->msr.error = !exists;
+	run->msr.data = value;
+	if (!exists)
+		log_debug("vCPU %u %s the unknown MSR %#x", vcpu->index,
+			is_read ? "reads" : "writes", run->msr.index);
 }
 
 struct msr_batch {

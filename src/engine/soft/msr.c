@@ -1,9 +1,9 @@
 /*
  * Model-specific registers (SDM 4; AMD APM 2 appendix A; Linux msr.rst for KVM's), one row each.
  *
- * Registers without storage are those that guests look at or poke without need: they read a fixed
- * value, and drop writes where real firmware or errata work-arounds make them. What has no row
- * raises #GP(0). Performance counters, SVM, VMX, SMM and RAS beyond empty banks are not modelled.
+ * What has no row here is left to fixed_msr.h, for both engines alike, and raises #GP(0) if it is
+ * not there either. Performance counters, SVM, VMX, SMM and RAS beyond empty banks are not
+ * modelled.
  */
 #include "engine/soft/msr.h"
 
@@ -11,6 +11,7 @@
 #include "engine/soft/control_registers.h"
 #include "engine/soft/kvmclock.h"
 #include "engine/soft/tsc.h"
+#include "x86/fixed_msr.h"
 
 struct msr_row {
 	uint32_t first;
@@ -50,11 +51,6 @@ struct msr_row {
 /* Fast strings, thermal monitor, performance monitoring, SpeedStep, MONITOR, CPUID limit, XD. */
 #define MISC_ENABLE_WRITABLE                                                                       \
 	(BIT(0) | BIT(3) | BIT(7) | BITS(12, 11) | BIT(16) | BIT(18) | BIT(22) | BIT(34))
-
-/* Cache lock and flush-filter disables that BIOSes and kernels set are dropped; the TSC counts with
- * the P0 frequency. */
-#define HWCR_TSC_FREQ_SEL BIT(24)
-#define HWCR_DROPPED      (BIT(3) | BIT(6) | BIT(8) | HWCR_TSC_FREQ_SEL)
 
 static bool memory_type_is_valid(uint64_t type)
 {
@@ -250,7 +246,6 @@ static bool write_canonical(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 
 /* Ascending. */
 static const struct msr_row rows[] = {
-	{ 0x0, 2, "P5_MC_ADDR, P5_MC_TYPE", .drops_writes = true },
 	{ MSR_IA32_TSC, 1, "IA32_TIME_STAMP_COUNTER", .read = read_tsc, .write = write_tsc },
 	{ MSR_KVM_WALL_CLOCK_OLD, 1, "KVM_WALL_CLOCK (old)", AT(kvm_wall_clock),
 		.write = write_kvm_wall_clock },
@@ -259,21 +254,15 @@ static const struct msr_row rows[] = {
 	{ MSR_IA32_PLATFORM_ID, 1, "IA32_PLATFORM_ID" },
 	{ MSR_IA32_APIC_BASE, 1, "IA32_APIC_BASE", CPU_FEATURE_APIC, AT(apic_base),
 		.write = write_apic_base },
-	{ 0x2a, 1, "EBL_CR_POWERON", .drops_writes = true },
-	{ 0x34, 1, "SMI_COUNT" },
 	{ MSR_IA32_FEATURE_CONTROL, 1, "IA32_FEATURE_CONTROL", .value = BIT(0) /* locked */ },
 	{ MSR_IA32_TSC_ADJUST, 1, "IA32_TSC_ADJUST", CPU_FEATURE_TSC_ADJUST, AT(tsc_adjust),
 		.write = write_tsc_adjust },
 	{ MSR_IA32_SPEC_CTRL, 1, "IA32_SPEC_CTRL", AT(spec_ctrl), .writable = SPEC_CTRL_WRITABLE },
 	{ MSR_IA32_PRED_CMD, 1, "IA32_PRED_CMD", .writable = PRED_CMD_WRITABLE },
-	{ 0x79, 1, "IA32_BIOS_UPDT_TRIG", .drops_writes = true },
 	{ MSR_IA32_UCODE_REV, 1, "IA32_BIOS_SIGN_ID", .read = read_microcode,
 		.drops_writes = true },
-	{ 0xc1, 2, "PERFCTR0, PERFCTR1", .drops_writes = true },
-	{ 0xce, 1, "PLATFORM_INFO" },
 	{ MSR_IA32_MTRRCAP, 1, "IA32_MTRRCAP", CPU_FEATURE_MTRR, .value = MTRR_CAP },
 	{ MSR_IA32_ARCH_CAPABILITIES, 1, "IA32_ARCH_CAPABILITIES", .value = ARCH_CAPABILITIES },
-	{ 0x11e, 1, "BBL_CR_CTL3", .value = 0xbe702111, .drops_writes = true },
 	{ MSR_IA32_SYSENTER_CS, 1, "IA32_SYSENTER_CS", CPU_FEATURE_SEP, AT(sysenter_cs),
 		.writable = UINT32_MAX },
 	{ MSR_IA32_SYSENTER_ESP, 1, "IA32_SYSENTER_ESP", CPU_FEATURE_SEP, AT(sysenter_esp),
@@ -284,12 +273,9 @@ static const struct msr_row rows[] = {
 	{ MSR_IA32_MCG_STATUS, 1, "IA32_MCG_STATUS", AT(mcg_status),
 		.writable = MCG_STATUS_FIELDS },
 	{ MSR_IA32_MCG_CTL, 1, "IA32_MCG_CTL", AT(mcg_ctl), .write = write_mcg_ctl },
-	{ 0x186, 2, "PERFEVTSEL0, PERFEVTSEL1", .drops_writes = true },
-	{ 0x198, 1, "IA32_PERF_STATUS", .value = 1000 | UINT64_C(4) << 40 },
 	{ MSR_IA32_MISC_ENABLE, 1, "IA32_MISC_ENABLE", AT(misc_enable),
 		.writable = MISC_ENABLE_WRITABLE },
 	{ MSR_IA32_DEBUGCTL, 1, "IA32_DEBUGCTL", AT(debugctl), .writable = BITS(1, 0) },
-	{ 0x1db, 4, "LASTBRANCHFROMIP to LASTINTTOIP" },
 	{ MSR_IA32_MTRR_PHYSBASE0, 16, "IA32_MTRR_PHYSBASE, PHYSMASK", CPU_FEATURE_MTRR,
 		.read = read_mtrr_variable, .write = write_mtrr_variable },
 	{ MSR_IA32_MTRR_FIX64K, 1, "IA32_MTRR_FIX64K", CPU_FEATURE_MTRR, .read = read_mtrr_fixed,
@@ -303,11 +289,6 @@ static const struct msr_row rows[] = {
 		.write = write_mtrr_def_type },
 	{ MSR_IA32_MC0_CTL, 4 * MCG_BANKS, "IA32_MCi_CTL, STATUS, ADDR, MISC", AT(mc_bank),
 		.stride = 8, .write = write_mc_bank },
-	{ 0x606, 1, "RAPL_POWER_UNIT" },
-	{ 0x611, 1, "PKG_ENERGY_STATUS" },
-	{ 0x619, 1, "DRAM_ENERGY_STATUS" },
-	{ 0x639, 1, "PP0_ENERGY_STATUS" },
-	{ 0x641, 1, "PP1_ENERGY_STATUS" },
 	{ MSR_IA32_TSC_DEADLINE, 1, "IA32_TSC_DEADLINE", CPU_FEATURE_TSC_DEADLINE, AT(tsc_deadline),
 		.write = write_tsc_deadline },
 	{ MSR_IA32_X2APIC_FIRST, 0x100, "x2APIC", .read = apic_msr_read, .write = apic_msr_write },
@@ -328,20 +309,6 @@ static const struct msr_row rows[] = {
 	{ MSR_KERNEL_GS_BASE, 1, "KERNEL_GS_BASE", CPU_FEATURE_LM, AT(kernel_gs_base),
 		.write = write_canonical },
 	{ MSR_TSC_AUX, 1, "TSC_AUX", CPU_FEATURE_RDTSCP, AT(tsc_aux), .writable = UINT32_MAX },
-	{ 0xc0010000, 8, "PERF_CTL, PERF_CTR", .drops_writes = true },
-	{ 0xc0010010, 1, "SYSCFG", .drops_writes = true },
-	{ 0xc0010015, 1, "HWCR", .value = HWCR_TSC_FREQ_SEL, .writable = HWCR_DROPPED },
-	{ 0xc001001a, 2, "TOP_MEM, CLK_CTL", .drops_writes = true },
-	{ 0xc001001d, 1, "TOP_MEM2", .drops_writes = true },
-	{ 0xc001001f, 2, "NB_CFG, PATCH_LOADER", .drops_writes = true },
-	{ 0xc0010055, 1, "INT_PENDING", .drops_writes = true },
-	{ 0xc0010058, 1, "MMIO_CFG_BASE", .drops_writes = true },
-	{ 0xc0010111, 3, "SMM_BASE, SMM_ADDR, SMM_MASK", .drops_writes = true },
-	{ 0xc0010114, 1, "VM_CR", .value = BIT(4) /* SVM is disabled */, .drops_writes = true },
-	{ 0xc0011020, 1, "LS_CFG", .drops_writes = true },
-	{ 0xc0011022, 1, "DC_CFG", .drops_writes = true },
-	{ 0xc0011029, 2, "DE_CFG, BU_CFG2", .value = BIT(1) /* LFENCE serialises */,
-		.drops_writes = true },
 };
 
 static bool is_present(const struct vcpu *vcpu, const struct msr_row *row)
@@ -378,7 +345,7 @@ bool msr_read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
 	const struct msr_row *row = find(vcpu, msr);
 
 	if (!row)
-		return false;
+		return fixed_msr_read(msr, value);
 	if (row->read)
 		return row->read(vcpu, msr, value);
 	*value = row->offset ? *storage(vcpu, row, msr) : row->value;
@@ -390,7 +357,7 @@ bool msr_write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 	const struct msr_row *row = find(vcpu, msr);
 
 	if (!row)
-		return false;
+		return fixed_msr_write(msr, value);
 	if (row->write)
 		return row->write(vcpu, msr, value);
 	if (row->drops_writes)
