@@ -137,14 +137,28 @@ static bool needs_prologue(const struct insn *insn)
 		       (ISA_PRIVILEGED | ISA_PROTECTED | ISA_X87 | ISA_VECTOR | ISA_MMX | ISA_AVX);
 }
 
+static bool is_repeated(const struct insn *insn)
+{
+	return insn_row(insn)->attributes & ISA_STRING &&
+	       insn->prefixes & (PREFIX_REP | PREFIX_REPNE);
+}
+
+/* A repeated string instruction goes on in a block that begins with it. */
 static bool ends_block(const struct insn *insn)
 {
-	uint32_t attributes = insn_row(insn)->attributes;
+	return insn_row(insn)->attributes & (ISA_ENDS_BLOCK | ISA_BRANCH) || is_repeated(insn);
+}
 
-	if (attributes & (ISA_ENDS_BLOCK | ISA_BRANCH))
-		return true;
-	/* A repeated string instruction goes on in a block that begins with it. */
-	return attributes & ISA_STRING && insn->prefixes & (PREFIX_REP | PREFIX_REPNE);
+/* One execution of a repeated instruction takes as long as this many others. */
+#define REPEATED_COST 128
+
+static void set_size(struct block *block, unsigned nr_insns, unsigned size)
+{
+	block->nr_insns = nr_insns;
+	block->size = size;
+	block->cost = nr_insns;
+	if (is_repeated(&block->insns[nr_insns - 1]))
+		block->cost += REPEATED_COST;
 }
 
 static void prepare(struct insn *insn)
@@ -184,8 +198,7 @@ static bool decode_run(
 		if (ends_block(insn) || at == available)
 			break;
 	}
-	block->nr_insns = n;
-	block->size = at;
+	set_size(block, n, at);
 	return true;
 }
 
@@ -213,8 +226,7 @@ static void decode_bytewise(struct vcpu *vcpu, struct block *block, gva_t linear
 	if (error != INSN_OK)
 		raise_decode_error(vcpu, error);
 	prepare(&block->insns[0]);
-	block->nr_insns = 1;
-	block->size = block->insns[0].length;
+	set_size(block, 1, block->insns[0].length);
 }
 
 static bool same_bytes(const struct insn *insn, unsigned first, const uint8_t *now, unsigned size)

@@ -27,6 +27,7 @@ struct block {
 	uint8_t mode; /* enum insn_mode */
 	uint8_t nr_insns;
 	uint16_t size; /* bytes */
+	uint16_t cost; /* instructions, for the run loop's budget; iterations count as some */
 	/* An instruction that crosses a page's end is a block of its own. */
 	bool crosses;
 	uint32_t next_generation;

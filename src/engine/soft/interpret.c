@@ -97,12 +97,11 @@ static inline const struct insn *block_end(struct vcpu *vcpu, const struct block
  * Only the last instruction of a block moves next_rip, so RIP runs along in a register: through
  * memory it would be a chain of stores and loads from one instruction to the next.
  */
-static inline unsigned execute(struct vcpu *vcpu, const struct block *block, const struct insn *end)
+static inline void execute(struct vcpu *vcpu, const struct block *block, const struct insn *end)
 {
 	uint64_t mask = vcpu->mode.insn == INSN_MODE_64 ? ~UINT64_C(0) : UINT32_MAX;
 	const struct insn *insn = block->insns;
 	uint64_t next = vcpu->rip;
-	unsigned executed;
 
 	vcpu->block = block;
 	vcpu->block_rip = next;
@@ -116,9 +115,7 @@ static inline unsigned execute(struct vcpu *vcpu, const struct block *block, con
 		vector_settle(vcpu);
 	} while (++insn < vcpu->run_end);
 	vcpu->rip = vcpu->next_rip;
-	executed = insn - block->insns;
-	vcpu->instructions += executed;
-	return executed;
+	vcpu->instructions += insn - block->insns;
 }
 
 /* Counts what a block executed before one of its instructions raised. */
@@ -144,6 +141,19 @@ static void poll_timer(struct vcpu *vcpu)
 		apic_timer_poll(vcpu);
 }
 
+/*
+ * A string instruction that is to go on sets RF, which an event between two iterations has in its
+ * frame (SDM 3B 18.3.1.1). Called when a block has run.
+ */
+static void mark_repetition(struct vcpu *vcpu, const struct block *block)
+{
+	const struct insn *last = &block->insns[block->nr_insns - 1];
+	uint64_t last_rip = vcpu->block_rip + block->size - last->length;
+
+	if (vcpu->rip == last_rip && insn_row(last)->attributes & ISA_STRING)
+		vcpu->flags_system |= RFLAGS_RF;
+}
+
 /* Not in the function of __builtin_setjmp, which keeps nothing in registers. */
 static __attribute__((noinline)) void run_blocks(struct vcpu *vcpu)
 {
@@ -152,18 +162,16 @@ static __attribute__((noinline)) void run_blocks(struct vcpu *vcpu)
 
 	while (!must_look(vcpu)) {
 		block = block_follow(vcpu, block, linear_rip(vcpu));
-		budget -= execute(vcpu, block, block_end(vcpu, block));
+		execute(vcpu, block, block_end(vcpu, block));
+		budget -= block->cost;
 		if (budget <= 0) {
 			poll_timer(vcpu);
 			budget = TIMER_INTERVAL;
 		}
 	}
+	if (block)
+		mark_repetition(vcpu, block);
 	vcpu->block = NULL;
-}
-
-static bool is_repeating(const struct vcpu *vcpu, const struct insn *insn)
-{
-	return vcpu->rip == vcpu->block_rip && insn_row(insn)->attributes & ISA_STRING;
 }
 
 /* One instruction, with everything that can happen around it. */
@@ -185,8 +193,8 @@ static void step(struct vcpu *vcpu)
 		limit_block(vcpu, block);
 	vcpu->flags_system &= ~RFLAGS_RF;
 	execute(vcpu, block, block->insns + 1);
-	if (is_repeating(vcpu, block->insns))
-		vcpu->flags_system |= RFLAGS_RF;
+	if (block->nr_insns == 1)
+		mark_repetition(vcpu, block);
 	if (vcpu->single_step && !in_mov_ss_shadow(vcpu))
 		vcpu->debug_pending |= DR6_BS;
 	vcpu->single_step = false;

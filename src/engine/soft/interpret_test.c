@@ -318,6 +318,37 @@ static void holds_events_in_shadows(void **state)
 	assert_int_equal(vcpu->rip, HANDLER);
 }
 
+/* An NMI between two iterations of REP STOSB: the frame has RF, so that a breakpoint on it is not
+ * hit again, and RCX what is left. */
+static void interrupts_a_repetition(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	struct vcpu *vcpu = f->vcpu;
+	uint64_t frame[5];
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	handler_at(f, X86_NMI, HANDLER);
+	vcpu_fixture_load(f, HANDLER, "\x88\x03\xeb\xfe", 4); /* mov [rbx], al; jmp $ */
+	vcpu->gpr[X86_RBX] = FIXTURE_STOP;
+	vcpu->gpr[X86_RCX] = 0x100000;
+	vcpu->gpr[X86_RDI] = 0x200000;
+	FIXTURE_LOAD_CODE(f, 0x90, 0xf3, 0xaa, 0xf4);
+	assert_int_equal(interpret_try(vcpu), -1);
+	assert_int_equal(interpret_try(vcpu), -1);
+	assert_int_equal(vcpu->rip, FIXTURE_CODE + 1);
+	vcpu->flags_system &= ~RFLAGS_RF;
+	/* A device's write in the middle kicks; the NMI comes with it. */
+	vcpu->gpr[X86_RDI] = FIXTURE_STOP;
+	assert_int_equal(interpret(vcpu), VCPU_EXIT_KICKED);
+	assert_true(vcpu->flags_system & RFLAGS_RF);
+	atomic_fetch_or(&vcpu->requests, REQUEST_NMI);
+	assert_int_equal(interpret(vcpu), VCPU_EXIT_KICKED);
+	memcpy(frame, f->ram + vcpu->gpr[X86_RSP], sizeof(frame));
+	assert_int_equal(frame[0], FIXTURE_CODE + 1);
+	assert_true(frame[2] & RFLAGS_RF);
+	assert_in_range(vcpu->gpr[X86_RCX], 1, 0x100000 - 1);
+}
+
 /* Running off the end of a 64 KiB code segment is #GP, not a wrap to its start. */
 static void stops_at_the_code_limit(void **state)
 {
@@ -373,6 +404,7 @@ int main(void)
 		cmocka_unit_test(breaks_on_data),
 		cmocka_unit_test(detects_access_to_debug_registers),
 		cmocka_unit_test(holds_events_in_shadows),
+		cmocka_unit_test(interrupts_a_repetition),
 		cmocka_unit_test(stops_at_the_code_limit),
 		cmocka_unit_test(refuses_what_does_not_decode),
 	};
