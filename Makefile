@@ -1,13 +1,22 @@
 # A thin front: meson and ninja build, tools/ does the work.
 BUILD ?= build
 
-.PHONY: all setup demo check check-kvm bench fuzz stress clean
+all:
 
+.PHONY: all setup tests demo check check-kvm bench fuzz stress clean
+
+# make, and make demo, build what runs; the tests' packages and programs come with make check.
 all: $(BUILD)/build.ninja
-	ninja -C $(BUILD)
+	ninja -C $(BUILD) atoll
 
-$(BUILD)/build.ninja: | setup
+$(BUILD)/build.ninja:
+	tools/setup run
 	meson setup $(BUILD)
+
+tests: setup
+	[ -f $(BUILD)/build.ninja ] || meson setup $(BUILD)
+	meson setup --reconfigure $(BUILD) >/dev/null
+	ninja -C $(BUILD)
 
 setup:
 	tools/setup
@@ -15,19 +24,19 @@ setup:
 demo: all
 	tools/demo
 
-check: all
+check: tests
 	tools/run-checks
 
-check-kvm: all
+check-kvm: tests
 	tools/check-kvm
 
-bench: all
+bench: tests
 	tools/bench
 
 fuzz: setup
 	tools/fuzz
 
-stress: all
+stress: tests
 	tools/stress
 
 clean:
