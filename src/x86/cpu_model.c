@@ -228,13 +228,43 @@ static struct cpuid_leaf *add_host(struct cpu_model *model, uint32_t leaf, int s
 	return added;
 }
 
+/* The components that the host's kernel lets programs use; 0 if it does not use XSAVE. */
+static uint64_t host_xcr0(void)
+{
+	uint32_t out[4], eax, edx;
+
+	host_cpuid(1, 0, out);
+	if (!(out[ECX] & LEAF1_OSXSAVE))
+		return 0;
+	__asm__("xgetbv" : "=a"(eax), "=d"(edx) : "c"(0));
+	return (uint64_t)edx << 32 | eax;
+}
+
+/* What the unit has is of no use where the kernel has not turned its registers on. */
+static bool host_enables(enum cpu_feature feature)
+{
+	switch (feature) {
+	case CPU_FEATURE_XSAVE:
+	case CPU_FEATURE_XSAVEOPT:
+	case CPU_FEATURE_XSAVEC:
+	case CPU_FEATURE_XGETBV1: return host_xcr0() & XCR0_X87;
+	case CPU_FEATURE_AVX:
+	case CPU_FEATURE_AVX2:
+	case CPU_FEATURE_FMA:
+	case CPU_FEATURE_F16C:
+	case CPU_FEATURE_VAES:
+	case CPU_FEATURE_VPCLMULQDQ: return host_xcr0() & XCR0_AVX;
+	default: return true;
+	}
+}
+
 static bool host_has(enum cpu_feature feature)
 {
 	const struct feature_row *row = &feature_rows[feature];
 	uint32_t out[4];
 
 	host_cpuid(row->leaf, row->subleaf, out);
-	return out[row->reg] >> row->bit & 1;
+	return out[row->reg] >> row->bit & 1 && host_enables(feature);
 }
 
 /* The number of APIC id bits that a package of `count` cores takes. */
@@ -338,7 +368,7 @@ static void add_xsave_leaves(struct cpu_model *model)
 	add(model, 0xd, 0);
 	add(model, 0xd, 1);
 	host_cpuid(0xd, 0, out);
-	model->xcr0_supported = out[EAX] & (XCR0_X87 | XCR0_SSE | XCR0_AVX);
+	model->xcr0_supported = out[EAX] & host_xcr0() & (XCR0_X87 | XCR0_SSE | XCR0_AVX);
 	if (!(model->xcr0_supported & XCR0_AVX))
 		return;
 	leaf = add(model, 0xd, 2);
