@@ -6,6 +6,7 @@
  * as one host instruction up to the end of a page or segment; everything else goes element by
  * element. RCX, RSI and RDI are up to date whenever something may raise.
  */
+#include "engine/soft/debug.h"
 #include "engine/soft/flags.h"
 #include "engine/soft/operand.h"
 
@@ -93,10 +94,16 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+/* A debug trap may follow each iteration (SDM 3B 18.3). */
+static bool is_traced(const struct vcpu *vcpu)
+{
+	return vcpu->flags_system & RFLAGS_TF || vcpu->dr7 & DR7_ENABLES;
+}
+
 static void repeat(struct vcpu *vcpu, const struct insn *insn, string_step *step)
 {
 	uint64_t count = vcpu->gpr[X86_RCX] & byte_mask(insn->address_bytes);
-	uint64_t budget = vcpu->flags_system & RFLAGS_TF ? 1 : STRING_BUDGET;
+	uint64_t budget = is_traced(vcpu) ? 1 : STRING_BUDGET;
 	struct comparison comparison = { .flags = flags_image(vcpu) };
 
 	if (!(insn->prefixes & (PREFIX_REP | PREFIX_REPNE))) {

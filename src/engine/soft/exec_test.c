@@ -256,6 +256,29 @@ static void strings_single_step(void **state)
 	assert_int_equal(f->vcpu->rip, FIXTURE_CODE);
 }
 
+/* A breakpoint on the third element is reported after it, before the fourth. */
+static void strings_stop_at_a_breakpoint(void **state)
+{
+	struct vcpu_fixture *f = *state;
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	f->vcpu->gpr[X86_RDI] = DATA;
+	f->vcpu->gpr[X86_RCX] = 100;
+	f->vcpu->dr[0] = DATA + 2;
+	f->vcpu->dr7 = 0x00010401; /* L0, data writes, one byte */
+	vcpu_update_mode(f->vcpu);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(f->vcpu->debug_pending, 0);
+		assert_int_equal(TRY(f, 0xf3, 0xaa), -1);
+	}
+	assert_true(f->vcpu->debug_pending & 1);
+	assert_int_equal(f->vcpu->gpr[X86_RCX], 97);
+	assert_int_equal(f->vcpu->rip, FIXTURE_CODE);
+	f->vcpu->dr7 = 0x400;
+	f->vcpu->debug_pending = 0;
+	vcpu_update_mode(f->vcpu);
+}
+
 /* The fixture's device reads as 88 77 66 55... and ignores offsets. */
 static void read_modify_write_of_a_device(void **state)
 {
@@ -381,6 +404,7 @@ int main(void)
 		cmocka_unit_test(overlapping_strings_repeat_a_pattern),
 		cmocka_unit_test(strings_can_be_interrupted),
 		cmocka_unit_test(strings_single_step),
+		cmocka_unit_test(strings_stop_at_a_breakpoint),
 		cmocka_unit_test(read_modify_write_of_a_device),
 		cmocka_unit_test(locked_across_pages),
 		cmocka_unit_test(locked_write_to_code),

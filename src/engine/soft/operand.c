@@ -10,12 +10,12 @@
 
 #include <pthread.h>
 
-uint64_t rm_read_slow(struct vcpu *vcpu, const struct insn *insn, unsigned size)
+uint64_t operand_read_slow(struct vcpu *vcpu, const struct insn *insn, unsigned size)
 {
 	return mmu_read_sized(vcpu, insn_linear(vcpu, insn, size, MMU_READ), size);
 }
 
-void rm_write_slow(struct vcpu *vcpu, const struct insn *insn, unsigned size, uint64_t value)
+void operand_write_slow(struct vcpu *vcpu, const struct insn *insn, unsigned size, uint64_t value)
 {
 	mmu_write_sized(vcpu, insn_linear(vcpu, insn, size, MMU_WRITE), size, value);
 }

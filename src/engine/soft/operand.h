@@ -80,8 +80,8 @@ static ALWAYS_INLINE void *write_direct(const struct vcpu *vcpu, gva_t address, 
 }
 
 /* Every other case of a ModRM memory operand. */
-uint64_t rm_read_slow(struct vcpu *vcpu, const struct insn *insn, unsigned size);
-void rm_write_slow(struct vcpu *vcpu, const struct insn *insn, unsigned size, uint64_t value);
+uint64_t operand_read_slow(struct vcpu *vcpu, const struct insn *insn, unsigned size);
+void operand_write_slow(struct vcpu *vcpu, const struct insn *insn, unsigned size, uint64_t value);
 
 /*
  * A memory operand that is read, then written. rmw_begin returns where: guest RAM where one host
@@ -186,7 +186,8 @@ static ALWAYS_INLINE uint64_t peek_quad(struct vcpu *vcpu)
 		gva_t address = insn_direct(vcpu, insn);                                           \
 		const volatile operand_##s *host = read_direct(vcpu, address, bits / 8);           \
                                                                                                    \
-		return likely(host) ? *host : (operand_##s)rm_read_slow(vcpu, insn, bits / 8);     \
+		return likely(host) ? *host                                                        \
+				    : (operand_##s)operand_read_slow(vcpu, insn, bits / 8);        \
 	}                                                                                          \
 	static inline void rm_write_##s##_r(                                                       \
 		struct vcpu *vcpu, const struct insn *insn, operand_##s value)                     \
@@ -202,7 +203,7 @@ static ALWAYS_INLINE uint64_t peek_quad(struct vcpu *vcpu)
 		if (likely(host))                                                                  \
 			*host = value;                                                             \
 		else                                                                               \
-			rm_write_slow(vcpu, insn, bits / 8, value);                                \
+			operand_write_slow(vcpu, insn, bits / 8, value);                           \
 	}
 OPERAND_ACCESS(b, 8)
 OPERAND_ACCESS(w, 16)
