@@ -1,6 +1,6 @@
 /*
- * The processor's state: its table, its values after reset and INIT (SDM 3A 9.1.1, table 9-1), and
- * which states no processor could be in.
+ * The processor's state: its table, its values after reset and INIT (SDM 3A 10.1.1, table 10-1),
+ * and which states no processor could be in.
  *
  * The check refuses what would break an engine's assumptions or what hardware could not hold. It
  * does not judge combinations that are merely odd, such as the segments of "unreal" mode.

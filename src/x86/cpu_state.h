@@ -147,18 +147,18 @@ struct cpu_state {
 extern const struct state_table cpu_state_table;
 
 /*
- * The state after power-on or reset (SDM 3A table 9-1) of vCPU `index`; the first is the bootstrap
+ * The state after power-on or reset (SDM 3A table 10-1) of vCPU `index`; the first is the bootstrap
  * processor, the others wait for SIPI. `pat` and the APIC included; `tsc` is left 0.
  */
 void cpu_state_reset(struct cpu_state *state, unsigned index);
 
-/* The state that INIT sets (SDM 3A table 9-1, column INIT): keeps FPU, MTRR, TSC and most MSRs. */
+/* The state that INIT sets (SDM 3A table 10-1, column INIT): keeps FPU, MTRR, TSC and most MSRs. */
 void cpu_state_init(struct cpu_state *state, unsigned index);
 
 /*
  * What firmware changes on every processor before it gives the machine away: caches on, memory
  * write-back unless page tables say otherwise, and on the bootstrap processor the 8259 wired
- * through the local APIC (Intel MP specification 1.4, 3.6.2.2, virtual wire mode).
+ * through the local APIC (MP 1.4, 3.6.2.2, virtual wire mode).
  */
 void cpu_state_firmware(struct cpu_state *state, unsigned index);
 

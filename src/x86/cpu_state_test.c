@@ -1,5 +1,5 @@
 /*
- * Reset and INIT values (SDM 3A table 9-1), and what the check refuses.
+ * Reset and INIT values (SDM 3A table 10-1), and what the check refuses.
  */
 #include "x86/cpu_state.h"
 

@@ -1,5 +1,5 @@
 /*
- * The host's TSC frequency: CPUID leaf 15h (SDM 3B 19.7.3), the hypervisor leaf 40000010h that
+ * The host's TSC frequency: CPUID leaf 15h (SDM 2A, CPUID), the hypervisor leaf 40000010h that
  * VMware introduced, or a measurement.
  */
 #include "x86/tsc_frequency.h"
