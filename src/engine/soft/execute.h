@@ -11,8 +11,7 @@
  *
  * Decode-time conditions (#UD for lack of a feature, LOCK where it is not allowed, modes) are the
  * decoder's. Privilege (ISA_PRIVILEGED: #GP(0) if CPL is not 0), ISA_PROTECTED, and the #NM/#UD
- * rules of x87, MMX and vector state are checked by the run loop's prologue before exec: they are
- * part of the mode the decoded block is keyed on or are checked each time, see interpret.c.
+ * rules of x87, MMX and vector state are checked before exec: see prologue.c.
  */
 #ifndef ENGINE_SOFT_EXECUTE_H
 #define ENGINE_SOFT_EXECUTE_H

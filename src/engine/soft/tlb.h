@@ -38,7 +38,7 @@ struct tlb_entry {
 	bool global;
 	bool writable; /* D is set and writes are permitted, write tag or not */
 	bool logged;
-};
+} __attribute__((aligned(64))); /* a power of two, so that the index is a shift */
 
 struct tlb {
 	struct tlb_entry entries[TLB_NR_SETS][TLB_ENTRIES];
