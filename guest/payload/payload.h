@@ -38,6 +38,7 @@ void ok(const char *name);
 void check(bool condition, const char *name);
 void check_equal(u64 got, u64 expected, const char *name);
 void skip(const char *name, const char *reason);
+void end_report(void); /* the last line, for payloads that end by themselves */
 void finish(void) __attribute__((noreturn));
 
 /* What interrupted: pushed by the processor and by trap.S. */
@@ -124,6 +125,7 @@ enum {
 };
 
 extern u64 gdt[GDT_ENTRIES];
+void load_segments(void); /* the GDT, and every segment register but TR; for each processor */
 
 /* Attributes as in bits 40 to 55 of a descriptor (limit bits left out). */
 #define D_TYPE(t)    ((u32)(t))

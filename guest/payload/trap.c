@@ -127,9 +127,23 @@ int attempt_user(void (*function)(void *), void *argument)
 	return attempt(do_iret, &call);
 }
 
-static void load_tables(void)
+void load_segments(void)
 {
 	struct table_pointer pointer = { sizeof(gdt) - 1, (word)gdt };
+
+	asm volatile("lgdt %0" ::"m"(pointer) : "memory");
+#ifdef __x86_64__
+	asm volatile("pushq %0; lea 1f(%%rip), %%rax; push %%rax; lretq; 1:" ::"i"(SEL_CODE)
+		     : "rax", "memory");
+#else
+	asm volatile("ljmp %0, $1f; 1:" ::"i"(SEL_CODE) : "memory");
+#endif
+	asm volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%ss" ::"r"(SEL_DATA) : "memory");
+	asm volatile("mov %0, %%fs; mov %0, %%gs" ::"r"(0) : "memory");
+}
+
+static void load_tables(void)
+{
 	u64 *entry = &gdt[SEL_TSS >> 3];
 
 #ifdef __x86_64__
@@ -150,15 +164,7 @@ static void load_tables(void)
 	gdt[SEL_USER_CODE64 >> 3] = descriptor(0, ~0u, D_CODE | D_DPL(3) | D_LONG | D_PAGES);
 	gdt[SEL_CODE32 >> 3] = descriptor(0, ~0u, D_CODE | D_32 | D_PAGES);
 
-	asm volatile("lgdt %0" ::"m"(pointer) : "memory");
-#ifdef __x86_64__
-	asm volatile("pushq %0; lea 1f(%%rip), %%rax; push %%rax; lretq; 1:" ::"i"(SEL_CODE)
-		     : "rax", "memory");
-#else
-	asm volatile("ljmp %0, $1f; 1:" ::"i"(SEL_CODE) : "memory");
-#endif
-	asm volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%ss" ::"r"(SEL_DATA) : "memory");
-	asm volatile("mov %0, %%fs; mov %0, %%gs" ::"r"(0) : "memory");
+	load_segments();
 	asm volatile("ltr %w0" ::"r"(SEL_TSS) : "memory");
 }
 

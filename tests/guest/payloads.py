@@ -32,4 +32,10 @@ PAYLOADS = [
     Payload("singlestep64", 27),
     Payload("smc64", 19),
     Payload("syscall64", 21),
+    Payload("apic64", 55),
+    Payload("smp64", 30, cpus=2),
+    Payload("irq64", 23),
+    Payload("clocks64", 12),
+    Payload("reset64", 8, cpus=2),
+    Payload("poweroff32", 2, ends_by="poweroff"),
 ]
