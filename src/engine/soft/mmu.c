@@ -127,7 +127,7 @@ static struct target resolve_in(
 		.smap = set == TLB_SUPERVISOR && vcpu->cr4 & CR4_SMAP,
 	};
 	struct paging_page page;
-	struct target target;
+	struct target target = { 0 };
 	uint32_t error;
 
 	if (entry_permits(entry, address & PAGE_MASK, kind)) {
