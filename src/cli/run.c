@@ -61,9 +61,10 @@ static int set_soft_mode(void *target, const char *value, struct error *err)
 	struct run_options *options = target;
 	const char *mode;
 
-	if (set_word(&mode, "soft-mode", value, "interpret", err))
+	if (set_word(&mode, "soft-mode", value, "interpret translate", err))
 		return -EINVAL;
-	options->vm.soft_mode = SOFT_MODE_INTERPRET;
+	options->vm.soft_mode =
+		strcmp(mode, "translate") == 0 ? SOFT_MODE_TRANSLATE : SOFT_MODE_INTERPRET;
 	return 0;
 }
 

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 
 #define LINE_SHIFT 6
+#define LOG_SIZE   64
 
 struct code_page {
 	_Atomic uint64_t lines;
@@ -27,6 +28,9 @@ struct code_region {
 
 struct code_pages {
 	pthread_mutex_t lock; /* code_pages_add */
+	pthread_mutex_t log_lock;
+	_Atomic uint64_t log_end; /* entries so far; the last LOG_SIZE are kept */
+	gpa_t log[LOG_SIZE];
 	unsigned nr_regions;
 	struct code_region regions[GUEST_MEMORY_MAX_REGIONS];
 };
@@ -44,6 +48,7 @@ int code_pages_create(struct soft_engine *engine, struct error *err)
 	if (!code)
 		return error_set_errno(err, EXIT_CODE_HOST, ENOMEM, "cannot track guest code");
 	pthread_mutex_init(&code->lock, NULL);
+	pthread_mutex_init(&code->log_lock, NULL);
 	engine->code_pages = code;
 	for (unsigned i = 0; i < memory->nr_regions; i++) {
 		struct code_region *region = &code->regions[i];
@@ -75,6 +80,7 @@ void code_pages_destroy(struct soft_engine *engine)
 	for (unsigned i = 0; i < code->nr_regions; i++)
 		munmap(code->regions[i].pages, region_bytes(&code->regions[i]));
 	pthread_mutex_destroy(&code->lock);
+	pthread_mutex_destroy(&code->log_lock);
 	free(code);
 	engine->code_pages = NULL;
 }
@@ -143,6 +149,45 @@ bool code_pages_is_code(const struct soft_engine *engine, gpa_t physical)
 	return page && atomic_load(&page->lines) != 0;
 }
 
+static void log_write(struct soft_engine *engine, gpa_t page)
+{
+	struct code_pages *code = engine->code_pages;
+	uint64_t end;
+
+	if (engine->mode != SOFT_MODE_TRANSLATE)
+		return;
+	pthread_mutex_lock(&code->log_lock);
+	end = atomic_load_explicit(&code->log_end, memory_order_relaxed);
+	code->log[end % LOG_SIZE] = page;
+	atomic_store(&code->log_end, end + 1);
+	pthread_mutex_unlock(&code->log_lock);
+	for (unsigned i = 0; i < engine->nr_vcpus; i++)
+		atomic_fetch_or(&engine->vcpus[i].requests, REQUEST_CODE);
+}
+
+uint64_t code_pages_log_end(const struct soft_engine *engine)
+{
+	return atomic_load(&engine->code_pages->log_end);
+}
+
+int code_pages_log(struct soft_engine *engine, uint64_t *position, gpa_t *pages, unsigned max)
+{
+	struct code_pages *code = engine->code_pages;
+	uint64_t end;
+	int count = 0;
+
+	pthread_mutex_lock(&code->log_lock);
+	end = atomic_load_explicit(&code->log_end, memory_order_relaxed);
+	if (end - *position > LOG_SIZE) {
+		*position = end;
+		count = -1;
+	}
+	while (*position != end && (unsigned)count < max)
+		pages[count++] = code->log[(*position)++ % LOG_SIZE];
+	pthread_mutex_unlock(&code->log_lock);
+	return count;
+}
+
 bool code_pages_written(struct soft_engine *engine, gpa_t physical, uint64_t size)
 {
 	bool hit = false;
@@ -159,6 +204,7 @@ bool code_pages_written(struct soft_engine *engine, gpa_t physical, uint64_t siz
 		if (page && (atomic_load(&page->lines) & line_mask(offset, chunk))) {
 			atomic_store(&page->lines, 0);
 			atomic_fetch_add(&page->generation, 1);
+			log_write(engine, physical - offset);
 			hit = true;
 		}
 		physical += chunk;

@@ -35,4 +35,13 @@ bool code_pages_is_code(const struct soft_engine *engine, gpa_t physical);
  */
 bool code_pages_written(struct soft_engine *engine, gpa_t physical, uint64_t size);
 
+/*
+ * For translators: the log of pages whose decoded code was written. `position` is how far the
+ * caller has read; copies up to `max` pages, moves it on and returns how many, or -1 if some have
+ * been overwritten: then anything may have changed. Every entry comes with REQUEST_CODE for all
+ * vCPUs.
+ */
+uint64_t code_pages_log_end(const struct soft_engine *engine);
+int code_pages_log(struct soft_engine *engine, uint64_t *position, gpa_t *pages, unsigned max);
+
 #endif

@@ -133,12 +133,45 @@ static void count_interrupted(struct vcpu *vcpu)
 	vcpu->block = NULL;
 }
 
-static void poll_timer(struct vcpu *vcpu)
+void interpret_poll_timer(struct vcpu *vcpu)
 {
 	uint64_t deadline = vcpu->timer_deadline_tsc;
 
 	if (deadline != UINT64_MAX && vcpu_tsc(vcpu) >= deadline)
 		apic_timer_poll(vcpu);
+}
+
+static bool repeats(const struct vcpu *vcpu, const struct block *block)
+{
+	const struct insn *last = &block->insns[block->nr_insns - 1];
+	uint64_t last_rip = vcpu->block_rip + block->size - last->length;
+
+	return vcpu->rip == last_rip && insn_row(last)->attributes & ISA_STRING;
+}
+
+bool interpret_must_look(const struct vcpu *vcpu)
+{
+	return must_look(vcpu);
+}
+
+bool interpret_block(struct vcpu *vcpu)
+{
+	const struct block *block = block_find(vcpu, linear_rip(vcpu));
+
+	execute(vcpu, block, block_end(vcpu, block));
+	vcpu->block = NULL;
+	return repeats(vcpu, block);
+}
+
+void interpret_insn(struct vcpu *vcpu, const struct insn *insn)
+{
+	vcpu->block = NULL;
+	vcpu->shadow_active = false;
+	vcpu->next_rip = vcpu->rip + insn->length;
+	insn->exec(vcpu, insn);
+	vector_settle(vcpu);
+	vcpu->rip = vcpu->next_rip;
+	vcpu->instructions++;
 }
 
 /*
@@ -147,15 +180,12 @@ static void poll_timer(struct vcpu *vcpu)
  */
 static void mark_repetition(struct vcpu *vcpu, const struct block *block)
 {
-	const struct insn *last = &block->insns[block->nr_insns - 1];
-	uint64_t last_rip = vcpu->block_rip + block->size - last->length;
-
-	if (vcpu->rip == last_rip && insn_row(last)->attributes & ISA_STRING)
+	if (repeats(vcpu, block))
 		vcpu->flags_system |= RFLAGS_RF;
 }
 
 /* Not in the function of __builtin_setjmp, which keeps nothing in registers. */
-static __attribute__((noinline)) void run_blocks(struct vcpu *vcpu)
+static __attribute__((noinline)) void interpret_blocks(struct vcpu *vcpu)
 {
 	struct block *block = NULL;
 	int budget = TIMER_INTERVAL;
@@ -165,7 +195,7 @@ static __attribute__((noinline)) void run_blocks(struct vcpu *vcpu)
 		execute(vcpu, block, block_end(vcpu, block));
 		budget -= block->cost;
 		if (budget <= 0) {
-			poll_timer(vcpu);
+			interpret_poll_timer(vcpu);
 			budget = TIMER_INTERVAL;
 		}
 	}
@@ -280,7 +310,7 @@ static void rest(struct vcpu *vcpu)
 		masked = pending(vcpu) & (REQUEST_INTERRUPT | REQUEST_NMI);
 	clear_request(vcpu, masked);
 	vcpu_wait(vcpu);
-	poll_timer(vcpu);
+	interpret_poll_timer(vcpu);
 	set_request(vcpu, masked | REQUEST_INTERRUPT);
 }
 
@@ -305,7 +335,7 @@ static bool event_waits_for_shadow(const struct vcpu *vcpu)
 	return in_shadow(vcpu) && pending(vcpu) & ~masked_requests(vcpu);
 }
 
-static enum vcpu_exit_reason run(struct vcpu *vcpu)
+static enum vcpu_exit_reason run(struct vcpu *vcpu, run_blocks *run_blocks)
 {
 	while (!vcpu->shutdown) {
 		if (pending(vcpu) & REQUEST_KICK) {
@@ -319,7 +349,7 @@ static enum vcpu_exit_reason run(struct vcpu *vcpu)
 			rest(vcpu);
 		} else if (wants_steps(vcpu) || event_waits_for_shadow(vcpu)) {
 			step(vcpu);
-			poll_timer(vcpu);
+			interpret_poll_timer(vcpu);
 		} else {
 			run_blocks(vcpu);
 		}
@@ -336,11 +366,16 @@ static void land(struct vcpu *vcpu)
 	exception_deliver(vcpu);
 }
 
-enum vcpu_exit_reason interpret(struct vcpu *vcpu)
+enum vcpu_exit_reason interpret_with(struct vcpu *vcpu, run_blocks *run_blocks)
 {
 	if (__builtin_setjmp(vcpu->fault_frame))
 		land(vcpu);
-	return run(vcpu);
+	return run(vcpu, run_blocks);
+}
+
+enum vcpu_exit_reason interpret(struct vcpu *vcpu)
+{
+	return interpret_with(vcpu, interpret_blocks);
 }
 
 bool interpret_step(struct vcpu *vcpu)

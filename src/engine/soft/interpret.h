@@ -24,6 +24,16 @@ bool interpret_step(struct vcpu *vcpu);
  */
 int interpret_try(struct vcpu *vcpu);
 
+/* What the translator shares with the interpreter's run loop: see interpret.c. */
+typedef void run_blocks(struct vcpu *vcpu);
+enum vcpu_exit_reason interpret_with(struct vcpu *vcpu, run_blocks *run_blocks);
+bool interpret_must_look(const struct vcpu *vcpu);
+/* One block; true if it ended in a string instruction that is to go on. One instruction of a block,
+ * at vcpu->rip. Both raise. */
+bool interpret_block(struct vcpu *vcpu);
+void interpret_insn(struct vcpu *vcpu, const struct insn *insn);
+void interpret_poll_timer(struct vcpu *vcpu);
+
 /* Runs in the place of insn->exec for rows that have conditions: privilege, mode, units. */
 insn_exec interpret_prologue;
 
@@ -33,6 +43,6 @@ struct executor {
 	enum vcpu_exit_reason (*execute)(struct vcpu *vcpu);
 };
 
-extern const struct executor interpret_executor;
+extern const struct executor interpret_executor, translate_executor;
 
 #endif

@@ -476,6 +476,8 @@ static void flush(struct vcpu *vcpu, bool keep_global)
 {
 	struct tlb *tlb = &vcpu->tlb;
 
+	translate_forget_mappings(vcpu, keep_global);
+
 	for (unsigned set = 0; set < TLB_NEVER; set++) {
 		unsigned kept = 0;
 
@@ -535,6 +537,10 @@ void mmu_flush_page(struct vcpu *vcpu, gva_t address)
 	struct tlb *tlb = &vcpu->tlb;
 	bool large = may_be_large(tlb, address);
 
+	if (large)
+		translate_forget_mappings(vcpu, false);
+	else
+		translate_forget_page(vcpu, address);
 	for (unsigned set = 0; set < TLB_NEVER; set++) {
 		struct tlb_entry *entry = &tlb->entries[set][tlb_index(address)];
 

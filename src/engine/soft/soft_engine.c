@@ -116,6 +116,8 @@ static int create_parts(struct soft_engine *engine, struct error *err)
 		ret = vector_init(engine, err);
 	for (unsigned i = 0; ret == 0 && i < engine->nr_vcpus; i++)
 		ret = block_cache_create(&engine->vcpus[i], err);
+	if (ret == 0 && engine->mode == SOFT_MODE_TRANSLATE)
+		ret = translate_create(engine, err);
 	return ret;
 }
 
@@ -129,6 +131,7 @@ static void soft_destroy(struct engine *base)
 	if (engine->base.machine->memory.written_context == engine)
 		engine->base.machine->memory.written = NULL;
 	if (engine->vcpus) {
+		translate_destroy(engine);
 		for (unsigned i = 0; i < engine->nr_vcpus; i++)
 			block_cache_destroy(&engine->vcpus[i]);
 		vector_finish(engine);
@@ -175,6 +178,11 @@ static int soft_create(
 	return 0;
 }
 
+static const struct executor *executor_of(const struct soft_engine *engine)
+{
+	return engine->mode == SOFT_MODE_TRANSLATE ? &translate_executor : &interpret_executor;
+}
+
 static void soft_run(struct engine *base, unsigned index, struct vcpu_exit *exit)
 {
 	struct vcpu *vcpu = &soft_engine(base)->vcpus[index];
@@ -185,7 +193,7 @@ static void soft_run(struct engine *base, unsigned index, struct vcpu_exit *exit
 	if (was_paused || atomic_load(&vcpu->kvmclock_stale))
 		kvmclock_update(vcpu, was_paused);
 	exit->text[0] = '\0';
-	exit->reason = interpret(vcpu);
+	exit->reason = executor_of(soft_engine(base))->execute(vcpu);
 	vector_leave(vcpu);
 }
 
@@ -218,7 +226,7 @@ static unsigned soft_counters(struct engine *base, struct engine_counter *counte
 		instructions += engine->vcpus[i].instructions;
 	if (max > 0)
 		counters[0] = (struct engine_counter){ "instructions", instructions };
-	return 1;
+	return 1 + translate_counters(engine, counters + 1, max > 0 ? max - 1 : 0);
 }
 
 const struct engine_ops soft_engine_ops = {

@@ -301,7 +301,7 @@ static bool thunk_equal(const struct thunk_cache *cache, const struct thunk_slot
  * New code was written through another address than it runs at: a serialising instruction must come
  * between (SDM 3A 8.1.3). IRET to the next instruction is the cheapest that traps nowhere.
  */
-static void host_serialise(void)
+void thunk_serialise(void)
 {
 	uint64_t cs, ss, scratch;
 
@@ -329,7 +329,7 @@ static void thunk_add(struct thunk_cache *cache, struct thunk_slot *slot, uint32
 
 	for (unsigned i = 0; i < code->length; i++)
 		bytes[i] = code->bytes[i];
-	host_serialise();
+	thunk_serialise();
 	slot->hash = hash;
 	slot->grain = (uint16_t)(cache->used / THUNK_GRAIN);
 	slot->length = (uint16_t)code->length;

@@ -39,6 +39,9 @@ struct thunk_cache {
 	struct thunk_slot slots[THUNK_SLOTS];
 };
 
+/* After writing code through another address than it runs at. */
+void thunk_serialise(void);
+
 /* Returns 0 or -errno. */
 int thunk_cache_create(struct thunk_cache **cache);
 void thunk_cache_destroy(struct thunk_cache *cache);

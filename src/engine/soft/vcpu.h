@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "engine/soft/insn.h"
 #include "engine/soft/tlb.h"
+#include "engine/soft/translate.h"
 
 #include <stdatomic.h>
 
@@ -30,6 +31,9 @@ struct thunk_cache;
 #define REQUEST_SIPI      BIT(4) /* vcpu.sipi_vector */
 #define REQUEST_FLUSH_TLB BIT(5) /* A20 or memory layout changed */
 #define REQUEST_STOP      BIT(6) /* wait at a safe point: another vCPU holds the world */
+/* For translated code only: */
+#define REQUEST_TIMER BIT(32) /* the APIC timer may be due */
+#define REQUEST_CODE  BIT(33) /* code was written: code_pages_log */
 
 /*
  * The local APIC. Its own thread alone writes the registers; others set bits of IRR and TMR and
@@ -132,6 +136,7 @@ struct vcpu {
 	uint32_t vector_components; /* XCR0_* of what the host's XSAVE keeps; 0: FXSAVE */
 
 	struct block_cache *blocks;
+	struct translate_context translate;
 
 	/* Any thread. */
 	_Atomic uint64_t requests;
@@ -166,6 +171,7 @@ struct soft_engine {
 	/* One point of both the host's TSC and the machine clock's source: tsc.h. */
 	pthread_mutex_t tsc_lock;
 	struct tsc_anchor tsc_anchor;
+	struct ticker *ticker; /* of the translator */
 	/* For atomic accesses that one host instruction cannot do: MMIO, across pages. */
 	pthread_mutex_t split_lock;
 };

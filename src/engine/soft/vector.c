@@ -25,7 +25,7 @@ static __thread struct vcpu *live_vcpu;
 
 /* Signal dispositions are the process's, and so is what they were before. */
 static pthread_mutex_t signals_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct sigaction previous_fpe, previous_ill, previous_segv;
+static struct sigaction previous_fpe, previous_ill, previous_segv, previous_bus;
 
 /* What the C ABI expects, and nothing of the guest's. */
 static const struct cpu_xsave clean __attribute__((aligned(64))) = {
@@ -86,6 +86,7 @@ static struct sigaction *previous_action(int number)
 	switch (number) {
 	case SIGFPE: return &previous_fpe;
 	case SIGILL: return &previous_ill;
+	case SIGBUS: return &previous_bus;
 	default: return &previous_segv;
 	}
 }
@@ -111,6 +112,8 @@ static void signal_handler(int number, siginfo_t *info, void *context)
 	greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
 	struct vcpu *vcpu = live_vcpu;
 
+	if (info->si_code > 0 && translate_take_signal(context))
+		return;
 	if (!vcpu || info->si_code <= 0 ||
 		!thunk_cache_contains(vcpu->thunks, (uintptr_t)regs[REG_RIP])) {
 		pass_on(number, info, context);
@@ -151,6 +154,7 @@ void vector_take_signals(void)
 	take_signal(SIGFPE);
 	take_signal(SIGILL);
 	take_signal(SIGSEGV);
+	take_signal(SIGBUS);
 	pthread_mutex_unlock(&signals_lock);
 }
 

@@ -1,0 +1,287 @@
+/*
+ * The translator's memory: code, blocks, code pages, and how they are found.
+ *
+ * Everything belongs to one vCPU and is bounded; when one part is full everything is dropped. The
+ * code is a file in memory that is mapped twice, so that no page is writable and executable.
+ */
+#include "engine/soft/translator.h"
+#include "engine/soft/vector_thunk.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static void *map(size_t size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void unmap(const void *memory, size_t size)
+{
+	if (memory)
+		munmap((void *)(uintptr_t)memory, size);
+}
+
+static int map_code(struct translator *translator)
+{
+	int fd = memfd_create("atoll-code", MFD_CLOEXEC);
+	void *writable, *executable;
+
+	if (fd < 0 || ftruncate(fd, CODE_CACHE_BYTES) < 0) {
+		if (fd >= 0)
+			close(fd);
+		return -errno;
+	}
+	writable = mmap(NULL, CODE_CACHE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	executable = mmap(NULL, CODE_CACHE_BYTES, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	close(fd);
+	if (writable != MAP_FAILED)
+		translator->writable = writable;
+	if (executable != MAP_FAILED)
+		translator->executable = executable;
+	return translator->writable && translator->executable ? 0 : -ENOMEM;
+}
+
+#define BUCKETS_BYTES           (sizeof(uint32_t) << TRANSLATION_BUCKET_BITS)
+#define CODE_PAGE_BUCKETS_BYTES (sizeof(uint32_t) << CODE_PAGE_BUCKET_BITS)
+
+int translator_create(struct vcpu *vcpu)
+{
+	struct translator *translator = calloc(1, sizeof(*translator));
+
+	if (!translator)
+		return -ENOMEM;
+	vcpu->translate.translator = translator;
+	translator->vcpu = vcpu;
+	translator->translations = map(MAX_TRANSLATIONS * sizeof(struct translation));
+	translator->sites = map(MAX_SITES * sizeof(struct site));
+	translator->links = map(MAX_LINKS * sizeof(struct link));
+	translator->views = map(MAX_CODE_PAGES * sizeof(struct code_page_view));
+	translator->buckets = map(BUCKETS_BYTES);
+	translator->views_by_linear = map(CODE_PAGE_BUCKETS_BYTES);
+	translator->views_by_physical = map(CODE_PAGE_BUCKETS_BYTES);
+	translator->signal_stack = map(SIGNAL_STACK_BYTES);
+	if (map_code(translator) < 0 || !translator->translations || !translator->sites ||
+		!translator->links || !translator->views || !translator->buckets ||
+		!translator->views_by_linear || !translator->views_by_physical ||
+		!translator->signal_stack) {
+		translator_destroy(vcpu);
+		return -ENOMEM;
+	}
+	translator_emit_routines(translator);
+	translator->reserved = translator->used;
+	translator->next_id = 1;
+	translator->armed_deadline = UINT64_MAX;
+	translator_flush(translator);
+	return 0;
+}
+
+void translator_destroy(struct vcpu *vcpu)
+{
+	struct translator *translator = vcpu->translate.translator;
+
+	if (!translator)
+		return;
+	unmap(translator->translations, MAX_TRANSLATIONS * sizeof(struct translation));
+	unmap(translator->sites, MAX_SITES * sizeof(struct site));
+	unmap(translator->links, MAX_LINKS * sizeof(struct link));
+	unmap(translator->views, MAX_CODE_PAGES * sizeof(struct code_page_view));
+	unmap(translator->buckets, BUCKETS_BYTES);
+	unmap(translator->views_by_linear, CODE_PAGE_BUCKETS_BYTES);
+	unmap(translator->views_by_physical, CODE_PAGE_BUCKETS_BYTES);
+	unmap(translator->signal_stack, SIGNAL_STACK_BYTES);
+	unmap(translator->writable, CODE_CACHE_BYTES);
+	unmap(translator->executable, CODE_CACHE_BYTES);
+	free(translator);
+	vcpu->translate.translator = NULL;
+}
+
+/* Without the C library's memset, which uses vector registers. */
+static void fill_u64(void *at, uint64_t value, size_t count)
+{
+	__asm__ volatile("rep stosq" : "+D"(at), "+c"(count) : "a"(value) : "memory");
+}
+
+void translator_flush(struct translator *translator)
+{
+	struct translate_context *context = &translator->vcpu->translate;
+	uint64_t miss = (uintptr_t)(translator->executable + translator->jump_miss);
+
+	fill_u64(translator->buckets, UINT64_MAX, BUCKETS_BYTES / 8);
+	fill_u64(translator->views_by_linear, UINT64_MAX, CODE_PAGE_BUCKETS_BYTES / 8);
+	fill_u64(translator->views_by_physical, UINT64_MAX, CODE_PAGE_BUCKETS_BYTES / 8);
+	fill_u64(context->code_ids, 0, sizeof(context->code_ids) / 8);
+	fill_u64(context->jump_cache, miss, sizeof(context->jump_cache) / 8);
+	fill_u64(translator->lookup, 0, sizeof(translator->lookup) / 8);
+	translator->nr_translations = 0;
+	translator->nr_sites = 0;
+	translator->nr_links = 0;
+	translator->nr_views = 0;
+	translator->used = translator->reserved;
+	translator->counters.flushes++;
+	/* Numbers start over long before they run out: no ID survives a flush. */
+	if (translator->next_id > UINT32_MAX / 2)
+		translator->next_id = 1;
+}
+
+bool translator_has_room(const struct translator *translator)
+{
+	return CODE_CACHE_BYTES - translator->used > MAX_BLOCK_CODE &&
+	       translator->nr_translations < MAX_TRANSLATIONS &&
+	       MAX_SITES - translator->nr_sites > BLOCK_MAX_INSNS &&
+	       MAX_LINKS - translator->nr_links > 4 && translator->nr_views < MAX_CODE_PAGES;
+}
+
+static uint32_t page_hash(uint64_t page)
+{
+	return (uint32_t)((page >> 12) * UINT64_C(0x9e3779b97f4a7c15) >>
+			  (64 - CODE_PAGE_BUCKET_BITS));
+}
+
+/* The view of the page, made if need be. */
+uint32_t translator_view(struct translator *translator, gva_t linear, gpa_t physical, unsigned set)
+{
+	uint32_t *by_linear = &translator->views_by_linear[page_hash(linear)];
+	uint32_t *by_physical = &translator->views_by_physical[page_hash(physical)];
+	struct code_page_view *view;
+	uint32_t n;
+
+	for (n = *by_linear; n != NONE; n = view->next_linear) {
+		view = &translator->views[n];
+		if (view->linear == linear && view->physical == physical && view->set == set) {
+			if (view->id == 0)
+				view->id = translator->next_id++;
+			return n;
+		}
+	}
+	n = translator->nr_views++;
+	translator->views[n] = (struct code_page_view){
+		.linear = linear,
+		.physical = physical,
+		.id = translator->next_id++,
+		.set = (uint8_t)set,
+		.next_linear = *by_linear,
+		.next_physical = *by_physical,
+	};
+	*by_linear = *by_physical = n;
+	return n;
+}
+
+/* The page's content has changed: its blocks are not found any more. */
+void translator_kill(struct translator *translator, gpa_t physical)
+{
+	uint32_t n = translator->views_by_physical[page_hash(physical)];
+
+	while (n != NONE) {
+		struct code_page_view *view = &translator->views[n];
+
+		if (view->physical == physical && view->id) {
+			uint32_t *slot = &translator->vcpu->translate
+						  .code_ids[view->set][code_id_slot(view->linear)];
+
+			if (*slot == view->id)
+				*slot = 0;
+			view->id = 0;
+			translator->counters.killed++;
+		}
+		n = view->next_physical;
+	}
+}
+
+struct translation *translator_find(struct translator *translator, gva_t rip, uint32_t page_id)
+{
+	uint32_t n = translator->buckets[translation_hash(rip, page_id)];
+
+	while (n != NONE) {
+		struct translation *translation = &translator->translations[n];
+
+		if (translation->rip == rip && translation->page_id == page_id)
+			return translation;
+		n = translation->next;
+	}
+	return NULL;
+}
+
+void translator_insert(struct translator *translator, struct translation *translation)
+{
+	uint32_t *bucket =
+		&translator->buckets[translation_hash(translation->rip, translation->page_id)];
+
+	translation->next = *bucket;
+	*bucket = (uint32_t)(translation - translator->translations);
+}
+
+/* Binds the rel32 at `at`; nobody executes translated code of this vCPU meanwhile. */
+void translator_put_jump(struct translator *translator, uint32_t at, uint32_t target)
+{
+	emit_bind(translator->writable + at, translator->writable + target);
+	translator->written = true;
+}
+
+/* Registers that translated code shares with the guest: all but the temporaries. */
+static bool is_live(unsigned gpr)
+{
+	return gpr != X86_R10 && gpr != X86_R11;
+}
+
+static const uint8_t host_saved[] = { X86_RBX, X86_RBP, X86_R12, X86_R13, X86_R14, X86_R15 };
+
+static void emit_push_pop(struct emitter *emitter, uint8_t opcode, unsigned reg)
+{
+	if (reg & 8)
+		emit_u8(emitter, 0x41);
+	emit_u8(emitter, opcode | (reg & 7));
+}
+
+/* uint32_t enter(void): from C to context.target with the guest's registers and flags. */
+static void emit_enter(struct emitter *emitter)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(host_saved); i++)
+		emit_push_pop(emitter, 0x50, host_saved[i]);
+	emit_state_op(emitter, OPCODE_STORE, X86_RSP, offsetof(struct vcpu, translate.host_rsp));
+	emit_restore_flags(emitter, TEMP_A);
+	for (unsigned gpr = 0; gpr < X86_NR_GPRS; gpr++)
+		if (is_live(gpr))
+			emit_load_gpr(emitter, gpr, gpr);
+	emit_u8(emitter, 0x65); /* jmp gs:[target] */
+	emit_u8(emitter, 0xff);
+	emit_u8(emitter, 0x24);
+	emit_u8(emitter, 0x25);
+	emit_u32(emitter, offsetof(struct vcpu, translate.target));
+}
+
+/* Back to C, with the registers in the vCPU already. */
+static void emit_exit_stored(struct emitter *emitter)
+{
+	emit_state_op(emitter, OPCODE_LOAD, X86_RSP, offsetof(struct vcpu, translate.host_rsp));
+	for (unsigned i = ARRAY_SIZE(host_saved); i-- > 0;)
+		emit_push_pop(emitter, 0x58, host_saved[i]);
+	emit_state_op(emitter, OPCODE_LOAD, X86_RAX, offsetof(struct vcpu, translate.exit));
+	emit_u8(emitter, 0xc3);
+}
+
+void translator_emit_routines(struct translator *translator)
+{
+	struct emitter emitter = { .at = translator->writable };
+
+	translator->enter = 0;
+	emit_enter(&emitter);
+	translator->jump_miss = (uint32_t)(emitter.at - translator->writable);
+	emit_state_op(&emitter, OPCODE_STORE, TEMP_A, offsetof(struct vcpu, rip));
+	emit_store_state_u32(&emitter, offsetof(struct vcpu, translate.exit), EXIT_BRANCH);
+	translator->exit_saved = (uint32_t)(emitter.at - translator->writable);
+	for (unsigned gpr = 0; gpr < X86_NR_GPRS; gpr++)
+		if (is_live(gpr))
+			emit_store_gpr(&emitter, gpr, gpr);
+	translator->exit_stored = (uint32_t)(emitter.at - translator->writable);
+	emit_exit_stored(&emitter);
+	translator->exit_live = (uint32_t)(emitter.at - translator->writable);
+	emit_save_flags(&emitter, TEMP_A);
+	emit_bind(emit_jump(&emitter), translator->writable + translator->exit_saved);
+	translator->used = (uint32_t)align_up((uint64_t)(emitter.at - translator->writable), 64);
+	translator->written = true;
+}

@@ -1,0 +1,499 @@
+/*
+ * The translator's loop: finds or makes the translation of what comes next, enters it, and answers
+ * why it was left.
+ *
+ * An instruction that translated code cannot finish (a TLB miss, a device, a privileged
+ * instruction) is executed by the interpreter, and the block goes on behind it if it still is what
+ * comes next. Nothing of C's is on a stack while translated code runs, so exceptions may jump from
+ * anywhere here.
+ */
+#include "engine/soft/translator.h"
+
+#include "engine/soft/code_pages.h"
+#include "engine/soft/interpret.h"
+#include "engine/soft/ticker.h"
+#include "engine/soft/vector.h"
+#include "engine/soft/vector_thunk.h"
+
+#include <errno.h>
+#include <asm/prctl.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* linux/signal.h, which cannot stand beside signal.h. */
+#ifndef SS_AUTODISARM
+#define SS_AUTODISARM (1u << 31)
+#endif
+
+#define PAGE_MASK       (~UINT64_C(0xfff))
+#define KILLS_AT_A_TIME 16
+#define AVX_STATE       (XCR0_SSE | XCR0_AVX)
+
+/* Requests that no instruction boundary answers while they are masked are not polled for. */
+static uint64_t poll_mask(const struct vcpu *vcpu)
+{
+	uint64_t mask = ~REQUEST_STOP;
+
+	if (!(vcpu->flags_system & RFLAGS_IF))
+		mask &= ~REQUEST_INTERRUPT;
+	if (vcpu->nmi_blocked)
+		mask &= ~REQUEST_NMI;
+	return mask;
+}
+
+static unsigned current_set(const struct vcpu *vcpu)
+{
+	return (unsigned)((vcpu->tlb_data - &vcpu->tlb.entries[0][0]) / TLB_ENTRIES);
+}
+
+static bool is_translatable(const struct vcpu *vcpu)
+{
+	return vcpu->mode.insn == INSN_MODE_64 && current_set(vcpu) < TRANSLATE_SETS &&
+	       (vcpu->mode.cpl == 0 || vcpu->mode.cpl == 3);
+}
+
+static uint8_t units_missing(const struct vcpu *vcpu)
+{
+	uint8_t missing = 0;
+
+	if (!vcpu->vector_live || vcpu->cr0 & (CR0_TS | CR0_EM))
+		return UNIT_X87 | UNIT_SSE | UNIT_AVX;
+	if (!(vcpu->cr4 & CR4_OSFXSR))
+		missing |= UNIT_SSE;
+	if (!(vcpu->cr4 & CR4_OSXSAVE) || (vcpu->xcr0 & AVX_STATE) != AVX_STATE)
+		missing |= UNIT_AVX;
+	return missing;
+}
+
+void translate_forget_mappings(struct vcpu *vcpu, bool keep_global)
+{
+	struct translate_context *context = &vcpu->translate;
+
+	if (!context->translator)
+		return;
+	for (unsigned set = 0; set < TRANSLATE_SETS; set++) {
+		void *at = context->code_ids[set];
+		uint64_t count = CODE_ID_SLOTS * sizeof(uint32_t) / 8;
+
+		if (set != TLB_USER && keep_global && !context->local_code)
+			continue;
+		__asm__ volatile("rep stosq" : "+D"(at), "+c"(count) : "a"(0) : "memory");
+	}
+	context->local_code = false;
+}
+
+void translate_forget_page(struct vcpu *vcpu, gva_t address)
+{
+	for (unsigned set = 0; set < TRANSLATE_SETS; set++)
+		vcpu->translate.code_ids[set][code_id_slot(address)] = 0;
+}
+
+/* What is written leaves no translation of the old bytes to be found. */
+static void follow_code_log(struct translator *translator)
+{
+	struct soft_engine *engine = translator->vcpu->engine;
+	gpa_t pages[KILLS_AT_A_TIME];
+	int count;
+
+	while (code_pages_log_end(engine) != translator->code_log_position) {
+		count = code_pages_log(
+			engine, &translator->code_log_position, pages, KILLS_AT_A_TIME);
+		if (count < 0) {
+			vector_leave(translator->vcpu);
+			translator_flush(translator);
+		}
+		for (int i = 0; i < count; i++)
+			translator_kill(translator, pages[i]);
+	}
+}
+
+static void take_requests(struct vcpu *vcpu)
+{
+	uint64_t requests = atomic_load_explicit(&vcpu->requests, memory_order_relaxed);
+
+	if (requests & REQUEST_CODE)
+		atomic_fetch_and(&vcpu->requests, ~REQUEST_CODE);
+	follow_code_log(vcpu->translate.translator);
+	if (!(requests & REQUEST_TIMER))
+		return;
+	atomic_fetch_and(&vcpu->requests, ~REQUEST_TIMER);
+	vcpu->translate.translator->armed_deadline = UINT64_MAX;
+	interpret_poll_timer(vcpu);
+}
+
+static struct lookup *lookup_at(struct translator *translator, gva_t rip)
+{
+	return &translator->lookup[(rip ^ rip >> LOOKUP_BITS) & ((1u << LOOKUP_BITS) - 1)];
+}
+
+static uint32_t *id_slot(struct vcpu *vcpu, unsigned set, gva_t rip)
+{
+	return &vcpu->translate.code_ids[set][code_id_slot(rip)];
+}
+
+/* Of the page at vcpu->rip, which block_find has just found executable. */
+static uint32_t map_view(struct vcpu *vcpu, const struct block *block, unsigned set)
+{
+	struct translator *translator = vcpu->translate.translator;
+	const struct tlb_entry *entry = &vcpu->tlb_code[tlb_index(vcpu->rip)];
+	gva_t page = vcpu->rip & PAGE_MASK;
+	uint32_t view = translator_view(translator, page, block->physical & PAGE_MASK, set);
+
+	if (set != TLB_USER && !(entry->linear == page && entry->global))
+		vcpu->translate.local_code = true;
+	*id_slot(vcpu, set, page) = translator->views[view].id;
+	return view;
+}
+
+/* The translation of what is at vcpu->rip, NULL if there is none. Raises what fetching does. */
+static struct translation *find_slow(struct vcpu *vcpu, unsigned set)
+{
+	struct translator *translator = vcpu->translate.translator;
+	const struct block *block = block_find(vcpu, vcpu->rip);
+	struct translation *translation;
+	uint32_t view, id;
+
+	if (block->crosses)
+		return NULL;
+	if (!translator_has_room(translator)) {
+		vector_leave(vcpu);
+		translator_flush(translator);
+	}
+	view = map_view(vcpu, block, set);
+	id = translator->views[view].id;
+	translation = translator_find(translator, vcpu->rip, id);
+	if (!translation) {
+		/* The compiler may copy and clear with the C library's functions. */
+		vector_leave(vcpu);
+		translation = translate_block(translator, block, vcpu->rip, view);
+	}
+	*lookup_at(translator, vcpu->rip) = (struct lookup){ vcpu->rip, translation };
+	return translation;
+}
+
+static struct translation *find(struct vcpu *vcpu)
+{
+	struct translator *translator = vcpu->translate.translator;
+	const struct lookup *lookup = lookup_at(translator, vcpu->rip);
+	unsigned set = current_set(vcpu);
+
+	if (lookup->rip == vcpu->rip && lookup->translation &&
+		*id_slot(vcpu, set, vcpu->rip) == lookup->translation->page_id)
+		return lookup->translation;
+	return find_slow(vcpu, set);
+}
+
+static bool is_mapped(struct vcpu *vcpu, const struct translation *translation)
+{
+	return *id_slot(vcpu, current_set(vcpu), translation->rip) == translation->page_id;
+}
+
+/* Runs translated code from `offset` until it is left; returns the exit word. */
+static uint32_t enter(struct vcpu *vcpu, uint32_t offset)
+{
+	struct translator *translator = vcpu->translate.translator;
+	uint32_t (*routine)(void) =
+		(uint32_t(*)(void))(uintptr_t)(translator->executable + translator->enter);
+
+	if (translator->written) {
+		thunk_serialise();
+		translator->written = false;
+	}
+	if (vcpu->timer_deadline_tsc != translator->armed_deadline) {
+		translator->armed_deadline = vcpu->timer_deadline_tsc;
+		ticker_arm(vcpu);
+	}
+	vcpu->shadow_active = false;
+	translator->repeats = false;
+	vcpu->translate.units_missing = units_missing(vcpu);
+	vcpu->translate.poll_mask = poll_mask(vcpu);
+	vcpu->translate.target = (uintptr_t)(translator->executable + offset);
+	translator->counters.entries++;
+	return routine();
+}
+
+static const struct insn *insn_at(
+	struct vcpu *vcpu, const struct translation *translation, unsigned n)
+{
+	if (translation->decoded_epoch == vcpu->blocks->times_emptied)
+		return &translation->block->insns[n];
+	return &block_find(vcpu, vcpu->rip)->insns[0];
+}
+
+/* May translated code go on at vcpu->rip, the `n`th instruction of the block? */
+static bool can_resume(struct vcpu *vcpu, const struct translation *translation, unsigned n)
+{
+	const struct site *site = &vcpu->translate.translator->sites[translation->sites + n];
+
+	return n < translation->nr_insns && vcpu->rip == translation->rip + site->guest &&
+	       !interpret_must_look(vcpu) && is_translatable(vcpu) &&
+	       vcpu->translate.translator->views[translation->view].set == current_set(vcpu) &&
+	       is_mapped(vcpu, translation) && !(translation->units & units_missing(vcpu));
+}
+
+static uint32_t site_offset(struct vcpu *vcpu, const struct translation *translation, unsigned n)
+{
+	return translation->code + vcpu->translate.translator->sites[translation->sites + n].host;
+}
+
+/* The host address to go on at after the `n`th instruction was interpreted, or NONE. */
+static uint32_t interpret_site(struct vcpu *vcpu, const struct translation *translation, unsigned n)
+{
+	const struct insn *insn = insn_at(vcpu, translation, n);
+	gva_t rip = vcpu->rip;
+
+	interpret_insn(vcpu, insn);
+	vcpu->translate.translator->repeats =
+		vcpu->rip == rip && insn_row(insn)->attributes & ISA_STRING;
+	vcpu->translate.translator->counters.interpreted++;
+	if (atomic_load_explicit(&vcpu->requests, memory_order_relaxed) &
+		(REQUEST_CODE | REQUEST_TIMER))
+		take_requests(vcpu);
+	return can_resume(vcpu, translation, n + 1) ? site_offset(vcpu, translation, n + 1) : NONE;
+}
+
+/* The block's units are not there: makes them so, or lets the interpreter find out why not. */
+static uint32_t get_units(struct vcpu *vcpu, const struct translation *translation, unsigned n)
+{
+	vector_load(vcpu);
+	if (can_resume(vcpu, translation, n))
+		return site_offset(vcpu, translation, n);
+	return interpret_site(vcpu, translation, n);
+}
+
+/* Puts `to` behind the link, if it is where that leads from now on. */
+static void bind_link(struct vcpu *vcpu, uint32_t n, const struct translation *to)
+{
+	struct translator *translator = vcpu->translate.translator;
+	const struct link *link = &translator->links[n];
+	const struct translation *from = &translator->translations[link->from];
+	uint32_t entry = to->guard;
+
+	if (link->target != to->rip ||
+		translator->views[from->view].set != translator->views[to->view].set)
+		return;
+	if (link->in_page) {
+		if (from->page_id != to->page_id)
+			return;
+		if (link->backward)
+			entry = link->flags_in_memory ? to->poll : to->poll_live;
+		else
+			entry = link->flags_in_host ? to->body : to->memory;
+	}
+	translator_put_jump(translator, link->at, to->code + entry);
+}
+
+static bool is_dead(const struct translator *translator, const struct translation *translation)
+{
+	return translator->views[translation->view].id != translation->page_id;
+}
+
+/* Somebody came to `left`, and it was not entered: if it is dead they go to `to` from now on. */
+static void forward_dead(
+	struct vcpu *vcpu, const struct translation *left, const struct translation *to)
+{
+	struct translator *translator = vcpu->translate.translator;
+	uint32_t at = left->code + left->guard;
+
+	if (left == to || left->rip != to->rip || !is_dead(translator, left) ||
+		translator->views[left->view].set != translator->views[to->view].set)
+		return;
+	translator->writable[at] = 0xe9;
+	translator_put_jump(translator, at + 1, to->code + to->guard);
+}
+
+static void bind_jump(struct vcpu *vcpu, const struct translation *to)
+{
+	struct translate_context *context = &vcpu->translate;
+	unsigned set = context->translator->views[to->view].set;
+
+	context->jump_cache[set][jump_cache_slot(to->rip)] =
+		(uintptr_t)(context->translator->executable + to->code);
+}
+
+/* Lets the branch that was left by `word` find `to` the next time. */
+static void bind(struct vcpu *vcpu, uint32_t word, const struct translation *to)
+{
+	struct translator *translator = vcpu->translate.translator;
+
+	switch (field_get(EXIT_KIND, word)) {
+	case EXIT_LINK: bind_link(vcpu, word >> EXIT_INSN_SHIFT, to); break;
+	case EXIT_BRANCH: bind_jump(vcpu, to); break;
+	case EXIT_ENTRY:
+		forward_dead(vcpu, &translator->translations[word >> EXIT_BLOCK_SHIFT], to);
+		break;
+	}
+}
+
+/* Sets vcpu->rip to where translated code was left. */
+static void take_rip(struct vcpu *vcpu, uint32_t word)
+{
+	const struct translator *translator = vcpu->translate.translator;
+	const struct translation *translation = &translator->translations[word >> EXIT_BLOCK_SHIFT];
+	unsigned n = word >> EXIT_INSN_SHIFT & (BLOCK_MAX_INSNS - 1);
+
+	switch (field_get(EXIT_KIND, word)) {
+	case EXIT_BRANCH: return;
+	case EXIT_LINK: vcpu->rip = translator->links[word >> EXIT_INSN_SHIFT].target; return;
+	default: vcpu->rip = translation->rip + translator->sites[translation->sites + n].guest;
+	}
+}
+
+/* Runs from `offset` on until something else than the next instructions of a block is due. */
+static uint32_t run(struct vcpu *vcpu, uint32_t offset)
+{
+	struct translator *translator = vcpu->translate.translator;
+
+	for (;;) {
+		uint32_t word = enter(vcpu, offset);
+		const struct translation *translation =
+			&translator->translations[word >> EXIT_BLOCK_SHIFT];
+		unsigned n = word >> EXIT_INSN_SHIFT & (BLOCK_MAX_INSNS - 1);
+		enum exit_kind kind = (enum exit_kind)field_get(EXIT_KIND, word);
+
+		take_rip(vcpu, word);
+		translator->counters.exits[kind]++;
+		if (kind == EXIT_INSN)
+			offset = interpret_site(vcpu, translation, n);
+		else if (kind == EXIT_UNIT)
+			offset = get_units(vcpu, translation, n);
+		else
+			return word;
+		if (offset == NONE)
+			return EXIT_INSN;
+	}
+}
+
+static void translate_blocks(struct vcpu *vcpu)
+{
+	struct translator *translator = vcpu->translate.translator;
+	uint32_t word = EXIT_INSN;
+	uint64_t flushes;
+
+	translator->repeats = false;
+	interpret_poll_timer(vcpu);
+	while (!interpret_must_look(vcpu)) {
+		struct translation *translation;
+		uint32_t offset;
+
+		flushes = translator->counters.flushes;
+		take_requests(vcpu);
+		if (!is_translatable(vcpu)) {
+			translator->repeats = interpret_block(vcpu);
+			word = EXIT_INSN;
+			continue;
+		}
+		translation = find(vcpu);
+		if (!translation) {
+			translator->repeats = interpret_block(vcpu);
+			word = EXIT_INSN;
+			continue;
+		}
+		if (flushes == translator->counters.flushes)
+			bind(vcpu, word, translation);
+		offset = translation->code + translation->body;
+		if (translation->interpret_first)
+			offset = interpret_site(vcpu, translation, 0);
+		word = offset == NONE ? EXIT_INSN : run(vcpu, offset);
+	}
+	/* As the interpreter's mark_repetition. */
+	if (translator->repeats)
+		vcpu->flags_system |= RFLAGS_RF;
+	translator->repeats = false;
+}
+
+/* A guest may point RSP, which is the host's, anywhere: signals have a stack of their own. */
+static void prepare_thread(struct vcpu *vcpu, stack_t *former)
+{
+	const stack_t stack = {
+		.ss_sp = vcpu->translate.translator->signal_stack,
+		.ss_size = SIGNAL_STACK_BYTES,
+		.ss_flags = (int)SS_AUTODISARM,
+	};
+
+	sigaltstack(&stack, former);
+	syscall(SYS_arch_prctl, ARCH_SET_GS, vcpu);
+}
+
+static enum vcpu_exit_reason translate_execute(struct vcpu *vcpu)
+{
+	enum vcpu_exit_reason reason;
+	stack_t former;
+
+	prepare_thread(vcpu, &former);
+	translate_signals_begin(vcpu);
+	reason = interpret_with(vcpu, translate_blocks);
+	translate_signals_end();
+	former.ss_flags &= ~(int)SS_ONSTACK;
+	sigaltstack(&former, NULL);
+	return reason;
+}
+
+int translate_create(struct soft_engine *engine, struct error *err)
+{
+	for (unsigned i = 0; i < engine->nr_vcpus; i++) {
+		int ret = translator_create(&engine->vcpus[i]);
+
+		if (ret < 0)
+			return error_set_errno(err, EXIT_CODE_HOST, -ret,
+				"cannot make the translator of vCPU %u", i);
+		engine->vcpus[i].translate.translator->code_log_position =
+			code_pages_log_end(engine);
+	}
+	return ticker_create(engine, err);
+}
+
+void translate_destroy(struct soft_engine *engine)
+{
+	ticker_destroy(engine);
+	for (unsigned i = 0; i < engine->nr_vcpus; i++)
+		translator_destroy(&engine->vcpus[i]);
+}
+
+unsigned translate_counters(
+	const struct soft_engine *engine, struct engine_counter *counters, unsigned max)
+{
+	struct translator_counters sum = { 0 };
+	unsigned count = 0;
+
+	if (engine->mode != SOFT_MODE_TRANSLATE)
+		return 0;
+	for (unsigned i = 0; i < engine->nr_vcpus; i++) {
+		const struct translator *translator = engine->vcpus[i].translate.translator;
+		const struct translator_counters *one = &translator->counters;
+
+		sum.translated += one->translated;
+		sum.instructions += one->instructions;
+		sum.entries += one->entries;
+		sum.flushes += one->flushes;
+		sum.killed += one->killed;
+		sum.faults += one->faults;
+		sum.interpreted += one->interpreted;
+		for (unsigned kind = 0; kind < ARRAY_SIZE(sum.exits); kind++)
+			sum.exits[kind] += one->exits[kind];
+	}
+	const struct engine_counter all[] = {
+		{ "blocks translated", sum.translated },
+		{ "instructions translated", sum.instructions },
+		{ "entries", sum.entries },
+		{ "exits at an instruction", sum.exits[EXIT_INSN] },
+		{ "exits for a unit", sum.exits[EXIT_UNIT] },
+		{ "exits at an entry", sum.exits[EXIT_ENTRY] },
+		{ "exits at a link", sum.exits[EXIT_LINK] },
+		{ "exits at an indirect branch", sum.exits[EXIT_BRANCH] },
+		{ "host faults", sum.faults },
+		{ "instructions interpreted", sum.interpreted },
+		{ "code pages killed", sum.killed },
+		{ "code cache flushes", sum.flushes },
+	};
+	for (; count < ARRAY_SIZE(all); count++)
+		if (count < max)
+			counters[count] = all[count];
+	return count;
+}
+
+const struct executor translate_executor = {
+	.name = "translate",
+	.execute = translate_execute,
+};

@@ -1,0 +1,68 @@
+/*
+ * The translator: guest code in 64-bit mode as host code, the second executor beside the
+ * interpreter. docs/soft-engine.md explains the design.
+ *
+ * The context is what translated code reaches through the host's GS base, which points at the
+ * vCPU. Owned by the vCPU's thread.
+ */
+#ifndef ENGINE_SOFT_TRANSLATE_H
+#define ENGINE_SOFT_TRANSLATE_H
+
+#include "base/error.h"
+#include "base/types.h"
+
+struct vcpu;
+struct soft_engine;
+struct translator;
+struct engine_counter;
+
+#define CODE_ID_SLOTS   1024
+#define JUMP_CACHE_BITS 14
+#define JUMP_CACHE_SIZE (1u << JUMP_CACHE_BITS)
+
+/* Sets of the TLB that translated code can run with: supervisor, user, supervisor with AC. */
+#define TRANSLATE_SETS 3
+
+/* Units of the host that an instruction needs, bits of translate_context.units_missing. */
+#define UNIT_X87 1
+#define UNIT_SSE 2
+#define UNIT_AVX 4
+
+struct translate_context {
+	uint64_t host_rsp;
+	uint64_t target;    /* where translate_enter goes */
+	uint64_t scratch;   /* within an address check */
+	uint64_t spill;     /* within an instruction with two accesses */
+	uint64_t poll_mask; /* requests that translated code is left for */
+	uint32_t exit;      /* why it was left: translator.h */
+	uint8_t units_missing;
+	bool local_code; /* an ID of a supervisor page that is not global is set */
+	/*
+	 * By set and low bits of the linear page number: the ID of the code page that is mapped
+	 * there, 0 if that is not known. An ID stands for linear page, physical page, set and
+	 * content; code of one page is entered from another only if its ID is here.
+	 */
+	uint32_t code_ids[TRANSLATE_SETS][CODE_ID_SLOTS];
+	/* By set and low bits of the target: a host address that checks whether it is the one. */
+	uint64_t jump_cache[TRANSLATE_SETS][JUMP_CACHE_SIZE];
+	struct translator *translator; /* NULL: interpret */
+};
+
+int translate_create(struct soft_engine *engine, struct error *err);
+void translate_destroy(struct soft_engine *engine);
+
+/* Address translations change: mmu.c. */
+void translate_forget_mappings(struct vcpu *vcpu, bool keep_global);
+void translate_forget_page(struct vcpu *vcpu, gva_t address);
+
+/*
+ * For the handler of a synchronous signal. If `pc` is translated code, the guest's state goes into
+ * the vCPU, the machine context is made to leave translated code at the guest's instruction, and it
+ * returns true.
+ */
+bool translate_take_signal(void *ucontext);
+
+unsigned translate_counters(
+	const struct soft_engine *engine, struct engine_counter *counters, unsigned max);
+
+#endif

@@ -1,0 +1,268 @@
+/*
+ * The translation of a block of decoded instructions: entries, instructions, stubs.
+ *
+ * A stub says why it leaves and goes to one of the shared exits: translated code is always left
+ * between instructions or before one, with the guest's registers where the exits expect them.
+ */
+#include "engine/soft/translator.h"
+
+static uint32_t number(const struct work *work)
+{
+	return (uint32_t)(work->translation - work->translator->translations);
+}
+
+static uint32_t offset(const struct work *work)
+{
+	return (uint32_t)(work->emitter.at - work->translator->writable);
+}
+
+static uint16_t offset_in_block(const struct work *work)
+{
+	return (uint16_t)(offset(work) - work->translation->code);
+}
+
+void work_stub(struct work *work, uint8_t *at, enum exit_kind kind, uint32_t link, bool save_first)
+{
+	work->stubs[work->nr_stubs++] = (struct stub){
+		.at = at,
+		.kind = (uint8_t)kind,
+		.insn = (uint8_t)work->n,
+		.flags_in_memory = work->flags_in_memory || save_first,
+		.save_first = save_first,
+		.link = link,
+	};
+}
+
+static void emit_exit(struct work *work, uint32_t word, bool flags_in_memory)
+{
+	const struct translator *translator = work->translator;
+	uint32_t target = flags_in_memory ? translator->exit_saved : translator->exit_live;
+
+	emit_store_state_u32(&work->emitter, offsetof(struct vcpu, translate.exit), word);
+	emit_bind(emit_jump(&work->emitter), translator->writable + target);
+}
+
+static void emit_link_stub(struct work *work, const struct stub *stub)
+{
+	struct link *link = &work->translator->links[stub->link];
+	uint8_t *at = stub->at;
+
+	if (stub->save_first) {
+		emit_save_flags(&work->emitter, TEMP_A);
+		at = emit_jump(&work->emitter);
+		emit_bind(at, work->emitter.at);
+	}
+	link->at = (uint32_t)(at - work->translator->writable);
+	link->flags_in_memory = stub->flags_in_memory;
+	emit_exit(work, EXIT_LINK | stub->link << EXIT_INSN_SHIFT, stub->flags_in_memory);
+}
+
+static bool same_exit(const struct stub *a, const struct stub *b)
+{
+	return a->kind == b->kind && a->insn == b->insn && a->kind != EXIT_LINK &&
+	       a->flags_in_memory == b->flags_in_memory;
+}
+
+static void emit_stubs(struct work *work)
+{
+	const uint8_t *at = NULL;
+
+	for (unsigned i = 0; i < work->nr_stubs; i++) {
+		const struct stub *stub = &work->stubs[i];
+		uint32_t word = stub->kind | (uint32_t)stub->insn << EXIT_INSN_SHIFT |
+				number(work) << EXIT_BLOCK_SHIFT;
+
+		if (at && same_exit(stub, &work->stubs[i - 1])) {
+			emit_bind(stub->at, at);
+			continue;
+		}
+		at = work->emitter.at;
+		emit_bind(stub->at, at);
+		if (stub->kind == EXIT_LINK)
+			emit_link_stub(work, stub);
+		else
+			emit_exit(work, word, stub->flags_in_memory);
+	}
+}
+
+/* Jumps to the block's entry stub if the host's flags say "not equal". */
+static void leave_if_not_equal(struct work *work)
+{
+	work_stub(work, emit_jcc(&work->emitter, CONDITION_NE), EXIT_ENTRY, 0, false);
+}
+
+static void emit_compare_target(struct work *work)
+{
+	struct emitter *emitter = &work->emitter;
+	gva_t rip = work->translation->rip;
+	uint8_t *miss;
+
+	if (fits_i32(rip)) {
+		emit_u8(emitter, 0x49); /* cmp r11, rip */
+		emit_u8(emitter, 0x81);
+		emit_u8(emitter, 0xfb);
+		emit_u32(emitter, (uint32_t)rip);
+	} else {
+		emit_load_immediate(emitter, TEMP_B, rip);
+		emit_register_op(emitter, OPCODE_CMP, TEMP_A, TEMP_B);
+	}
+	miss = emit_jcc(emitter, CONDITION_NE);
+	emit_bind(miss, work->translator->writable + work->translator->jump_miss);
+}
+
+static void emit_guard(struct work *work)
+{
+	struct emitter *emitter = &work->emitter;
+	unsigned slot = code_id_slot(work->translation->rip);
+
+	emit_u8(emitter, 0x65); /* cmp dword gs:[code_ids], id */
+	emit_u8(emitter, 0x81);
+	emit_u8(emitter, 0x3c);
+	emit_u8(emitter, 0x25);
+	emit_u32(emitter, (uint32_t)(offsetof(struct vcpu, translate.code_ids) +
+				     (work->set * CODE_ID_SLOTS + slot) * sizeof(uint32_t)));
+	emit_u32(emitter, work->translation->page_id);
+	leave_if_not_equal(work);
+}
+
+static void emit_poll(struct work *work)
+{
+	struct emitter *emitter = &work->emitter;
+
+	emit_state_op(emitter, OPCODE_LOAD, TEMP_A, offsetof(struct vcpu, requests));
+	emit_state_op(emitter, OPCODE_TEST, TEMP_A, offsetof(struct vcpu, translate.poll_mask));
+	leave_if_not_equal(work);
+}
+
+static void emit_entries(struct work *work)
+{
+	struct translation *translation = work->translation;
+
+	work->flags_in_memory = true;
+	emit_compare_target(work);
+	translation->guard = offset_in_block(work);
+	emit_guard(work);
+	translation->poll = offset_in_block(work);
+	emit_poll(work);
+	translation->memory = offset_in_block(work);
+	if (work->live[0])
+		emit_restore_flags(&work->emitter, TEMP_A);
+	translation->body = offset_in_block(work);
+	work->flags_in_memory = false;
+	work->flags_in_host = true;
+}
+
+/* For links within the page that have the flags in the host's. */
+static void emit_poll_live(struct work *work)
+{
+	struct translation *translation = work->translation;
+
+	if (!work->live[0]) {
+		translation->poll_live = translation->poll;
+		return;
+	}
+	translation->poll_live = offset_in_block(work);
+	emit_save_flags(&work->emitter, TEMP_A);
+	emit_bind(emit_jump(&work->emitter),
+		work->translator->writable + translation->code + translation->poll);
+}
+
+static void emit_insn(struct work *work, const struct insn *insn)
+{
+	enum translate_kind kind = work->kinds[work->n];
+
+	switch (kind) {
+	case KIND_NOP: break;
+	case KIND_PLAIN: work_plain(work, insn); break;
+	case KIND_LEA: work_lea(work, insn); break;
+	case KIND_PUSH_REGISTER:
+	case KIND_PUSH_IMMEDIATE:
+	case KIND_PUSH_OPERAND: work_push(work, insn, kind); break;
+	case KIND_POP_REGISTER: work_pop(work, insn); break;
+	case KIND_LEAVE: work_leave(work); break;
+	case KIND_JCC: work_jcc(work, insn); break;
+	case KIND_JMP: work_jmp(work, insn); break;
+	case KIND_JMP_OPERAND: work_jmp_operand(work, insn); break;
+	case KIND_CALL: work_call(work, insn); break;
+	case KIND_CALL_OPERAND: work_call_operand(work, insn); break;
+	case KIND_RET: work_ret(work, insn); break;
+	case KIND_INTERPRET: work_exit_insn(work); break;
+	}
+}
+
+static bool falls_through(const struct work *work)
+{
+	const struct insn *last = &work->block->insns[work->block->nr_insns - 1];
+
+	return !(insn_row(last)->attributes & ISA_BRANCH) &&
+	       work->kinds[work->block->nr_insns - 1] != KIND_INTERPRET;
+}
+
+static void emit_insns(struct work *work)
+{
+	const struct block *block = work->block;
+	struct site *sites = &work->translator->sites[work->translation->sites];
+
+	work->rip = work->translation->rip;
+	for (work->n = 0; work->n < block->nr_insns; work->n++) {
+		const struct insn *insn = &block->insns[work->n];
+		struct site *site = &sites[work->n];
+
+		work->next_rip = work->rip + insn->length;
+		site->guest = (uint16_t)(work->rip - work->translation->rip);
+		site->host = offset_in_block(work);
+		emit_insn(work, insn);
+		site->flags_in_memory = work->flags_in_memory;
+		work->rip = work->next_rip;
+	}
+	sites[block->nr_insns] = (struct site){
+		.guest = (uint16_t)(work->rip - work->translation->rip),
+		.host = offset_in_block(work),
+	};
+	if (falls_through(work)) {
+		work->n--;
+		work_link(work, work->next_rip);
+	}
+}
+
+struct translation *translate_block(
+	struct translator *translator, const struct block *block, gva_t rip, uint32_t view)
+{
+	struct translation *translation = &translator->translations[translator->nr_translations++];
+	struct work work;
+
+	*translation = (struct translation){
+		.rip = rip,
+		.page_id = translator->views[view].id,
+		.view = view,
+		.code = translator->used,
+		.nr_insns = block->nr_insns,
+		.sites = translator->nr_sites,
+		.block = block,
+		.decoded_epoch = translator->vcpu->blocks->times_emptied,
+	};
+	translator->nr_sites += block->nr_insns + 1u;
+	work.translator = translator;
+	work.translation = translation;
+	work.emitter.at = translator->writable + translator->used;
+	work.block = block;
+	work.set = translator->views[view].set;
+	work.n = 0;
+	work.units_checked = 0;
+	work.nr_stubs = 0;
+	for (unsigned n = 0; n < block->nr_insns; n++)
+		work.kinds[n] = (uint8_t)translate_kind(&block->insns[n]);
+	translation->interpret_first = work.kinds[0] == KIND_INTERPRET;
+	translate_liveness(&work);
+	emit_entries(&work);
+	emit_insns(&work);
+	emit_poll_live(&work);
+	emit_stubs(&work);
+	translation->code_size = offset_in_block(&work);
+	translator->used = (uint32_t)align_up(offset(&work), 16);
+	translator->written = true;
+	translator->counters.translated++;
+	translator->counters.instructions += block->nr_insns;
+	translator_insert(translator, translation);
+	return translation;
+}

@@ -1,0 +1,163 @@
+/*
+ * How blocks end: direct branches become links, which lead to a stub until their target is known;
+ * indirect ones go through the jump cache, with the target in R11 and the flags in memory.
+ *
+ * Within a page a link goes to its target's body, or to its poll if it leads backward. Into another
+ * page it goes to the target's guard, for which the flags have to be in memory.
+ */
+#include "engine/soft/translator.h"
+
+static const struct place_in_memory below_top = { .base = X86_RSP, .disp = -8 };
+static const struct place_in_memory top = { .base = X86_RSP };
+
+static bool in_page(const struct work *work, gva_t target)
+{
+	return (work->translation->rip ^ target) >> GUEST_PAGE_SHIFT == 0;
+}
+
+static uint32_t new_link(struct work *work, gva_t target)
+{
+	struct translator *translator = work->translator;
+
+	translator->links[translator->nr_links] = (struct link){
+		.from = (uint32_t)(work->translation - translator->translations),
+		.target = target,
+		.in_page = in_page(work, target),
+		.backward = target <= work->rip,
+		.flags_in_host = work->flags_in_host,
+	};
+	return translator->nr_links++;
+}
+
+void work_link(struct work *work, gva_t target)
+{
+	if (!in_page(work, target))
+		work_save_flags(work);
+	work_stub(work, emit_jump(&work->emitter), EXIT_LINK, new_link(work, target), false);
+}
+
+void work_jcc(struct work *work, const struct insn *insn)
+{
+	gva_t target = work->next_rip + insn->imm;
+	uint8_t *at;
+	bool save;
+
+	work_restore_flags(work, TEMP_A);
+	save = !in_page(work, target) && !work->flags_in_memory;
+	at = emit_jcc(&work->emitter, insn->opcode & 15);
+	work_stub(work, at, EXIT_LINK, new_link(work, target), save);
+	work_link(work, work->next_rip);
+}
+
+void work_jmp(struct work *work, const struct insn *insn)
+{
+	work_link(work, work->next_rip + insn->imm);
+}
+
+static void jump_to_r11(struct work *work)
+{
+	struct emitter *emitter = &work->emitter;
+
+	emit_register_op(emitter, OPCODE_LOAD, TEMP_B, TEMP_A);
+	emit_u8(emitter, 0x41); /* and r10d, mask */
+	emit_u8(emitter, 0x81);
+	emit_u8(emitter, 0xe2);
+	emit_u32(emitter, JUMP_CACHE_SIZE - 1);
+	emit_u8(emitter, 0x65); /* jmp gs:[r10*8 + cache] */
+	emit_u8(emitter, 0x42);
+	emit_u8(emitter, 0xff);
+	emit_u8(emitter, 0x24);
+	emit_u8(emitter, 0xd5);
+	emit_u32(emitter, (uint32_t)(offsetof(struct vcpu, translate.jump_cache) +
+				     work->set * JUMP_CACHE_SIZE * sizeof(uint64_t)));
+}
+
+static void load_operand_register(struct work *work, const struct insn *insn)
+{
+	if (is_in_memory(insn->rm))
+		emit_load_gpr(&work->emitter, TEMP_A, insn->rm);
+	else
+		emit_register_op(&work->emitter, OPCODE_LOAD, TEMP_A, insn->rm);
+}
+
+static void load_operand_memory(struct work *work, const struct insn *insn)
+{
+	struct emit_memory memory =
+		work_check(work, (struct place_in_memory){ .insn = insn }, 8, false);
+
+	emit_memory_op(&work->emitter, OPCODE_LOAD, TEMP_A, memory);
+}
+
+void work_jmp_operand(struct work *work, const struct insn *insn)
+{
+	work_save_flags(work);
+	if (insn->has_memory)
+		load_operand_memory(work, insn);
+	else
+		load_operand_register(work, insn);
+	jump_to_r11(work);
+}
+
+static void emit_lea_rsp(struct emitter *emitter, int32_t disp)
+{
+	emit_memory_op(emitter, OPCODE_LEA, X86_RSP,
+		(struct emit_memory){ X86_RSP, EMIT_NO_REGISTER, disp });
+}
+
+/* Writes the return address, with RSP still to be moved. */
+static void store_return_address(struct work *work)
+{
+	struct emitter *emitter = &work->emitter;
+	struct emit_memory memory = work_check(work, below_top, 8, true);
+
+	emit_load_immediate(emitter, TEMP_A, work->next_rip);
+	emit_memory_op(emitter, OPCODE_STORE, TEMP_A, memory);
+}
+
+void work_call(struct work *work, const struct insn *insn)
+{
+	work_save_flags(work);
+	store_return_address(work);
+	emit_lea_rsp(&work->emitter, -8);
+	work_link(work, work->next_rip + insn->imm);
+}
+
+void work_call_operand(struct work *work, const struct insn *insn)
+{
+	struct emitter *emitter = &work->emitter;
+	size_t spill = offsetof(struct vcpu, translate.spill);
+
+	work_save_flags(work);
+	if (insn->has_memory) {
+		load_operand_memory(work, insn);
+		emit_state_op(emitter, OPCODE_STORE, TEMP_A, spill);
+	}
+	store_return_address(work);
+	if (insn->has_memory)
+		emit_state_op(emitter, OPCODE_LOAD, TEMP_A, spill);
+	else
+		load_operand_register(work, insn);
+	emit_lea_rsp(emitter, -8);
+	jump_to_r11(work);
+}
+
+void work_ret(struct work *work, const struct insn *insn)
+{
+	struct emitter *emitter = &work->emitter;
+	bool has_immediate = insn_row(insn)->immediate[0] != ISA_SIZE_NONE;
+	struct emit_memory memory;
+
+	work_save_flags(work);
+	memory = work_check(work, top, 8, false);
+	emit_memory_op(emitter, OPCODE_LOAD, TEMP_A, memory);
+	emit_lea_rsp(emitter, 8 + (has_immediate ? (uint16_t)insn->imm : 0));
+	jump_to_r11(work);
+}
+
+/* The interpreter executes the instruction. */
+void work_exit_insn(struct work *work)
+{
+	work_stub(work, emit_jump(&work->emitter), EXIT_INSN, 0, false);
+	/* Where it goes on, the flags are in both places. */
+	work->flags_in_host = work->flags_in_memory = true;
+}

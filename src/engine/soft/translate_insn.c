@@ -1,0 +1,432 @@
+/*
+ * Instructions that run as they are: with their memory operand moved to the host's address, and
+ * with R10 and R11, which the guest does not have here, loaded and stored around them.
+ */
+#include "engine/soft/translator.h"
+
+#define NO_RENAME (-1)
+
+/* Which of R10 and R11 an instruction names as operands, addresses left out. */
+struct named {
+	uint8_t gpr[2];
+	bool written[2];
+	unsigned count;
+};
+
+static void note(struct named *named, unsigned gpr, bool written)
+{
+	if (!is_in_memory(gpr))
+		return;
+	for (unsigned i = 0; i < named->count; i++) {
+		if (named->gpr[i] == gpr) {
+			named->written[i] |= written;
+			return;
+		}
+	}
+	named->gpr[named->count] = (uint8_t)gpr;
+	named->written[named->count++] = written;
+}
+
+static struct named named_registers(const struct insn *insn)
+{
+	const struct isa_row *row = insn_row(insn);
+	struct named named = { .count = 0 };
+
+	for (unsigned i = 0; i < ISA_MAX_OPERANDS && row->operand[i].kind != ISA_NONE; i++) {
+		bool written = row->operand[i].access & ISA_WRITE;
+
+		switch (row->operand[i].kind) {
+		case ISA_G:
+		case ISA_Z: note(&named, insn->reg, written); break;
+		case ISA_B: note(&named, insn->vvvv, written); break;
+		case ISA_E:
+		case ISA_R:
+			if (!insn->has_memory)
+				note(&named, insn->rm, written);
+			break;
+		default: break;
+		}
+	}
+	return named;
+}
+
+static bool has_operand(const struct isa_row *row, enum isa_operand_kind kind)
+{
+	for (unsigned i = 0; i < ISA_MAX_OPERANDS; i++)
+		if (row->operand[i].kind == kind)
+			return true;
+	return false;
+}
+
+static bool uses_units(const struct isa_row *row)
+{
+	return row->attributes & (ISA_X87 | ISA_MMX | ISA_VECTOR | ISA_AVX);
+}
+
+/* Bit instructions with a register reach memory beyond their operand. */
+static bool is_bit_string(const struct insn *insn)
+{
+	return insn_row(insn)->encoding.map == ISA_MAP_0F && (insn->opcode & 0xe7) == 0xa3;
+}
+
+static insn_exec *variant(const struct insn *insn)
+{
+	return insn_row(insn)->exec[isa_exec_index(insn->operand_bytes, insn->has_memory)];
+}
+
+/* What follows is named by the table's functions. */
+extern insn_exec exec_host_vector, exec_host_x87, exec_nop, exec_xlat, exec_enter, exec_leave;
+extern insn_exec exec_cld, exec_std, exec_clflush, exec_ret, exec_ret_imm, exec_jmp_rel,
+	exec_call_rel, exec_push_r_q_r, exec_push_imm_q_r, exec_push_ev_q_r, exec_push_ev_q_m,
+	exec_pop_r_q_r, exec_jmp_ev_q_r, exec_jmp_ev_q_m, exec_call_ev_q_r, exec_call_ev_q_m;
+
+static const struct {
+	insn_exec *exec;
+	enum translate_kind kind;
+} kinds[] = {
+	{ exec_nop, KIND_NOP },
+	{ exec_push_r_q_r, KIND_PUSH_REGISTER },
+	{ exec_push_imm_q_r, KIND_PUSH_IMMEDIATE },
+	{ exec_push_ev_q_r, KIND_PUSH_OPERAND },
+	{ exec_push_ev_q_m, KIND_PUSH_OPERAND },
+	{ exec_pop_r_q_r, KIND_POP_REGISTER },
+	{ exec_leave, KIND_LEAVE },
+	{ exec_jmp_rel, KIND_JMP },
+	{ exec_call_rel, KIND_CALL },
+	{ exec_jmp_ev_q_r, KIND_JMP_OPERAND },
+	{ exec_jmp_ev_q_m, KIND_JMP_OPERAND },
+	{ exec_call_ev_q_r, KIND_CALL_OPERAND },
+	{ exec_call_ev_q_m, KIND_CALL_OPERAND },
+	{ exec_ret, KIND_RET },
+	{ exec_ret_imm, KIND_RET },
+	{ exec_xlat, KIND_INTERPRET },
+	{ exec_enter, KIND_INTERPRET },
+	{ exec_cld, KIND_INTERPRET },
+	{ exec_std, KIND_INTERPRET },
+	{ exec_clflush, KIND_INTERPRET },
+};
+
+static bool is_jcc(const struct insn *insn)
+{
+	const struct isa_row *row = insn_row(insn);
+
+	return (row->encoding.map == ISA_MAP_1 && (insn->opcode & 0xf0) == 0x70) ||
+	       (row->encoding.map == ISA_MAP_0F && (insn->opcode & 0xf0) == 0x80);
+}
+
+static bool is_lea(const struct insn *insn)
+{
+	return insn_row(insn)->encoding.map == ISA_MAP_1 && insn->opcode == 0x8d;
+}
+
+static bool memory_is_plain(const struct insn *insn)
+{
+	bool high_byte = (insn_row(insn)->reg_byte && insn->reg >= INSN_HIGH_BYTE);
+
+	return insn->memory_bytes != 0 && insn->memory_bytes <= 32 && !high_byte &&
+	       !is_bit_string(insn) && named_registers(insn).count <= 1 &&
+	       insn->length <= INSN_MAX_LENGTH - 3 && insn_row(insn)->memory;
+}
+
+static bool is_plain(const struct insn *insn)
+{
+	const struct isa_row *row = insn_row(insn);
+	insn_exec *exec = variant(insn);
+
+	if (!(row->attributes & ISA_USER) || row->attributes & (ISA_STRING | ISA_PRIVILEGED))
+		return false;
+	if (has_operand(row, ISA_O) || has_operand(row, ISA_VSIB))
+		return false;
+	if (uses_units(row) && exec != exec_host_vector && exec != exec_host_x87)
+		return false;
+	/* Its data pointer leaves the segment's base out. */
+	if (exec == exec_host_x87 && (insn->segment == X86_FS || insn->segment == X86_GS))
+		return false;
+	return !insn->has_memory || memory_is_plain(insn);
+}
+
+enum translate_kind translate_kind(const struct insn *insn)
+{
+	const struct isa_row *row = insn_row(insn);
+	insn_exec *exec = variant(insn);
+
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		if (kinds[i].exec != exec)
+			continue;
+		if (row->attributes & ISA_X87)
+			return KIND_INTERPRET;
+		if (kinds[i].kind >= KIND_PUSH_REGISTER && insn->operand_bytes != 8)
+			return KIND_INTERPRET;
+		return kinds[i].kind;
+	}
+	if (is_jcc(insn))
+		return insn->operand_bytes == 8 ? KIND_JCC : KIND_INTERPRET;
+	if (row->attributes & (ISA_BRANCH | ISA_ENDS_BLOCK))
+		return KIND_INTERPRET;
+	if (is_lea(insn))
+		return insn->base == INSN_RIP && insn->operand_bytes == 2 ? KIND_INTERPRET
+									  : KIND_LEA;
+	/* What else the stack's functions do. */
+	if (row->attributes & ISA_DEFAULT_64)
+		return KIND_INTERPRET;
+	return is_plain(insn) ? KIND_PLAIN : KIND_INTERPRET;
+}
+
+uint8_t translate_units(const struct insn *insn)
+{
+	uint32_t attributes = insn_row(insn)->attributes;
+	uint8_t units = 0;
+
+	if (attributes & (ISA_X87 | ISA_MMX))
+		units |= UNIT_X87;
+	if (attributes & ISA_AVX)
+		units |= UNIT_AVX;
+	else if (attributes & ISA_VECTOR)
+		units |= UNIT_SSE;
+	return units;
+}
+
+void work_check_units(struct work *work, const struct insn *insn)
+{
+	struct emitter *emitter = &work->emitter;
+	uint8_t units = translate_units(insn) & ~work->units_checked;
+
+	if (!units)
+		return;
+	work_before_clobber(work);
+	emit_u8(emitter, 0x65); /* test byte gs:[units_missing], units */
+	emit_u8(emitter, 0xf6);
+	emit_u8(emitter, 0x04);
+	emit_u8(emitter, 0x25);
+	emit_u32(emitter, offsetof(struct vcpu, translate.units_missing));
+	emit_u8(emitter, units);
+	work_stub(work, emit_jcc(emitter, CONDITION_NE), EXIT_UNIT, 0, false);
+	work->units_checked |= units;
+	work->translation->units |= units;
+}
+
+static unsigned displacement_bytes(const struct insn *insn)
+{
+	unsigned mod = insn->modrm >> 6, rm = insn->modrm & 7;
+	bool sib = mod != 3 && rm == 4;
+
+	if (mod == 1)
+		return 1;
+	if (mod == 2)
+		return 4;
+	if (mod == 0 && (rm == 5 || (sib && (insn->bytes[insn->modrm_at + 1] & 7) == 5)))
+		return 4;
+	return 0;
+}
+
+static void emit_immediates(struct work *work, const struct insn *insn)
+{
+	bool sib = insn->modrm >> 6 != 3 && (insn->modrm & 7) == 4;
+	unsigned at = insn->modrm_at + 1 + sib + displacement_bytes(insn);
+
+	while (at < insn->length)
+		emit_u8(&work->emitter, insn->bytes[at++]);
+}
+
+static bool is_dropped_prefix(uint8_t byte)
+{
+	switch (byte) {
+	case 0x26:
+	case 0x2e:
+	case 0x36:
+	case 0x3e:
+	case 0x64:
+	case 0x65:
+	case 0x67: return true;
+	default: return false;
+	}
+}
+
+static void emit_prefixes(struct work *work, const struct insn *insn, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (!is_dropped_prefix(insn->bytes[i]))
+			emit_u8(&work->emitter, insn->bytes[i]);
+}
+
+static unsigned escape_bytes(const struct isa_row *row)
+{
+	switch (row->encoding.map) {
+	case ISA_MAP_1: return 0;
+	case ISA_MAP_0F: return 1;
+	default: return 2;
+	}
+}
+
+/* Renamed operands: the host register that stands for the guest's, or NO_RENAME. */
+struct renaming {
+	int reg, vvvv;
+};
+
+static void emit_legacy_opcode(struct work *work, const struct insn *insn, struct renaming rename,
+	struct emit_memory memory)
+{
+	struct emitter *emitter = &work->emitter;
+	unsigned escape = insn->opcode_at - escape_bytes(insn_row(insn));
+	uint8_t rex = 0;
+
+	if (insn->prefixes & PREFIX_REX)
+		rex = insn->bytes[--escape] & 0x0c;
+	if (rename.reg != NO_RENAME)
+		rex |= 4;
+	emit_prefixes(work, insn, escape);
+	rex |= 0x40 | emit_memory_rex(memory);
+	if (rex != 0x40 || insn->prefixes & PREFIX_REX)
+		emit_u8(emitter, rex);
+	for (unsigned i = escape + !!(insn->prefixes & PREFIX_REX); i <= insn->opcode_at; i++)
+		emit_u8(emitter, insn->bytes[i]);
+}
+
+static void emit_vex_opcode(struct work *work, const struct insn *insn, struct renaming rename,
+	struct emit_memory memory)
+{
+	struct emitter *emitter = &work->emitter;
+	const uint8_t *opcode = insn->bytes + insn->opcode_at;
+	bool three_bytes = insn->opcode_at >= 3 && opcode[-3] == 0xc4;
+	uint8_t not_r = (three_bytes ? opcode[-2] : opcode[-1]) & 0x80;
+	uint8_t last = three_bytes ? opcode[-1] : opcode[-1] & 0x7f;
+	uint8_t rex = emit_memory_rex(memory);
+
+	if (rename.reg != NO_RENAME)
+		not_r = 0;
+	if (rename.vvvv != NO_RENAME)
+		last = (last & ~0x78) | (~rename.vvvv & 15) << 3;
+	emit_u8(emitter, 0xc4);
+	emit_u8(emitter, not_r | (rex & 2 ? 0 : 0x40) | (rex & 1 ? 0 : 0x20) |
+				 (insn_row(insn)->encoding.map - ISA_MAP_VEX_0F + 1));
+	emit_u8(emitter, last);
+	emit_u8(emitter, insn->opcode);
+}
+
+static void emit_with_memory(struct work *work, const struct insn *insn, struct renaming rename,
+	struct emit_memory memory)
+{
+	unsigned reg = insn->modrm >> 3 & 7;
+
+	if (insn->prefixes & PREFIX_VEX)
+		emit_vex_opcode(work, insn, rename, memory);
+	else
+		emit_legacy_opcode(work, insn, rename, memory);
+	if (rename.reg != NO_RENAME)
+		reg = (unsigned)rename.reg & 7;
+	emit_modrm_memory(&work->emitter, reg, memory);
+	emit_immediates(work, insn);
+}
+
+static bool touches_flags(const struct insn *insn)
+{
+	const struct isa_row *row = insn_row(insn);
+
+	return (row->flags_read | row->flags_written) & RFLAGS_ARITHMETIC;
+}
+
+static void after(struct work *work, const struct insn *insn)
+{
+	if (insn_row(insn)->flags_written & RFLAGS_ARITHMETIC)
+		work_flags_written(work);
+}
+
+static void run_on_registers(struct work *work, const struct insn *insn)
+{
+	struct named named = named_registers(insn);
+
+	if (touches_flags(insn))
+		work_restore_flags(work, TEMP_A);
+	for (unsigned i = 0; i < named.count; i++)
+		emit_load_gpr(&work->emitter, named.gpr[i], named.gpr[i]);
+	for (unsigned i = 0; i < insn->length; i++)
+		emit_u8(&work->emitter, insn->bytes[i]);
+	for (unsigned i = 0; i < named.count; i++)
+		if (named.written[i])
+			emit_store_gpr(&work->emitter, named.gpr[i], named.gpr[i]);
+}
+
+static void run_on_memory(struct work *work, const struct insn *insn)
+{
+	struct emitter *emitter = &work->emitter;
+	struct named named = named_registers(insn);
+	struct renaming rename = { NO_RENAME, NO_RENAME };
+	bool restore, write = insn_row(insn)->memory & ISA_MEM_WRITE;
+	struct emit_memory memory;
+	unsigned free_register = TEMP_A;
+
+	memory = work_check(
+		work, (struct place_in_memory){ .insn = insn }, insn->memory_bytes, write);
+	restore = touches_flags(insn) && !work->flags_in_host;
+	if (memory.base == TEMP_A && (named.count || restore)) {
+		memory = (struct emit_memory){ TEMP_A, TEMP_B, 0 };
+		emit_memory_op(emitter, OPCODE_LEA, TEMP_A, memory);
+		memory.index = EMIT_NO_REGISTER;
+		free_register = TEMP_B;
+	}
+	if (restore)
+		work_restore_flags(work, free_register);
+	if (named.count) {
+		if (is_in_memory(insn->vvvv) && has_operand(insn_row(insn), ISA_B))
+			rename.vvvv = (int)free_register;
+		else
+			rename.reg = (int)free_register;
+		if (is_in_memory(insn->reg) && insn_row(insn)->reg_kind == ISA_G)
+			rename.reg = (int)free_register;
+		emit_load_gpr(emitter, free_register, named.gpr[0]);
+	}
+	emit_with_memory(work, insn, rename, memory);
+	if (named.count && named.written[0])
+		emit_store_gpr(emitter, free_register, named.gpr[0]);
+}
+
+/* As exec_host_x87 notes it. */
+static void note_last_x87(struct work *work, const struct insn *insn)
+{
+	struct emitter *emitter = &work->emitter;
+
+	emit_load_immediate(emitter, TEMP_A, work->rip);
+	emit_state_op(emitter, OPCODE_STORE, TEMP_A, offsetof(struct vcpu, x87_last_ip));
+	emit_store_state_u16(emitter, offsetof(struct vcpu, x87_last_opcode),
+		(uint16_t)((insn->opcode & 7) << 8 | insn->modrm));
+	if (!insn->has_memory)
+		return;
+	work_linear(work, insn);
+	emit_state_op(emitter, OPCODE_STORE, TEMP_A, offsetof(struct vcpu, x87_last_dp));
+}
+
+void work_plain(struct work *work, const struct insn *insn)
+{
+	work_check_units(work, insn);
+	if (insn->has_memory)
+		run_on_memory(work, insn);
+	else
+		run_on_registers(work, insn);
+	after(work, insn);
+	if (variant(insn) == exec_host_x87)
+		note_last_x87(work, insn);
+}
+
+/* LEA: with R10 and R11 loaded it is what it is, unless it is relative to RIP. */
+void work_lea(struct work *work, const struct insn *insn)
+{
+	struct emitter *emitter = &work->emitter;
+	unsigned registers[] = { insn->base, insn->index, insn->reg };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(registers); i++)
+		if (is_in_memory(registers[i]))
+			emit_load_gpr(emitter, registers[i], registers[i]);
+	if (insn->base == INSN_RIP) {
+		uint64_t address = work->next_rip + (uint64_t)(int64_t)insn->disp;
+
+		if (insn->address_bytes == 4)
+			address = (uint32_t)address;
+		emit_load_immediate(
+			emitter, insn->reg, insn->operand_bytes == 8 ? address : (uint32_t)address);
+	} else {
+		for (unsigned i = 0; i < insn->length; i++)
+			emit_u8(emitter, insn->bytes[i]);
+	}
+	if (is_in_memory(insn->reg))
+		emit_store_gpr(emitter, insn->reg, insn->reg);
+}

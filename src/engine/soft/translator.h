@@ -1,0 +1,262 @@
+/*
+ * Inside the translator: what it keeps for a vCPU, and the translation of one block.
+ */
+#ifndef ENGINE_SOFT_TRANSLATOR_H
+#define ENGINE_SOFT_TRANSLATOR_H
+
+#include "engine/soft/block.h"
+#include "engine/soft/emit.h"
+#include "engine/soft/translate.h"
+
+#define CODE_CACHE_BYTES        (32u << 20)
+#define MAX_TRANSLATIONS        (1u << 17)
+#define MAX_SITES               (1u << 20)
+#define MAX_CODE_PAGES          (1u << 14)
+#define TRANSLATION_BUCKET_BITS 15
+#define CODE_PAGE_BUCKET_BITS   12
+#define SIGNAL_STACK_BYTES      (64u << 10)
+#define NONE                    UINT32_MAX
+
+/* The most that one block can come to, with its entries and stubs. */
+#define MAX_BLOCK_CODE (48u << 10)
+
+/*
+ * translate_context.exit: the kind in the low three bits, then
+ * EXIT_INSN, EXIT_UNIT   the instruction's number in its block (6 bits), the translation
+ * EXIT_ENTRY             likewise, number 0: the translation was not entered
+ * EXIT_LINK              the link
+ * EXIT_BRANCH            nothing: vcpu->rip is set
+ */
+enum exit_kind { EXIT_INSN, EXIT_UNIT, EXIT_ENTRY, EXIT_LINK, EXIT_BRANCH };
+#define EXIT_KIND        BITS(2, 0)
+#define EXIT_INSN_SHIFT  3
+#define EXIT_BLOCK_SHIFT 9
+
+/* Where an instruction of a translated block is, in the guest and in the host. */
+struct site {
+	uint16_t guest;       /* offset from the block's first byte */
+	uint16_t host;        /* from its code */
+	bool flags_in_memory; /* when its own access runs, vcpu->flags_* are the guest's */
+};
+
+/* A page of guest code as seen through one linear address. */
+struct code_page_view {
+	gva_t linear;
+	gpa_t physical;
+	uint32_t id; /* 0: dead */
+	uint32_t next_linear, next_physical;
+	uint8_t set;
+};
+
+/*
+ * A translated block. Its code has these entries, in this order, each falling into the next:
+ * indirect  R11 is the target: is it this block? Then, as from another page,
+ * guard     is the block's page still mapped where the block expects it?
+ * poll      does anybody want the vCPU's attention?
+ * memory    the guest's flags are in memory
+ * body      they are in the host's
+ * and poll_live, out of line: flags in the host's, then poll.
+ */
+struct translation {
+	gva_t rip;
+	uint32_t page_id;
+	uint32_t view;
+	uint32_t code; /* offset in the code cache */
+	uint16_t guard, poll, memory, body, poll_live;
+	uint16_t code_size;
+	uint8_t nr_insns;
+	uint8_t units;
+	bool interpret_first; /* the first instruction is not translated */
+	uint32_t sites;
+	uint32_t next;
+	const struct block *block; /* valid if decoded_epoch is the block cache's */
+	uint32_t decoded_epoch;
+};
+
+/* A direct branch that another block's code may be put behind. */
+struct link {
+	uint32_t at; /* of the rel32 in the code cache */
+	uint32_t from;
+	gva_t target;
+	bool in_page, backward, flags_in_host, flags_in_memory;
+};
+
+struct lookup {
+	gva_t rip;
+	struct translation *translation;
+};
+
+#define LOOKUP_BITS 12
+
+struct translator_counters {
+	uint64_t translated, instructions, entries, flushes, killed;
+	uint64_t exits[EXIT_BRANCH + 1];
+	uint64_t faults, slow_accesses, interpreted;
+};
+
+struct translator {
+	struct vcpu *vcpu;
+	uint8_t *writable;
+	const uint8_t *executable;
+	uint32_t used, reserved;
+	bool written; /* since the last serialisation */
+	bool repeats; /* a string instruction was executed last, and goes on */
+	/* Offsets of the routines every block shares. */
+	uint32_t enter, exit_live, exit_saved, exit_stored, jump_miss;
+	struct translation *translations;
+	uint32_t nr_translations;
+	struct site *sites;
+	uint32_t nr_sites;
+	struct link *links;
+	uint32_t nr_links;
+	struct code_page_view *views;
+	uint32_t nr_views;
+	uint32_t next_id;
+	uint32_t *buckets;
+	uint32_t *views_by_linear, *views_by_physical;
+	struct lookup lookup[1u << LOOKUP_BITS];
+	uint64_t code_log_position;
+	uint64_t armed_deadline;
+	uint8_t *signal_stack;
+	struct translator_counters counters;
+};
+
+#define MAX_LINKS (2 * MAX_TRANSLATIONS)
+
+/* How an instruction is translated. */
+enum translate_kind {
+	KIND_INTERPRET,
+	KIND_PLAIN, /* the same instruction */
+	KIND_NOP,
+	KIND_LEA,
+	KIND_PUSH_REGISTER,
+	KIND_PUSH_IMMEDIATE,
+	KIND_PUSH_OPERAND,
+	KIND_POP_REGISTER,
+	KIND_LEAVE,
+	KIND_JCC,
+	KIND_JMP,
+	KIND_JMP_OPERAND,
+	KIND_CALL,
+	KIND_CALL_OPERAND,
+	KIND_RET,
+};
+
+enum translate_kind translate_kind(const struct insn *insn);
+uint8_t translate_units(const struct insn *insn);
+
+/* Guest registers R10 and R11 are in memory; their host twins are the temporaries. */
+#define TEMP_A         X86_R11
+#define TEMP_B         X86_R10
+#define NR_TEMPORARIES 2
+
+static inline bool is_in_memory(unsigned gpr)
+{
+	return gpr == X86_R10 || gpr == X86_R11;
+}
+
+/* A translation in the making. */
+struct work {
+	struct translator *translator;
+	struct translation *translation;
+	struct emitter emitter;
+	const struct block *block;
+	unsigned set;
+	unsigned n;          /* the instruction being translated */
+	gva_t rip, next_rip; /* its addresses */
+	bool flags_in_host, flags_in_memory;
+	uint8_t units_checked;
+	uint16_t live[BLOCK_MAX_INSNS + 1]; /* flags that matter before each instruction */
+	uint8_t kinds[BLOCK_MAX_INSNS];
+	/* Jumps to be bound to stubs behind the block. */
+	struct stub {
+		uint8_t *at; /* the rel32 */
+		uint8_t kind;
+		uint8_t insn;
+		bool flags_in_memory;
+		bool save_first;
+		uint32_t link;
+	} stubs[BLOCK_MAX_INSNS * 3 + 8];
+	unsigned nr_stubs;
+};
+
+/* Where an instruction's memory operand is, to make its host address from. */
+struct place_in_memory {
+	const struct insn *insn; /* its ModRM operand, or NULL: */
+	uint8_t base;            /* [base + disp] */
+	int32_t disp;
+};
+
+/* translate_liveness.c */
+void translate_liveness(struct work *work);
+
+/* translate_flags.c */
+void work_before_clobber(struct work *work);
+void work_save_flags(struct work *work);
+void work_restore_flags(struct work *work, unsigned temporary);
+void work_flags_written(struct work *work);
+
+/* translate_memory.c: the checks; leaves through the instruction's stub unless direct. */
+struct emit_memory work_check(
+	struct work *work, struct place_in_memory place, unsigned size, bool write);
+/* R11 = the linear address of the instruction's memory operand. */
+void work_linear(struct work *work, const struct insn *insn);
+
+/* translate_insn.c */
+void work_plain(struct work *work, const struct insn *insn);
+void work_lea(struct work *work, const struct insn *insn);
+void work_check_units(struct work *work, const struct insn *insn);
+
+/* translate_stack.c */
+void work_push(struct work *work, const struct insn *insn, enum translate_kind kind);
+void work_pop(struct work *work, const struct insn *insn);
+void work_leave(struct work *work);
+
+/* translate_branch.c */
+void work_jcc(struct work *work, const struct insn *insn);
+void work_jmp(struct work *work, const struct insn *insn);
+void work_jmp_operand(struct work *work, const struct insn *insn);
+void work_call(struct work *work, const struct insn *insn);
+void work_call_operand(struct work *work, const struct insn *insn);
+void work_ret(struct work *work, const struct insn *insn);
+void work_link(struct work *work, gva_t target);
+void work_exit_insn(struct work *work);
+
+/* translate_block.c */
+void work_stub(struct work *work, uint8_t *at, enum exit_kind kind, uint32_t link, bool save_first);
+struct translation *translate_block(
+	struct translator *translator, const struct block *block, gva_t rip, uint32_t view);
+
+/* translate_signal.c: between these the thread runs this vCPU. */
+void translate_signals_begin(struct vcpu *vcpu);
+void translate_signals_end(void);
+
+/* code_cache.c */
+int translator_create(struct vcpu *vcpu);
+void translator_destroy(struct vcpu *vcpu);
+void translator_flush(struct translator *translator);
+bool translator_has_room(const struct translator *translator);
+uint32_t translator_view(struct translator *translator, gva_t linear, gpa_t physical, unsigned set);
+void translator_kill(struct translator *translator, gpa_t physical);
+struct translation *translator_find(struct translator *translator, gva_t rip, uint32_t page_id);
+void translator_insert(struct translator *translator, struct translation *translation);
+void translator_put_jump(struct translator *translator, uint32_t at, uint32_t target);
+void translator_emit_routines(struct translator *translator);
+
+static inline uint32_t translation_hash(gva_t rip, uint32_t page_id)
+{
+	return (uint32_t)(rip ^ rip >> 13 ^ page_id * UINT32_C(0x9e3779b1)) &
+	       ((1u << TRANSLATION_BUCKET_BITS) - 1);
+}
+
+static inline unsigned code_id_slot(gva_t address)
+{
+	return address >> 12 & (CODE_ID_SLOTS - 1);
+}
+
+static inline unsigned jump_cache_slot(gva_t rip)
+{
+	return rip & (JUMP_CACHE_SIZE - 1);
+}
+
+#endif
