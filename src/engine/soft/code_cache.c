@@ -5,7 +5,7 @@
  * code is a file in memory that is mapped twice, so that no page is writable and executable.
  */
 #include "engine/soft/translator.h"
-#include "engine/soft/vector_thunk.h"
+#include "engine/soft/thunk.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -13,7 +13,7 @@
 #include "engine/soft/interpret.h"
 #include "engine/soft/ticker.h"
 #include "engine/soft/vector.h"
-#include "engine/soft/vector_thunk.h"
+#include "engine/soft/thunk.h"
 
 #include <errno.h>
 #include <asm/prctl.h>
