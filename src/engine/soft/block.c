@@ -120,6 +120,7 @@ static void insert(struct block_cache *cache, struct block *block)
 	*head = block;
 }
 
+/* Predictions may still point to the block: it never serves again. */
 static void remove_block(struct block_cache *cache, struct block *block)
 {
 	struct block **at = bucket(cache, block->physical);
@@ -127,6 +128,7 @@ static void remove_block(struct block_cache *cache, struct block *block)
 	while (*at != block)
 		at = &(*at)->hash_next;
 	*at = block->hash_next;
+	block->mode = NO_MODE;
 }
 
 /* Rows whose execution depends on the mode or on a unit's state run behind the prologue. */

@@ -177,6 +177,35 @@ static void keeps_code_beside_data(void **state)
 	assert_false(code_pages_is_code(&f->engine, FIXTURE_CODE));
 }
 
+/*
+ * Two calls lead to a function that changes while another write has just taken its page out of the
+ * code pages: both must find the new one.
+ */
+static void forgets_code_that_changed_unseen(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	struct vcpu *vcpu = f->vcpu;
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	/* function: mov eax, 3; ret */
+	vcpu_fixture_load(f, FIXTURE_CODE + 0x100, "\xb8\x03\0\0\0\xc3", 6);
+	/* other: nop; ret */
+	vcpu_fixture_load(f, FIXTURE_CODE + 0x80, "\x90\xc3", 2);
+	vcpu->gpr[X86_RBX] = 0;
+	vcpu->gpr[X86_RCX] = 2;
+	vcpu->gpr[X86_RDI] = FIXTURE_STOP;
+	FIXTURE_LOAD_CODE(f, 0xe8, 0x7b, 0x00, 0x00, 0x00,      /* call other */
+		0xe8, 0xf6, 0x00, 0x00, 0x00, 0x01, 0xc3,       /* call function; add ebx, eax */
+		0xe8, 0xef, 0x00, 0x00, 0x00, 0x01, 0xc3,       /* call function; add ebx, eax */
+		0xff, 0xc9, 0x74, 0x12,                         /* dec ecx; jz stop */
+		0xc6, 0x04, 0x25, 0x80, 0x00, 0x10, 0x00, 0x90, /* mov byte [other], 0x90 */
+		0xc6, 0x04, 0x25, 0x01, 0x01, 0x10, 0x00, 0x05, /* mov byte [function + 1], 5 */
+		0xeb, 0xda,                                     /* jmp to the first call function */
+		0x88, 0x07);                                    /* stop: mov [rdi], al */
+	assert_int_equal(interpret(vcpu), VCPU_EXIT_KICKED);
+	assert_int_equal(vcpu->gpr[X86_RBX], 3 + 3 + 5 + 5);
+}
+
 static void handler_at(struct vcpu_fixture *f, unsigned vector, gva_t address)
 {
 	vcpu_fixture_gate(f, vector, FIXTURE_CS64, address, SEG_TYPE_INT, 0, 0);
@@ -398,6 +427,7 @@ int main(void)
 		cmocka_unit_test(modifies_through_an_alias),
 		cmocka_unit_test(follows_both_pages_of_an_instruction),
 		cmocka_unit_test(keeps_code_beside_data),
+		cmocka_unit_test(forgets_code_that_changed_unseen),
 		cmocka_unit_test(single_steps),
 		cmocka_unit_test(single_step_waits_for_mov_ss),
 		cmocka_unit_test(breaks_on_instructions),
