@@ -154,12 +154,14 @@ static struct target resolve(struct vcpu *vcpu, gva_t address, enum mmu_access k
 	return resolve_in(vcpu, data_set(vcpu), address, kind);
 }
 
-/* The byte after a page; linear addresses outside 64-bit mode wrap at 4 GiB. */
+/* The byte after a page. Linear addresses outside 64-bit mode wrap at 4 GiB, but for those of the
+ * system's own tables and stacks in long mode. */
 static gva_t next_page(const struct vcpu *vcpu, gva_t address)
 {
 	gva_t next = (address & PAGE_MASK) + GUEST_PAGE_SIZE;
+	bool wide = vcpu->mode.insn == INSN_MODE_64 || address >> 32;
 
-	return vcpu->mode.long_mode && vcpu->mode.insn == INSN_MODE_64 ? next : (uint32_t)next;
+	return wide ? next : (uint32_t)next;
 }
 
 static unsigned left_in_page(gva_t address)
