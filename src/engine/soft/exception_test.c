@@ -108,6 +108,28 @@ static void uses_ist(void **state)
 	assert_true(vcpu->flags_system & RFLAGS_IF);
 }
 
+/* From compatibility mode, with tables above 4 GiB that lie across pages. */
+static void reads_high_tables_from_compatibility_mode(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	struct vcpu *vcpu = f->vcpu;
+	gva_t high = UINT64_C(0xffff800000001000);
+
+	vcpu_fixture_enter(f, FIXTURE_COMPATIBILITY_USER);
+	gate64(f, 0x40, HANDLER, 3);
+	vcpu_fixture_map(f, high, 0x300000, PTE_P | PTE_W);
+	vcpu_fixture_map(f, high + 0x1000, 0x304000, PTE_P | PTE_W);
+	memcpy(f->ram + 0x300ffc, f->ram + FIXTURE_IDT + 0x40 * 16, 4);
+	memcpy(f->ram + 0x304000, f->ram + FIXTURE_IDT + 0x40 * 16 + 4, 12);
+	vcpu->idtr.base = high + 0xffc - 0x40 * 16;
+	FIXTURE_LOAD_CODE(f, 0xcd, 0x40);
+	assert_true(vcpu_fixture_run(f, 2));
+	assert_int_equal(vcpu->rip, HANDLER);
+	assert_int_equal(vcpu->mode.insn, INSN_MODE_64);
+	assert_int_equal(stacked(f, 0, 8), FIXTURE_CODE + 2);
+	assert_int_equal(stacked(f, 1, 8), FIXTURE_CS32_3);
+}
+
 static void software_interrupts_need_privilege(void **state)
 {
 	struct vcpu_fixture *f = *state;
@@ -362,6 +384,7 @@ int main(void)
 		cmocka_unit_test(from_user_in_long_mode),
 		cmocka_unit_test(aligns_the_stack_in_long_mode),
 		cmocka_unit_test(uses_ist),
+		cmocka_unit_test(reads_high_tables_from_compatibility_mode),
 		cmocka_unit_test(software_interrupts_need_privilege),
 		cmocka_unit_test(names_what_is_wrong_with_a_gate),
 		cmocka_unit_test(double_faults),
