@@ -75,6 +75,7 @@ int translator_create(struct vcpu *vcpu)
 	translator_emit_routines(translator);
 	translator->reserved = translator->used;
 	translator->next_id = 1;
+	translator->max_insns = BLOCK_MAX_INSNS;
 	translator->armed_deadline = UINT64_MAX;
 	translator_flush(translator);
 	return 0;

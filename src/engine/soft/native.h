@@ -101,6 +101,8 @@ int native_host_start(struct native_batch *batch);
 /* native_engine.c */
 void native_engine_init(void);
 const struct cpu_model *native_engine_model(void);
+/* From now on 64-bit code is translated. */
+void native_engine_translate(void);
 void native_engine_run(struct native_batch *batch);
 const uint8_t *native_engine_data(void);
 void native_engine_finish(void);

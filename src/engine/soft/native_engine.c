@@ -6,6 +6,7 @@
 #include "engine/soft/vcpu_fixture.h"
 #include "engine/soft/vector.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Guest physical memory. */
@@ -19,6 +20,7 @@
 #define MAX_CALLS 100
 
 static struct vcpu_fixture native_fixture;
+static bool translates;
 
 static void map_pages(uint64_t linear, gpa_t physical, uint64_t size, uint64_t flags)
 {
@@ -64,7 +66,7 @@ static void run_case(
 	if (c->vector)
 		vector_set(vcpu, &c->state.xsave);
 	do {
-		vector = interpret_try(vcpu);
+		vector = translates ? translate_try(vcpu, 1) : interpret_try(vcpu);
 	} while (vector < 0 && vcpu->rip != end && calls++ < MAX_CALLS);
 	vector_leave(vcpu);
 	if (c->vector)
@@ -76,6 +78,17 @@ static void run_case(
 	result->error = vector >= 0 && vcpu->fault_has_error ? vcpu->fault_error : 0;
 	result->cr2 = vector == X86_PF ? vcpu->cr2 : 0;
 	native_live_load(result->live, data);
+}
+
+void native_engine_translate(void)
+{
+	struct error err = { 0 };
+
+	native_fixture.engine.mode = SOFT_MODE_TRANSLATE;
+	native_fixture.vcpu->timer_deadline_tsc = UINT64_MAX;
+	if (translate_create(&native_fixture.engine, &err))
+		abort();
+	translates = true;
 }
 
 void native_engine_run(struct native_batch *batch)
@@ -96,5 +109,6 @@ const uint8_t *native_engine_data(void)
 
 void native_engine_finish(void)
 {
+	translate_destroy(&native_fixture.engine);
 	vcpu_fixture_destroy(&native_fixture);
 }

@@ -416,6 +416,13 @@ static void prepare_thread(struct vcpu *vcpu, stack_t *former)
 	syscall(SYS_arch_prctl, ARCH_SET_GS, vcpu);
 }
 
+static void restore_thread(stack_t *former)
+{
+	translate_signals_end();
+	former->ss_flags &= ~(int)SS_ONSTACK;
+	sigaltstack(former, NULL);
+}
+
 static enum vcpu_exit_reason translate_execute(struct vcpu *vcpu)
 {
 	enum vcpu_exit_reason reason;
@@ -424,10 +431,40 @@ static enum vcpu_exit_reason translate_execute(struct vcpu *vcpu)
 	prepare_thread(vcpu, &former);
 	translate_signals_begin(vcpu);
 	reason = interpret_with(vcpu, translate_blocks);
-	translate_signals_end();
-	former.ss_flags &= ~(int)SS_ONSTACK;
-	sigaltstack(&former, NULL);
+	restore_thread(&former);
 	return reason;
+}
+
+int translate_try(struct vcpu *vcpu, unsigned insns)
+{
+	struct translator *translator = vcpu->translate.translator;
+	const struct translation *translation;
+	volatile int vector = -1;
+	stack_t former;
+	uint32_t offset;
+
+	prepare_thread(vcpu, &former);
+	translate_signals_begin(vcpu);
+	vcpu->delivering = 0;
+	translator->max_insns = insns;
+	if (__builtin_setjmp(vcpu->fault_frame)) {
+		vcpu->single_step = false;
+		vector = vcpu->fault_vector;
+	} else {
+		take_requests(vcpu);
+		translation = find(vcpu);
+		if (translation) {
+			offset = translation->code + translation->body;
+			if (translation->interpret_first)
+				offset = interpret_site(vcpu, translation, 0);
+			if (offset != NONE)
+				run(vcpu, offset);
+		} else {
+			interpret_block(vcpu);
+		}
+	}
+	restore_thread(&former);
+	return vector;
 }
 
 int translate_create(struct soft_engine *engine, struct error *err)

@@ -62,6 +62,12 @@ void translate_forget_page(struct vcpu *vcpu, gva_t address);
  */
 bool translate_take_signal(void *ucontext);
 
+/*
+ * As interpret_try, through translated code that holds up to `insns` instructions of the block. For
+ * tests; the same number each time until the code is written.
+ */
+int translate_try(struct vcpu *vcpu, unsigned insns);
+
 unsigned translate_counters(
 	const struct soft_engine *engine, struct engine_counter *counters, unsigned max);
 

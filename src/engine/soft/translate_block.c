@@ -192,10 +192,10 @@ static void emit_insn(struct work *work, const struct insn *insn)
 
 static bool falls_through(const struct work *work)
 {
-	const struct insn *last = &work->block->insns[work->block->nr_insns - 1];
+	unsigned last = work->nr_insns - 1;
 
-	return !(insn_row(last)->attributes & ISA_BRANCH) &&
-	       work->kinds[work->block->nr_insns - 1] != KIND_INTERPRET;
+	return !(insn_row(&work->block->insns[last])->attributes & ISA_BRANCH) &&
+	       work->kinds[last] != KIND_INTERPRET;
 }
 
 static void emit_insns(struct work *work)
@@ -204,7 +204,7 @@ static void emit_insns(struct work *work)
 	struct site *sites = &work->translator->sites[work->translation->sites];
 
 	work->rip = work->translation->rip;
-	for (work->n = 0; work->n < block->nr_insns; work->n++) {
+	for (work->n = 0; work->n < work->nr_insns; work->n++) {
 		const struct insn *insn = &block->insns[work->n];
 		struct site *site = &sites[work->n];
 
@@ -215,7 +215,7 @@ static void emit_insns(struct work *work)
 		site->flags_in_memory = work->flags_in_memory;
 		work->rip = work->next_rip;
 	}
-	sites[block->nr_insns] = (struct site){
+	sites[work->nr_insns] = (struct site){
 		.guest = (uint16_t)(work->rip - work->translation->rip),
 		.host = offset_in_block(work),
 	};
@@ -229,6 +229,8 @@ struct translation *translate_block(
 	struct translator *translator, const struct block *block, gva_t rip, uint32_t view)
 {
 	struct translation *translation = &translator->translations[translator->nr_translations++];
+	unsigned nr_insns =
+		block->nr_insns < translator->max_insns ? block->nr_insns : translator->max_insns;
 	struct work work;
 
 	*translation = (struct translation){
@@ -236,21 +238,22 @@ struct translation *translate_block(
 		.page_id = translator->views[view].id,
 		.view = view,
 		.code = translator->used,
-		.nr_insns = block->nr_insns,
+		.nr_insns = (uint8_t)nr_insns,
 		.sites = translator->nr_sites,
 		.block = block,
 		.decoded_epoch = translator->vcpu->blocks->times_emptied,
 	};
-	translator->nr_sites += block->nr_insns + 1u;
+	translator->nr_sites += nr_insns + 1;
 	work.translator = translator;
 	work.translation = translation;
 	work.emitter.at = translator->writable + translator->used;
 	work.block = block;
 	work.set = translator->views[view].set;
 	work.n = 0;
+	work.nr_insns = nr_insns;
 	work.units_checked = 0;
 	work.nr_stubs = 0;
-	for (unsigned n = 0; n < block->nr_insns; n++)
+	for (unsigned n = 0; n < nr_insns; n++)
 		work.kinds[n] = (uint8_t)translate_kind(&block->insns[n]);
 	translation->interpret_first = work.kinds[0] == KIND_INTERPRET;
 	translate_liveness(&work);
@@ -262,7 +265,7 @@ struct translation *translate_block(
 	translator->used = (uint32_t)align_up(offset(&work), 16);
 	translator->written = true;
 	translator->counters.translated++;
-	translator->counters.instructions += block->nr_insns;
+	translator->counters.instructions += nr_insns;
 	translator_insert(translator, translation);
 	return translation;
 }

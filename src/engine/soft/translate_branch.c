@@ -72,12 +72,32 @@ static void jump_to_r11(struct work *work)
 				     work->set * JUMP_CACHE_SIZE * sizeof(uint64_t)));
 }
 
+/* R11 is the target: #GP is the interpreter's to raise, while nothing has happened yet. */
+static void check_canonical(struct work *work)
+{
+	struct emitter *emitter = &work->emitter;
+
+	emit_register_op(emitter, OPCODE_LOAD, TEMP_B, TEMP_A);
+	emit_u8(emitter, 0x49); /* shl r10, 16 */
+	emit_u8(emitter, 0xc1);
+	emit_u8(emitter, 0xe2);
+	emit_u8(emitter, 16);
+	emit_u8(emitter, 0x49); /* sar r10, 16 */
+	emit_u8(emitter, 0xc1);
+	emit_u8(emitter, 0xfa);
+	emit_u8(emitter, 16);
+	emit_register_op(emitter, OPCODE_CMP, TEMP_B, TEMP_A);
+	work_stub(work, emit_jcc(emitter, CONDITION_NE), EXIT_INSN, 0, false);
+	work->flags_in_host = false;
+}
+
 static void load_operand_register(struct work *work, const struct insn *insn)
 {
 	if (is_in_memory(insn->rm))
 		emit_load_gpr(&work->emitter, TEMP_A, insn->rm);
 	else
 		emit_register_op(&work->emitter, OPCODE_LOAD, TEMP_A, insn->rm);
+	check_canonical(work);
 }
 
 static void load_operand_memory(struct work *work, const struct insn *insn)
@@ -86,6 +106,7 @@ static void load_operand_memory(struct work *work, const struct insn *insn)
 		work_check(work, (struct place_in_memory){ .insn = insn }, 8, false);
 
 	emit_memory_op(&work->emitter, OPCODE_LOAD, TEMP_A, memory);
+	check_canonical(work);
 }
 
 void work_jmp_operand(struct work *work, const struct insn *insn)
@@ -128,15 +149,13 @@ void work_call_operand(struct work *work, const struct insn *insn)
 	size_t spill = offsetof(struct vcpu, translate.spill);
 
 	work_save_flags(work);
-	if (insn->has_memory) {
-		load_operand_memory(work, insn);
-		emit_state_op(emitter, OPCODE_STORE, TEMP_A, spill);
-	}
-	store_return_address(work);
 	if (insn->has_memory)
-		emit_state_op(emitter, OPCODE_LOAD, TEMP_A, spill);
+		load_operand_memory(work, insn);
 	else
 		load_operand_register(work, insn);
+	emit_state_op(emitter, OPCODE_STORE, TEMP_A, spill);
+	store_return_address(work);
+	emit_state_op(emitter, OPCODE_LOAD, TEMP_A, spill);
 	emit_lea_rsp(emitter, -8);
 	jump_to_r11(work);
 }
@@ -150,6 +169,7 @@ void work_ret(struct work *work, const struct insn *insn)
 	work_save_flags(work);
 	memory = work_check(work, top, 8, false);
 	emit_memory_op(emitter, OPCODE_LOAD, TEMP_A, memory);
+	check_canonical(work);
 	emit_lea_rsp(emitter, 8 + (has_immediate ? (uint16_t)insn->imm : 0));
 	jump_to_r11(work);
 }

@@ -54,8 +54,8 @@ void translate_liveness(struct work *work)
 	const struct block *block = work->block;
 	uint16_t live = RFLAGS_ARITHMETIC;
 
-	work->live[block->nr_insns] = live;
-	for (unsigned n = block->nr_insns; n-- > 0;) {
+	work->live[work->nr_insns] = live;
+	for (unsigned n = work->nr_insns; n-- > 0;) {
 		const struct insn *insn = &block->insns[n];
 
 		if (work->kinds[n] != KIND_INTERPRET)

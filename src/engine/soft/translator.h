@@ -118,6 +118,7 @@ struct translator {
 	uint64_t code_log_position;
 	uint64_t armed_deadline;
 	uint8_t *signal_stack;
+	unsigned max_insns; /* of a block: fewer for tests */
 	struct translator_counters counters;
 };
 
@@ -162,6 +163,7 @@ struct work {
 	struct emitter emitter;
 	const struct block *block;
 	unsigned set;
+	unsigned nr_insns;
 	unsigned n;          /* the instruction being translated */
 	gva_t rip, next_rip; /* its addresses */
 	bool flags_in_host, flags_in_memory;
