@@ -16,7 +16,7 @@
 
 #include <stdatomic.h>
 
-#define TLB_BITS    10
+#define TLB_BITS    12
 #define TLB_ENTRIES (1u << TLB_BITS)
 #define TLB_INVALID UINT64_C(1) /* never a page-aligned address */
 

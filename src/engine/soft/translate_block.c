@@ -179,6 +179,12 @@ static void emit_insn(struct work *work, const struct insn *insn)
 	case KIND_PUSH_IMMEDIATE:
 	case KIND_PUSH_OPERAND: work_push(work, insn, kind); break;
 	case KIND_POP_REGISTER: work_pop(work, insn); break;
+	case KIND_CLI:
+	case KIND_STI:
+	case KIND_SWAPGS:
+	case KIND_PUSHF:
+	case KIND_RDTSC:
+	case KIND_RDTSCP: work_system(work, kind); break;
 	case KIND_LEAVE: work_leave(work); break;
 	case KIND_JCC: work_jcc(work, insn); break;
 	case KIND_JMP: work_jmp(work, insn); break;
@@ -254,7 +260,7 @@ struct translation *translate_block(
 	work.units_checked = 0;
 	work.nr_stubs = 0;
 	for (unsigned n = 0; n < nr_insns; n++)
-		work.kinds[n] = (uint8_t)translate_kind(&block->insns[n]);
+		work.kinds[n] = (uint8_t)translate_kind(&block->insns[n], work.set);
 	translation->interpret_first = work.kinds[0] == KIND_INTERPRET;
 	translate_liveness(&work);
 	emit_entries(&work);

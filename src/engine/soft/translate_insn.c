@@ -76,6 +76,7 @@ static insn_exec *variant(const struct insn *insn)
 
 /* What follows is named by the table's functions. */
 extern insn_exec exec_host_vector, exec_host_x87, exec_nop, exec_xlat, exec_enter, exec_leave;
+extern insn_exec exec_cli, exec_sti, exec_swapgs, exec_rdtsc, exec_rdtscp, exec_pushf;
 extern insn_exec exec_cld, exec_std, exec_clflush, exec_ret, exec_ret_imm, exec_jmp_rel,
 	exec_call_rel, exec_push_r_q_r, exec_push_imm_q_r, exec_push_ev_q_r, exec_push_ev_q_m,
 	exec_pop_r_q_r, exec_jmp_ev_q_r, exec_jmp_ev_q_m, exec_call_ev_q_r, exec_call_ev_q_m;
@@ -85,6 +86,12 @@ static const struct {
 	enum translate_kind kind;
 } kinds[] = {
 	{ exec_nop, KIND_NOP },
+	{ exec_cli, KIND_CLI },
+	{ exec_sti, KIND_STI },
+	{ exec_swapgs, KIND_SWAPGS },
+	{ exec_rdtsc, KIND_RDTSC },
+	{ exec_rdtscp, KIND_RDTSCP },
+	{ exec_pushf, KIND_PUSHF },
 	{ exec_push_r_q_r, KIND_PUSH_REGISTER },
 	{ exec_push_imm_q_r, KIND_PUSH_IMMEDIATE },
 	{ exec_push_ev_q_r, KIND_PUSH_OPERAND },
@@ -145,7 +152,7 @@ static bool is_plain(const struct insn *insn)
 	return !insn->has_memory || memory_is_plain(insn);
 }
 
-enum translate_kind translate_kind(const struct insn *insn)
+enum translate_kind translate_kind(const struct insn *insn, unsigned set)
 {
 	const struct isa_row *row = insn_row(insn);
 	insn_exec *exec = variant(insn);
@@ -155,7 +162,9 @@ enum translate_kind translate_kind(const struct insn *insn)
 			continue;
 		if (row->attributes & ISA_X87)
 			return KIND_INTERPRET;
-		if (kinds[i].kind >= KIND_PUSH_REGISTER && insn->operand_bytes != 8)
+		if (kinds[i].kind >= KIND_CLI && kinds[i].kind <= KIND_SWAPGS && set == TLB_USER)
+			return KIND_INTERPRET;
+		if (kinds[i].kind >= KIND_PUSHF && insn->operand_bytes != 8)
 			return KIND_INTERPRET;
 		return kinds[i].kind;
 	}

@@ -130,6 +130,15 @@ enum translate_kind {
 	KIND_PLAIN, /* the same instruction */
 	KIND_NOP,
 	KIND_LEA,
+	/* Of supervisors only: */
+	KIND_CLI,
+	KIND_STI,
+	KIND_SWAPGS,
+	/* Of anybody: */
+	KIND_RDTSC,
+	KIND_RDTSCP,
+	/* With operands of 64 bits: */
+	KIND_PUSHF,
 	KIND_PUSH_REGISTER,
 	KIND_PUSH_IMMEDIATE,
 	KIND_PUSH_OPERAND,
@@ -143,7 +152,7 @@ enum translate_kind {
 	KIND_RET,
 };
 
-enum translate_kind translate_kind(const struct insn *insn);
+enum translate_kind translate_kind(const struct insn *insn, unsigned set);
 uint8_t translate_units(const struct insn *insn);
 
 /* Guest registers R10 and R11 are in memory; their host twins are the temporaries. */
@@ -208,6 +217,9 @@ void work_linear(struct work *work, const struct insn *insn);
 void work_plain(struct work *work, const struct insn *insn);
 void work_lea(struct work *work, const struct insn *insn);
 void work_check_units(struct work *work, const struct insn *insn);
+
+/* translate_system.c */
+void work_system(struct work *work, enum translate_kind kind);
 
 /* translate_stack.c */
 void work_push(struct work *work, const struct insn *insn, enum translate_kind kind);
