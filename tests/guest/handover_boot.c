@@ -257,7 +257,7 @@ static bool own_checks_pass(const char *log)
 		return false;
 	while ((failed = strstr(failed, "atoll: not ok "))) {
 		failed += strlen("atoll: not ok ");
-		if (strncmp(failed, "sleep:", 6))
+		if (strncmp(failed, "sleep:", 6) != 0)
 			return false;
 	}
 	return true;
