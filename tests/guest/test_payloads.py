@@ -1,6 +1,6 @@
 """Runs every guest payload and reads its report from the serial port.
 
-ATOLL_ENGINE chooses the engine (soft), ATOLL_BINARY the program (build/atoll).
+ATOLL_ENGINE chooses the engine (soft, in both of its modes), ATOLL_BINARY the program (build/atoll).
 """
 import os
 import pathlib
@@ -16,24 +16,28 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 IMAGES = ROOT / "build" / "guest" / "payload"
 ATOLL = os.environ.get("ATOLL_BINARY", str(ROOT / "build" / "atoll"))
 ENGINE = os.environ.get("ATOLL_ENGINE", "soft")
+MODES = ["interpret", "translate"] if ENGINE == "soft" else [None]
 SLOWER = 10 if os.environ.get("ATOLL_SANITIZED") else 1
 DEBUG_EXIT = "0x501"
 
 
-def run(payload):
+def run(payload, mode):
     command = [ATOLL, "run", "--quiet", "--engine", ENGINE, "--cpus", str(payload.cpus),
                "--memory", payload.memory, "--debug-exit", DEBUG_EXIT, "--serial", "stdio",
                "--kernel", str(IMAGES / payload.name)]
+    if mode:
+        command += ["--soft-mode", mode]
     return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, timeout=payload.seconds * SLOWER, check=False)
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("payload", PAYLOADS, ids=lambda payload: payload.name)
-def test_payload(payload):
+def test_payload(payload, mode):
     if ENGINE not in payload.engines:
         pytest.skip(f"not for the engine {ENGINE}")
     assert (IMAGES / payload.name).exists(), "build it with ninja"
-    done = run(payload)
+    done = run(payload, mode)
     lines = done.stdout.decode(errors="replace").replace("\r", "").splitlines()
     report = "\n".join(line for line in lines if not line.startswith("ok "))
     report += "\n" + done.stderr.decode(errors="replace")

@@ -104,6 +104,16 @@ const struct cpu_model *native_engine_model(void);
 /* From now on 64-bit code is translated. */
 void native_engine_translate(void);
 void native_engine_run(struct native_batch *batch);
+/*
+ * Runs the instructions of up to NATIVE_SEQUENCE cases one after the other, from the first one's
+ * state, by the interpreter and twice through translated code, which holds as many at once as there
+ * are. The registers that an instruction makes addresses from are set to its case's before it. Ends
+ * in #UD, if nothing faults before. Returns where it ends.
+ */
+#define NATIVE_SEQUENCE      8
+#define NATIVE_SEQUENCE_RUNS 3
+uint64_t native_engine_sequence(const struct native_case *const *cases, unsigned count,
+	struct native_result results[NATIVE_SEQUENCE_RUNS]);
 const uint8_t *native_engine_data(void);
 void native_engine_finish(void);
 

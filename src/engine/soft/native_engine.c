@@ -102,6 +102,90 @@ void native_engine_run(struct native_batch *batch)
 		run_case(native_fixture.vcpu, &batch->cases[i], data, &batch->engine[i]);
 }
 
+#define LOAD_BYTES   10
+#define MAX_SEQUENCE (NATIVE_SEQUENCE * (INSN_MAX_LENGTH + 5 * LOAD_BYTES) + 2)
+
+/* MOV of the case's value to the register. */
+static unsigned load_register(uint8_t *code, const struct native_case *c, unsigned gpr)
+{
+	if (gpr >= X86_NR_GPRS)
+		return 0;
+	code[0] = gpr & 8 ? 0x49 : 0x48;
+	code[1] = 0xb8 | (gpr & 7);
+	memcpy(code + 2, &c->state.gpr[gpr], 8);
+	return LOAD_BYTES;
+}
+
+static unsigned put_instruction(uint8_t *code, const struct native_case *c)
+{
+	const struct isa_row *row = &isa_rows[c->row];
+	struct insn insn;
+	unsigned size = 0;
+
+	/* What DIV leaves in the flags is anybody's. */
+	if (row->flags_undefined == RFLAGS_ARITHMETIC)
+		return 0;
+	if (insn_decode(&insn, c->bytes, c->length, INSN_MODE_64, &native_fixture.vcpu->features) !=
+			INSN_OK ||
+		(insn.has_memory && insn.base == INSN_RIP) || row->attributes & ISA_BRANCH)
+		return 0;
+	if (insn.has_memory) {
+		size += load_register(code, c, insn.base);
+		size += load_register(code + size, c, insn.index);
+	}
+	if (row->attributes & ISA_DEFAULT_64)
+		size += load_register(code + size, c, X86_RSP);
+	if (row->attributes & ISA_STRING) {
+		size += load_register(code + size, c, X86_RSI);
+		size += load_register(code + size, c, X86_RDI);
+		size += load_register(code + size, c, X86_RCX);
+	}
+	memcpy(code + size, c->bytes, c->length);
+	return size + c->length;
+}
+
+static void run_sequence(const struct native_case *first, bool translate, uint64_t start,
+	struct native_result *result)
+{
+	struct vcpu *vcpu = native_fixture.vcpu;
+	uint8_t *data = native_fixture.ram + DATA;
+	int vector, calls = 0;
+
+	memset(data, 0, NATIVE_DATA_SIZE);
+	native_live_store(data, first->live);
+	memcpy(vcpu->gpr, first->state.gpr, sizeof(vcpu->gpr));
+	vcpu->rip = start;
+	vcpu_set_rflags(vcpu, first->state.rflags | RFLAGS_ONE | RFLAGS_IF);
+	vector_set(vcpu, &first->state.xsave);
+	do {
+		vector = translate ? translate_try(vcpu, 64) : interpret_try(vcpu);
+	} while (vector < 0 && calls++ < NATIVE_SEQUENCE * MAX_CALLS);
+	vector_leave(vcpu);
+	vector_get(vcpu, &result->state.xsave);
+	memcpy(result->state.gpr, vcpu->gpr, sizeof(vcpu->gpr));
+	result->state.rip = vcpu->rip;
+	result->state.rflags = vcpu_rflags(vcpu);
+	result->vector = vector < 0 ? NATIVE_NO_FAULT : (uint8_t)vector;
+	native_live_load(result->live, data);
+}
+
+uint64_t native_engine_sequence(const struct native_case *const *cases, unsigned count,
+	struct native_result results[NATIVE_SEQUENCE_RUNS])
+{
+	uint8_t code[MAX_SEQUENCE];
+	unsigned size = 0;
+
+	for (unsigned i = 0; i < count; i++)
+		size += put_instruction(code + size, cases[i]);
+	code[size] = 0x0f; /* ud2 */
+	code[size + 1] = 0x0b;
+	enter(INSN_MODE_64);
+	vcpu_fixture_load(&native_fixture, CODE, code, size + 2);
+	for (unsigned i = 0; i < NATIVE_SEQUENCE_RUNS; i++)
+		run_sequence(cases[0], i > 0, NATIVE_CODE, &results[i]);
+	return NATIVE_CODE + size;
+}
+
 const uint8_t *native_engine_data(void)
 {
 	return native_fixture.ram + DATA;

@@ -367,6 +367,73 @@ static void translated_vector_instructions(void **state)
 	compare(INSN_MODE_64, true, 200000);
 }
 
+static bool same_end(const struct native_result *a, const struct native_result *b, uint64_t end)
+{
+	return a->vector == b->vector && a->state.rip == b->state.rip &&
+	       memcmp(a->state.gpr, b->state.gpr, sizeof(a->state.gpr)) == 0 &&
+	       (a->state.rip != end || a->state.rflags == b->state.rflags) &&
+	       memcmp(&a->state.xsave, &b->state.xsave, sizeof(a->state.xsave)) == 0 &&
+	       memcmp(a->live, b->live, sizeof(a->live)) == 0;
+}
+
+static void report_sequence(
+	const struct native_case *const *cases, const struct native_result *results, unsigned run)
+{
+	if (reports++ >= MAX_REPORTS)
+		return;
+	printf("run %u of:\n", run);
+	for (unsigned i = 0; i < NATIVE_SEQUENCE; i++)
+		print_instruction(cases[i]);
+	print_result("interpreter", &results[0]);
+	print_result("translated", &results[run]);
+	for (unsigned i = 0; i < X86_NR_GPRS; i++)
+		if (results[0].state.gpr[i] != results[run].state.gpr[i])
+			printf("  %s: %" PRIx64 ", translated %" PRIx64 "\n", gpr_names[i],
+				results[0].state.gpr[i], results[run].state.gpr[i]);
+}
+
+static bool compare_sequence(const struct native_case *const *cases)
+{
+	static struct native_result results[NATIVE_SEQUENCE_RUNS];
+	uint64_t end = native_engine_sequence(cases, NATIVE_SEQUENCE, results);
+
+	for (unsigned run = 1; run < NATIVE_SEQUENCE_RUNS; run++) {
+		if (same_end(&results[0], &results[run], end))
+			continue;
+		report_sequence(cases, results, run);
+		break;
+	}
+	return results[0].state.rip == end;
+}
+
+/* Integer and vector instructions mixed, several in a block. */
+static void translated_sequences(void **state)
+{
+	static struct coverage coverage;
+	uint64_t sequences = from_environment("ATOLL_TEST_CASES", 200000) / NATIVE_SEQUENCE;
+	struct native_random random = { from_environment("ATOLL_TEST_SEED", base_seed) | 1 };
+	unsigned next = 0, completed = 0;
+
+	(void)state;
+	memset(&coverage, 0, sizeof(coverage));
+	choose_rows(&coverage, INSN_MODE_64, false);
+	vector_take_signals();
+	batch->mode = INSN_MODE_64;
+	reports = 0;
+	for (uint64_t n = 0; n < sequences; n++) {
+		const struct native_case *cases[NATIVE_SEQUENCE];
+
+		if (n % NATIVE_BATCH == 0)
+			fill_batch(&coverage, &next, NATIVE_BATCH, &random);
+		for (unsigned i = 0; i < NATIVE_SEQUENCE; i++)
+			cases[i] = &batch->cases[native_random(&random) % batch->nr_cases];
+		completed += compare_sequence(cases);
+	}
+	printf("%" PRIu64 " sequences, %u of them complete, %u differences\n", sequences, completed,
+		reports);
+	assert_int_equal(reports, 0);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -411,6 +478,7 @@ int main(void)
 		cmocka_unit_test(vector_instructions_in_compatibility_mode),
 		cmocka_unit_test(translated_integer_instructions),
 		cmocka_unit_test(translated_vector_instructions),
+		cmocka_unit_test(translated_sequences),
 	};
 
 	if (HAS_SHADOW)
