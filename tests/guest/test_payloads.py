@@ -1,4 +1,5 @@
-"""Runs every guest payload and reads its report from the serial port.
+"""Runs every guest payload and reads its report from the serial port; on the software engine in both
+of its modes.
 
 ATOLL_ENGINE chooses the engine (soft, in both of its modes), ATOLL_BINARY the program (build/atoll).
 """
@@ -19,6 +20,7 @@ ENGINE = os.environ.get("ATOLL_ENGINE", "soft")
 MODES = ["interpret", "translate"] if ENGINE == "soft" else [None]
 SLOWER = 10 if os.environ.get("ATOLL_SANITIZED") else 1
 DEBUG_EXIT = "0x501"
+MODES = ["interpret", "translate"] if ENGINE == "soft" else [None]
 
 
 def run(payload, mode):

@@ -8,6 +8,7 @@ import pytest
 
 from conftest import ROOT
 
+MODES = ["interpret", "translate"]
 LIMIT = int(os.environ.get("ATOLL_BOOT_LIMIT", "180"))
 
 
@@ -31,9 +32,11 @@ def assert_selftest(code, output, cpus):
         assert line not in output
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("cpus", [1, 2, 4])
-def test_cloud_kernel(atoll, kernel, initramfs, cpus):
-    assert_selftest(*boot(atoll, kernel("cloud-amd64"), initramfs(), cpus), cpus)
+def test_cloud_kernel(atoll, kernel, initramfs, cpus, mode):
+    assert_selftest(*boot(atoll, kernel("cloud-amd64"), initramfs(), cpus, "", "--soft-mode", mode),
+                    cpus)
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 4])
@@ -49,11 +52,12 @@ def test_32_bit_kernel(atoll, kernel, initramfs, cpus):
 VECTOR_STATE = f"{ROOT}/build/guest/vector/vector-state:bin/vector-state"
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("cpu", ["x86-64-v2", "x86-64-v3"])
-def test_cpu_models(atoll, kernel, initramfs, cpu):
+def test_cpu_models(atoll, kernel, initramfs, cpu, mode):
     """Without and with AVX; processes keep their vector registers while they take turns."""
     code, output = boot(atoll, kernel("cloud-amd64"), initramfs("amd64", VECTOR_STATE), 2, "",
-                        "--cpu", cpu)
+                        "--cpu", cpu, "--soft-mode", mode)
     assert_selftest(code, output, 2)
     assert "atoll: ok vector-state" in output
 
