@@ -7,12 +7,14 @@ void machine_init(struct machine *machine)
 {
 	memset(machine, 0, sizeof(*machine));
 	pthread_mutex_init(&machine->lock, NULL);
+	pthread_mutex_init(&machine->turn, NULL);
 	clock_init(&machine->clock);
 }
 
 void machine_finish(struct machine *machine)
 {
 	guest_memory_finish(&machine->memory);
+	pthread_mutex_destroy(&machine->turn);
 	pthread_mutex_destroy(&machine->lock);
 }
 

@@ -32,6 +32,9 @@ enum machine_request {
 
 struct machine {
 	pthread_mutex_t lock;
+	/* Held while waiting for the lock, so that who asks for it again comes after who waits:
+	 * a guest that hammers a port must not starve the event loop. */
+	pthread_mutex_t turn;
 	struct guest_memory memory; /* its layout is immutable once running */
 	struct address_space pio;
 	struct address_space mmio;
@@ -53,7 +56,9 @@ void machine_finish(struct machine *machine);
 
 static inline void machine_lock(struct machine *machine)
 {
+	pthread_mutex_lock(&machine->turn);
 	pthread_mutex_lock(&machine->lock);
+	pthread_mutex_unlock(&machine->turn);
 }
 
 static inline void machine_unlock(struct machine *machine)

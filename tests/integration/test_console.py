@@ -1,6 +1,7 @@
 """The serial console on a terminal: keys, raw mode and its restoration, input that loses nothing."""
 import hashlib
 import os
+import pathlib
 import pty
 import random
 import signal
@@ -12,6 +13,7 @@ import time
 import pexpect
 import pytest
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 BOOT_LIMIT = int(os.environ.get("ATOLL_BOOT_LIMIT", "120"))
 
 
@@ -127,6 +129,26 @@ def test_a_megabyte_pasted_loses_nothing(atoll, kernel, initramfs, tmp_path):
         client.sendall(data)
         expect(hashlib.sha256(data).hexdigest().encode())
         assert child.wait(60) == 0
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_sigterm_presses_the_power_button(atoll):
+    """A guest that heeds the button powers off by itself: exit code 0."""
+    image = ROOT / "build" / "guest" / "payload" / "powerbutton32"
+    child = subprocess.Popen([atoll, "run", "--engine", "soft", "--quiet", "--kernel", str(image),
+                              "--debug-exit", "0x501"],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    try:
+        lines = []
+        for line in child.stdout:
+            lines.append(line.strip())
+            if line.strip() == "waiting":
+                child.send_signal(signal.SIGTERM)
+        assert child.wait(10) == 0
+        assert "ok pressed" in lines
+        assert not [line for line in lines if line.startswith("not ok")]
     finally:
         child.kill()
         child.wait()
