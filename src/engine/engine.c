@@ -12,6 +12,17 @@ static const struct engine_ops *const engines[] = {
 	&soft_engine_ops,
 };
 
+/* A refusal reads "reason: remedy"; who gets another engine needs no remedy. */
+static void drop_remedy(char *text)
+{
+	char *colon = NULL;
+
+	for (char *at = strstr(text, ": "); at; at = strstr(at + 1, ": "))
+		colon = at;
+	if (colon)
+		*colon = '\0';
+}
+
 static const struct engine_ops *engine_choose(char *why, size_t why_size, struct error *err)
 {
 	struct error reason = { 0 };
@@ -20,6 +31,7 @@ static const struct engine_ops *engine_choose(char *why, size_t why_size, struct
 		struct error refusal = { 0 };
 
 		if (engines[i]->probe(&refusal) == 0) {
+			drop_remedy(reason.text);
 			if (reason.text[0])
 				snprintf(why, why_size, "engine %s: %s", engines[i]->name,
 					reason.text);

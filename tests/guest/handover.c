@@ -1,7 +1,7 @@
 /*
  * Moves a running processor between engines: handover FROM TO [ROUNDS [MOVES]]
  *
- * A guest computes with everything a processor has in flight, then counts timer interrupts of both
+ * A guest computes with everything a processor has in flight, then counts timer interrupts of all
  * kinds. Every few milliseconds it is stopped wherever it is; its cpu_state travels through
  * state_encode and state_decode into a fresh virtual machine of the other engine, around the same
  * memory, and goes on. The result must be the one that the same code has on the bare host, no
@@ -17,6 +17,7 @@
 #include <sys/time.h>
 
 #define SLICE_US       4000
+#define LIMIT_NS       (20 * NS_PER_S)
 #define DEFAULT_MOVES  60
 #define FEWEST_MOVES   10
 #define TICK_NS        (2 * NS_PER_MS)
@@ -59,6 +60,7 @@ struct mark {
 	bool seen;
 	uint64_t tsc;
 	uint64_t ticks;
+	ns_t lag_ns;     /* guest_ns less the counter */
 	ns_t guest_ns;   /* of the machine's clock */
 	ns_t pvclock_ns; /* what the guest would read */
 };
@@ -98,24 +100,36 @@ static ns_t pvclock_at(const struct pvclock_page *page, uint64_t tsc)
 	return page->system_time + (ns_t)((unsigned __int128)delta * page->tsc_to_system_mul >> 32);
 }
 
+/* Of several marks of a stage the one that took the least time from the guest to here counts. */
+static void take_mark(struct handover *test, unsigned stage)
+{
+	struct handover_shared *shared = shared_of(test);
+	struct mark *mark = &test->marks[stage];
+	ns_t guest_ns = clock_now(&test->machine.clock);
+	ns_t lag_ns = guest_ns - ticks_to_ns(shared->tsc, test->model.tsc_hz);
+
+	if (mark->seen && lag_ns >= mark->lag_ns)
+		return;
+	*mark = (struct mark){
+		.seen = true,
+		.tsc = shared->tsc,
+		.ticks = shared->ticks,
+		.lag_ns = lag_ns,
+		.guest_ns = guest_ns,
+		.pvclock_ns = pvclock_at(&shared->pvclock, shared->tsc),
+	};
+}
+
 static void port_write(void *device, uint64_t offset, unsigned size, uint64_t value)
 {
 	struct handover *test = device;
-	struct handover_shared *shared = shared_of(test);
 
 	(void)offset;
 	(void)size;
-	if (value == STAGE_FAULT)
-		test->faulted = true;
-	else if (value <= STAGE_DONE)
-		test->marks[value] = (struct mark){
-			.seen = true,
-			.tsc = shared->tsc,
-			.ticks = shared->ticks,
-			.guest_ns = clock_now(&test->machine.clock),
-			.pvclock_ns = pvclock_at(&shared->pvclock, shared->tsc),
-		};
-	if (value == STAGE_FAULT || value == STAGE_DONE)
+	if (value <= STAGE_DONE)
+		take_mark(test, value);
+	test->faulted |= value == STAGE_FAULT;
+	if (value == STAGE_FAULT || value == STAGE_END)
 		machine_request(&test->machine, MACHINE_REQUEST_POWEROFF);
 }
 
@@ -280,18 +294,23 @@ static struct engine *move(
 	return engine;
 }
 
-/* Where the guest took an exception that it should not have. */
-static void print_fault(struct handover *test, struct engine *engine)
+/* For a guest that took an exception it should not have, or does not end. */
+static void print_state(struct handover *test, struct engine *engine)
 {
 	struct cpu_state *state = aligned_alloc(_Alignof(struct cpu_state), sizeof(*state));
+	const struct handover_shared *shared = shared_of(test);
 	uint64_t frame[4] = { 0 };
 
 	if (engine->ops->get_state(engine, 0, state) == 0) {
 		guest_memory_read(&test->machine.memory, state->gpr[X86_RSP], frame, sizeof(frame));
-		printf("# fault on %s: frame %#llx %#llx %#llx %#llx, cr2 %#llx\n",
+		printf("# on %s, stack %#llx %#llx %#llx %#llx, left %llu, ticks %llu, "
+		       "deadlines %llu\n# ",
 			engine->ops->name, (unsigned long long)frame[0],
 			(unsigned long long)frame[1], (unsigned long long)frame[2],
-			(unsigned long long)frame[3], (unsigned long long)state->cr2);
+			(unsigned long long)frame[3], (unsigned long long)shared->progress,
+			(unsigned long long)shared->ticks, (unsigned long long)shared->deadlines);
+		state_print_json(stdout, &cpu_state_table, state);
+		printf("\n");
 	}
 	free(state);
 }
@@ -314,15 +333,16 @@ static bool run_guest(struct handover *test, const struct engine_ops *const engi
 			printf("# %s: exit %d %s\n", engine->ops->name, exit.reason, exit.text);
 			break;
 		}
-		if (test->machine.request != MACHINE_REQUEST_NONE)
+		if (test->machine.request != MACHINE_REQUEST_NONE ||
+			clock_now(&test->machine.clock) > LIMIT_NS)
 			break;
 		if (test->moves < test->max_moves)
 			engine = move(test, engine, engines[(test->moves + 1) % 2]);
 	}
 	setitimer(ITIMER_REAL, &off, NULL);
 	running = NULL;
-	if (engine && test->faulted)
-		print_fault(test, engine);
+	if (engine && !test->marks[STAGE_DONE].seen)
+		print_state(test, engine);
 	if (engine)
 		engine->ops->destroy(engine);
 	return engine != NULL;
@@ -363,7 +383,8 @@ static void check_times(struct handover *test)
 	check(test, pvclock, "the paravirtual clock follows guest time");
 	check(test, tick_ns >= (ns_t)test->marks[STAGE_TICKED].ticks * TICK_NS - CLOCK_SLACK_NS,
 		"no tick comes early or twice");
-	check(test, deadline_ns >= DEADLINES * TICK_NS, "no deadline comes early");
+	check(test, deadline_ns >= (ONE_SHOTS + DEADLINES) * TICK_NS - CLOCK_SLACK_NS,
+		"no shot and no deadline comes early");
 }
 
 static void check_result(struct handover *test)

@@ -36,12 +36,15 @@
 #define FEATURE_AVX 1
 
 #define TICKS     30
+#define ONE_SHOTS 20
 #define DEADLINES 30
+#define MARKS     8
 
 #define STAGE_STARTED  1
 #define STAGE_COMPUTED 2
 #define STAGE_TICKED   3
 #define STAGE_DONE     4
+#define STAGE_END      5
 #define STAGE_FAULT    0xee
 
 #define VECTOR_TIMER    0x40

@@ -45,8 +45,25 @@ handover_guest_start:
 	cmpq	$TICKS, SHARED_TICKS(%rbx)
 	jb	1b
 	movl	$0, APIC_TIMER_INITIAL(%r12)
+	call	drain
 	mov	$STAGE_TICKED, %eax
 	call	mark
+
+	/* One shot after the other: a lost one would be waited for forever. */
+	movl	$VECTOR_TIMER, APIC_LVT_TIMER(%r12)
+	mov	$ONE_SHOTS, %r14d
+1:	mov	SHARED_TICKS(%rbx), %r13
+	mov	SHARED_PERIOD(%rbx), %eax
+	mov	%eax, APIC_TIMER_INITIAL(%r12)
+2:	sti
+	hlt
+	cli
+	cmp	%r13, SHARED_TICKS(%rbx)
+	je	2b
+	dec	%r14d
+	jnz	1b
+	movl	$0, APIC_TIMER_INITIAL(%r12)
+	call	drain
 
 	/* The same APIC in x2APIC mode, its timer by TSC deadline. */
 	mov	$MSR_APIC_BASE, %ecx
@@ -65,18 +82,30 @@ handover_guest_start:
 	jb	1b
 	mov	$STAGE_DONE, %eax
 	call	mark
+	mov	$STAGE_END, %eax
+	out	%eax, $HANDOVER_PORT
 1:	hlt
 	jmp	1b
 
-/* Tells the host the stage in eax and the time-stamp counter of now. */
+/* Tells the host the stage in eax and the time-stamp counter of now; it takes the promptest. */
 mark:
 	mov	%eax, %r8d
-	rdtsc
+	mov	$MARKS, %r9d
+1:	rdtsc
 	shl	$32, %rdx
 	or	%rdx, %rax
 	mov	%rax, SHARED_TSC(%rbx)
 	mov	%r8d, %eax
 	out	%eax, $HANDOVER_PORT
+	dec	%r9d
+	jnz	1b
+	ret
+
+/* Takes a tick that was requested before its timer was stopped. */
+drain:
+	sti
+	nop
+	cli
 	ret
 
 /* Arms the next deadline. */

@@ -94,6 +94,8 @@ int kvm_vcpu_create(
 void kvm_vcpu_destroy(struct kvm_vcpu *vcpu);
 void kvm_vcpu_run(struct engine *engine, unsigned index, struct vcpu_exit *exit);
 void kvm_vcpu_kick(struct engine *engine, unsigned index);
+/* Brings a stopped vCPU to where kvm_state_get finds everything. Returns 0 or -errno. */
+int kvm_vcpu_settle(struct kvm_vcpu *vcpu);
 /* Makes KVM_RUN return, so that the loop looks at what changed. Any thread. */
 void kvm_vcpu_interrupt(struct kvm_vcpu *vcpu);
 

@@ -220,13 +220,37 @@ static int set_debug(struct kvm_vcpu *vcpu, const struct cpu_state *state)
 	return ioctl(vcpu->fd, KVM_SET_DEBUGREGS, &debug) < 0 ? -errno : 0;
 }
 
-static int get_apic(struct kvm_vcpu *vcpu, struct cpu_state *state)
+static bool is_expired(const struct kvm_lapic_state *page)
 {
-	struct kvm_lapic_state page;
+	struct cpu_apic apic;
 
-	if (ioctl(vcpu->fd, KVM_GET_LAPIC, &page) < 0)
-		return -errno;
-	kvm_apic_to_state(&page, state->apic_base & APIC_BASE_X2APIC, &state->apic);
+	kvm_apic_to_state(page, false, &apic);
+	return apic.timer_initial != 0 && apic.timer_current == 0;
+}
+
+/*
+ * The registers, after whatever the vCPU still had to notice. If the timer expired in between, its
+ * interrupt is requested with a second look; if it expires later, it is saved as still running.
+ */
+static int read_apic_page(struct kvm_vcpu *vcpu, struct kvm_lapic_state *page)
+{
+	for (unsigned look = 0; look < 2; look++) {
+		int rc = kvm_vcpu_settle(vcpu);
+
+		if (rc < 0)
+			return rc;
+		if (ioctl(vcpu->fd, KVM_GET_LAPIC, page) < 0)
+			return -errno;
+		if (!is_expired(page))
+			break;
+	}
+	return 0;
+}
+
+static int get_apic(
+	struct kvm_vcpu *vcpu, const struct kvm_lapic_state *page, struct cpu_state *state)
+{
+	kvm_apic_to_state(page, state->apic_base & APIC_BASE_X2APIC, &state->apic);
 	/* Absent where CPUID does not offer the mode. */
 	if (kvm_msr_get(vcpu, MSR_IA32_TSC_DEADLINE, &state->tsc_deadline) < 0)
 		state->tsc_deadline = 0;
@@ -321,11 +345,14 @@ static int set_activity(struct kvm_vcpu *vcpu, const struct cpu_state *state)
 int kvm_state_get(struct engine *base, unsigned index, struct cpu_state *state)
 {
 	struct kvm_vcpu *vcpu = &kvm_engine_of(base)->vcpus[index];
+	struct kvm_lapic_state page;
 	int rc;
 
 	memset(state, 0, sizeof(*state));
-	/* First: it lets the kernel accept INIT and SIPI, which change everything else. */
-	rc = get_activity(vcpu, state);
+	/* First, and the activity next: both let the vCPU take what was sent to it. */
+	rc = read_apic_page(vcpu, &page);
+	if (rc == 0)
+		rc = get_activity(vcpu, state);
 	if (rc == 0)
 		rc = get_regs(vcpu, state);
 	if (rc == 0)
@@ -337,7 +364,7 @@ int kvm_state_get(struct engine *base, unsigned index, struct cpu_state *state)
 	if (rc == 0)
 		rc = kvm_msr_get_state(vcpu, state);
 	if (rc == 0)
-		rc = get_apic(vcpu, state);
+		rc = get_apic(vcpu, &page, state);
 	if (rc == 0)
 		rc = get_events(vcpu, state);
 	if (rc == 0)

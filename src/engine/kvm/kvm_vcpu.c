@@ -255,6 +255,42 @@ static bool take_kick(struct kvm_vcpu *vcpu)
 	return atomic_exchange(&vcpu->kicked, false);
 }
 
+/*
+ * With a signal pending, KVM_RUN goes through everything but the guest: above all it turns an
+ * expired APIC timer into an interrupt request, which until then is nowhere to be read.
+ */
+int kvm_vcpu_settle(struct kvm_vcpu *vcpu)
+{
+	struct {
+		struct kvm_signal_mask header;
+		uint64_t set;
+	} mask = { .header.len = sizeof(mask.set) };
+	const struct timespec none = { 0 };
+	sigset_t kick, former;
+	int rc = 0;
+
+	sigemptyset(&kick);
+	sigaddset(&kick, KICK_SIGNAL);
+	pthread_sigmask(SIG_BLOCK, &kick, &former);
+	memcpy(&mask.set, &former, sizeof(mask.set));
+	mask.set &= ~BIT(KICK_SIGNAL - 1);
+	if (ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, &mask) < 0) {
+		rc = -errno;
+	} else {
+		vcpu->run->request_interrupt_window = 0;
+		set_immediate_exit(vcpu, 0);
+		syscall(SYS_tgkill, getpid(), (pid_t)syscall(SYS_gettid), KICK_SIGNAL);
+		if (ioctl(vcpu->fd, KVM_RUN, 0) < 0 && errno != EINTR && errno != EAGAIN)
+			rc = -errno;
+		sigtimedwait(&kick, NULL, &none);
+		ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, NULL);
+		/* For the kick that may have come meanwhile. */
+		set_immediate_exit(vcpu, 1);
+	}
+	pthread_sigmask(SIG_SETMASK, &former, NULL);
+	return rc;
+}
+
 static void run_until_exit(struct kvm_vcpu *vcpu, struct vcpu_exit *exit)
 {
 	for (;;) {
