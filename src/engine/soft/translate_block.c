@@ -204,31 +204,79 @@ static bool falls_through(const struct work *work)
 	       work->kinds[last] != KIND_INTERPRET;
 }
 
-static void emit_insns(struct work *work)
+static void note_site(struct work *work)
 {
-	const struct block *block = work->block;
-	struct site *sites = &work->translator->sites[work->translation->sites];
-
-	work->rip = work->translation->rip;
-	for (work->n = 0; work->n < work->nr_insns; work->n++) {
-		const struct insn *insn = &block->insns[work->n];
-		struct site *site = &sites[work->n];
-
-		work->next_rip = work->rip + insn->length;
-		site->guest = (uint16_t)(work->rip - work->translation->rip);
-		site->host = offset_in_block(work);
-		emit_insn(work, insn);
-		site->flags_in_memory = work->flags_in_memory;
-		work->rip = work->next_rip;
-	}
-	sites[work->nr_insns] = (struct site){
+	work->translator->sites[work->translation->sites + work->n] = (struct site){
 		.guest = (uint16_t)(work->rip - work->translation->rip),
 		.host = offset_in_block(work),
 	};
-	if (falls_through(work)) {
-		work->n--;
-		work_link(work, work->next_rip);
+}
+
+static void next_insn(struct work *work)
+{
+	work->rip += work->block->insns[work->n].length;
+	work->n++;
+}
+
+/* The instruction or run at work->n. */
+static void emit_next(struct work *work)
+{
+	const struct insn *insn = &work->block->insns[work->n];
+	struct site *site = &work->translator->sites[work->translation->sites + work->n];
+	unsigned count;
+
+	note_site(work);
+	work->next_rip = work->rip + insn->length;
+	count = work_run(work);
+	if (count < 2) {
+		emit_insn(work, insn);
+		count = 1;
 	}
+	site->flags_in_memory = work->flags_in_memory;
+	while (count-- > 0)
+		next_insn(work);
+}
+
+static void emit_insns(struct work *work)
+{
+	work->rip = work->translation->rip;
+	while (work->n < work->nr_insns)
+		emit_next(work);
+	note_site(work);
+	if (falls_through(work)) {
+		gva_t end = work->rip;
+
+		work->n--;
+		work->rip -= work->block->insns[work->n].length;
+		work_link(work, end);
+	}
+}
+
+static gva_t address_of(const struct work *work, unsigned n)
+{
+	gva_t address = work->translation->rip;
+
+	for (unsigned i = 0; i < n; i++)
+		address += work->block->insns[i].length;
+	return address;
+}
+
+/* The instructions of a run behind its first, each with its own check. */
+static void emit_run_singly(struct work *work, const struct run *run)
+{
+	work->flags_in_host = work->flags_in_memory = true;
+	work->n = run->first + 1u;
+	work->rip = address_of(work, work->n);
+	while (work->n < (unsigned)run->first + run->count) {
+		const struct insn *insn = &work->block->insns[work->n];
+
+		note_site(work);
+		work->next_rip = work->rip + insn->length;
+		emit_insn(work, insn);
+		next_insn(work);
+	}
+	if (run->after)
+		emit_bind(emit_jump(&work->emitter), run->after);
 }
 
 struct translation *translate_block(
@@ -259,12 +307,15 @@ struct translation *translate_block(
 	work.nr_insns = nr_insns;
 	work.units_checked = 0;
 	work.nr_stubs = 0;
+	work.nr_runs = 0;
 	for (unsigned n = 0; n < nr_insns; n++)
 		work.kinds[n] = (uint8_t)translate_kind(&block->insns[n], work.set);
 	translation->interpret_first = work.kinds[0] == KIND_INTERPRET;
 	translate_liveness(&work);
 	emit_entries(&work);
 	emit_insns(&work);
+	for (unsigned i = 0; i < work.nr_runs; i++)
+		emit_run_singly(&work, &work.runs[i]);
 	emit_poll_live(&work);
 	emit_stubs(&work);
 	translation->code_size = offset_in_block(&work);

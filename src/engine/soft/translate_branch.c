@@ -162,12 +162,15 @@ void work_call_operand(struct work *work, const struct insn *insn)
 
 void work_ret(struct work *work, const struct insn *insn)
 {
+	work_save_flags(work);
+	work_ret_checked(work, insn, work_check(work, top, 8, false));
+}
+
+void work_ret_checked(struct work *work, const struct insn *insn, struct emit_memory memory)
+{
 	struct emitter *emitter = &work->emitter;
 	bool has_immediate = insn_row(insn)->immediate[0] != ISA_SIZE_NONE;
-	struct emit_memory memory;
 
-	work_save_flags(work);
-	memory = work_check(work, top, 8, false);
 	emit_memory_op(emitter, OPCODE_LOAD, TEMP_A, memory);
 	check_canonical(work);
 	emit_lea_rsp(emitter, 8 + (has_immediate ? (uint16_t)insn->imm : 0));

@@ -44,8 +44,9 @@ static unsigned site_at(
 	const struct site *sites = &translator->sites[translation->sites];
 	unsigned n = 0;
 
-	while (n + 1u < translation->nr_insns && translation->code + sites[n + 1].host <= code)
-		n++;
+	for (unsigned i = 0; i < translation->nr_insns; i++)
+		if (translation->code + sites[i].host <= code && sites[i].host >= sites[n].host)
+			n = i;
 	return n;
 }
 

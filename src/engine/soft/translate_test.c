@@ -100,6 +100,37 @@ static void calls_and_returns(void **state)
 	assert_int_equal(f->vcpu->gpr[X86_RSP], FIXTURE_STACK0);
 }
 
+/* Pushes and pops in runs, from a stack that crosses a page in the middle of them. */
+static void runs_of_pushes_cross_pages(void **state)
+{
+	struct vcpu_fixture *f = *state;
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	/* mov ebp, 3; 1: call f; dec ebp; jnz 1b; jmp out;
+	 * f: push rax; push rbx; push r10; push r11; push rsi;
+	 *    pop r11; pop r10; pop rsi; pop rbx; pop rax; ret; out: */
+	FIXTURE_LOAD_CODE(f, 0xbd, 3, 0, 0, 0, 0xe8, 0x06, 0, 0, 0, 0xff, 0xcd, 0x75, 0xf7, 0xeb,
+		0x0f, 0x50, 0x53, 0x41, 0x52, 0x41, 0x53, 0x56, 0x41, 0x5b, 0x41, 0x5a, 0x5e, 0x5b,
+		0x58, 0xc3, STOP);
+	for (unsigned offset = 0; offset <= 64; offset++) {
+		f->vcpu->rip = FIXTURE_CODE;
+		f->vcpu->gpr[X86_RSP] = 0x201000 + offset;
+		f->vcpu->gpr[X86_RAX] = 1;
+		f->vcpu->gpr[X86_RBX] = 2;
+		f->vcpu->gpr[X86_R10] = 3;
+		f->vcpu->gpr[X86_R11] = 4;
+		f->vcpu->gpr[X86_RSI] = 5;
+		run(f);
+		/* R11, R10 and RSI turn: three times is once round. */
+		assert_int_equal(f->vcpu->gpr[X86_RAX], 1);
+		assert_int_equal(f->vcpu->gpr[X86_RBX], 2);
+		assert_int_equal(f->vcpu->gpr[X86_R10], 3);
+		assert_int_equal(f->vcpu->gpr[X86_R11], 4);
+		assert_int_equal(f->vcpu->gpr[X86_RSI], 5);
+		assert_int_equal(f->vcpu->gpr[X86_RSP], 0x201000 + offset);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -107,6 +138,7 @@ int main(void)
 		cmocka_unit_test(reaches_memory),
 		cmocka_unit_test(sees_its_own_stores),
 		cmocka_unit_test(calls_and_returns),
+		cmocka_unit_test(runs_of_pushes_cross_pages),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

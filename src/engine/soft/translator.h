@@ -32,7 +32,8 @@ enum exit_kind { EXIT_INSN, EXIT_UNIT, EXIT_ENTRY, EXIT_LINK, EXIT_BRANCH };
 #define EXIT_INSN_SHIFT  3
 #define EXIT_BLOCK_SHIFT 9
 
-/* Where an instruction of a translated block is, in the guest and in the host. */
+/* Where an instruction of a translated block is, in the guest and in the host. In a run (see
+ * work_run) the host's is out of order. */
 struct site {
 	uint16_t guest;       /* offset from the block's first byte */
 	uint16_t host;        /* from its code */
@@ -189,6 +190,12 @@ struct work {
 		uint32_t link;
 	} stubs[BLOCK_MAX_INSNS * 3 + 8];
 	unsigned nr_stubs;
+	/* Runs of pushes or pops, whose instructions one by one are behind the block. */
+	struct run {
+		uint8_t first, count;
+		const uint8_t *after; /* where it goes on; NULL if it ends in RET */
+	} runs[BLOCK_MAX_INSNS / 2];
+	unsigned nr_runs;
 };
 
 /* Where an instruction's memory operand is, to make its host address from. */
@@ -225,6 +232,11 @@ void work_system(struct work *work, enum translate_kind kind);
 void work_push(struct work *work, const struct insn *insn, enum translate_kind kind);
 void work_pop(struct work *work, const struct insn *insn);
 void work_leave(struct work *work);
+/*
+ * A run of pushes or of pops, then perhaps RET, from the current instruction on, with one check;
+ * the number of instructions, less than two if it is none (and nothing is done).
+ */
+unsigned work_run(struct work *work);
 
 /* translate_branch.c */
 void work_jcc(struct work *work, const struct insn *insn);
@@ -233,6 +245,8 @@ void work_jmp_operand(struct work *work, const struct insn *insn);
 void work_call(struct work *work, const struct insn *insn);
 void work_call_operand(struct work *work, const struct insn *insn);
 void work_ret(struct work *work, const struct insn *insn);
+/* The same, of an address that `memory` has been checked for. */
+void work_ret_checked(struct work *work, const struct insn *insn, struct emit_memory memory);
 void work_link(struct work *work, gva_t target);
 void work_exit_insn(struct work *work);
 
