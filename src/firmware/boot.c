@@ -7,6 +7,11 @@
 
 #define MIB (UINT64_C(1) << 20)
 
+/* The BIOS data area, and the size in KiB at the start of the EBDA. */
+#define BDA_EBDA_SEGMENT 0x40e
+#define BDA_MEMORY_SIZE  0x413 /* KiB */
+#define EBDA_SIZE        1
+
 int boot_load(const struct boot_config *config, struct machine *machine, struct cpu_state *bsp,
 	struct error *err)
 {
@@ -19,6 +24,19 @@ int boot_load(const struct boot_config *config, struct machine *machine, struct 
 	return result;
 }
 
+/* What kernels without a BIOS still look at to find the top of conventional memory. */
+static void put_bios_data(struct guest_memory *memory)
+{
+	static const uint16_t segment = BOOT_EBDA >> 4, size = BOOT_EBDA >> 10;
+	static const uint8_t ebda_size = EBDA_SIZE;
+
+	if (!guest_memory_host(memory, 0, BOOT_EBDA + 1))
+		return;
+	guest_memory_write(memory, BDA_EBDA_SEGMENT, &segment, sizeof(segment));
+	guest_memory_write(memory, BDA_MEMORY_SIZE, &size, sizeof(size));
+	guest_memory_write(memory, BOOT_EBDA, &ebda_size, sizeof(ebda_size));
+}
+
 int boot_load_image(const struct boot_config *config, struct guest_memory *memory,
 	struct cpu_state *bsp, const struct boot_image *image, struct error *err)
 {
@@ -28,6 +46,7 @@ int boot_load_image(const struct boot_config *config, struct guest_memory *memor
 
 	if (result < 0)
 		return result;
+	put_bios_data(memory);
 	if (boot_bzimage_detect(image))
 		return boot_bzimage_load(&boot, image, err);
 	if (boot_multiboot_detect(image))

@@ -40,6 +40,20 @@ static void cuts_the_map(void **state)
 	fixture_stop(&f);
 }
 
+static void fills_the_bios_data_area(void **state)
+{
+	static const uint8_t text[16] = "no kernel";
+	struct fixture f;
+
+	(void)state;
+	fixture_start(&f, 4 * MIB);
+	assert_true(fixture_load(&f, text, sizeof(text)) < 0);
+	assert_int_equal(boot_get16(fixture_at(&f, 0x40e, 2)), 0x9fc0); /* segment of the EBDA */
+	assert_int_equal(boot_get16(fixture_at(&f, 0x413, 2)), 639);    /* KiB below it */
+	assert_int_equal(*fixture_at(&f, 0x9fc00, 1), 1);               /* KiB of it */
+	fixture_stop(&f);
+}
+
 static void joins_regions_and_reserves_rom(void **state)
 {
 	struct boot_config config = { 0 };
@@ -197,6 +211,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cuts_the_map),
+		cmocka_unit_test(fills_the_bios_data_area),
 		cmocka_unit_test(joins_regions_and_reserves_rom),
 		cmocka_unit_test(places_around_claims),
 		cmocka_unit_test(merges_claims),
