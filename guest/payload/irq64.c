@@ -192,6 +192,7 @@ static void io_apic(void)
 	set_pin(2, PIN_BASE + 2);
 	check(wait_count(&counts[PIN_BASE + 2], 20, 1000), "PIT by pin 2");
 	set_pin(2, MASKED);
+	wait_count(&counts[PIN_BASE + 2], ~0u, 3); /* one may have been on its way */
 	counts[PIN_BASE + 2] = 0;
 	check(!wait_count(&counts[PIN_BASE + 2], 1, 10), "none while masked");
 	outb(0x43, 0x30);
