@@ -353,6 +353,7 @@ static struct block *build_uncached(struct vcpu *vcpu, gva_t linear)
 	struct block *block = allocate(vcpu);
 
 	block->crosses = true;
+	block->next_generation_now = NULL;
 	block->mode = vcpu->mode.insn;
 	block->generation_now = &never_written;
 	block->generation = 0;

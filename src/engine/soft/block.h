@@ -31,7 +31,7 @@ struct block {
 	/* An instruction that crosses a page's end is a block of its own. */
 	bool crosses;
 	uint32_t next_generation;
-	const _Atomic uint32_t *next_generation_now;
+	const _Atomic uint32_t *next_generation_now; /* NULL if the block is not kept */
 	gpa_t next_physical; /* of the second page */
 	struct block *hash_next;
 	/* The first two that were seen to follow: predictions, verified each time. */

@@ -134,7 +134,7 @@ bool translator_has_room(const struct translator *translator)
 	return CODE_CACHE_BYTES - translator->used > MAX_BLOCK_CODE &&
 	       translator->nr_translations < MAX_TRANSLATIONS &&
 	       MAX_SITES - translator->nr_sites > BLOCK_MAX_INSNS &&
-	       MAX_LINKS - translator->nr_links > 4 && translator->nr_views < MAX_CODE_PAGES;
+	       MAX_LINKS - translator->nr_links > 4 && translator->nr_views + 2 <= MAX_CODE_PAGES;
 }
 
 static uint32_t page_hash(uint64_t page)

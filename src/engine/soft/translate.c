@@ -132,13 +132,13 @@ static uint32_t *id_slot(struct vcpu *vcpu, unsigned set, gva_t rip)
 	return &vcpu->translate.code_ids[set][code_id_slot(rip)];
 }
 
-/* Of the page at vcpu->rip, which block_find has just found executable. */
-static uint32_t map_view(struct vcpu *vcpu, const struct block *block, unsigned set)
+/* Of a page that block_find has just found executable. */
+static uint32_t map_view(struct vcpu *vcpu, gva_t linear, gpa_t physical, unsigned set)
 {
 	struct translator *translator = vcpu->translate.translator;
-	const struct tlb_entry *entry = &vcpu->tlb_code[tlb_index(vcpu->rip)];
-	gva_t page = vcpu->rip & PAGE_MASK;
-	uint32_t view = translator_view(translator, page, block->physical & PAGE_MASK, set);
+	const struct tlb_entry *entry = &vcpu->tlb_code[tlb_index(linear)];
+	gva_t page = linear & PAGE_MASK;
+	uint32_t view = translator_view(translator, page, physical & PAGE_MASK, set);
 
 	if (set != TLB_USER && !(entry->linear == page && entry->global))
 		vcpu->translate.local_code = true;
@@ -146,47 +146,60 @@ static uint32_t map_view(struct vcpu *vcpu, const struct block *block, unsigned 
 	return view;
 }
 
+static bool is_dead(const struct translator *translator, const struct translation *translation)
+{
+	return translator->views[translation->view].id != translation->page_id ||
+	       (translation->second_view != NONE &&
+		       translator->views[translation->second_view].id != translation->second_id);
+}
+
 /* The translation of what is at vcpu->rip, NULL if there is none. Raises what fetching does. */
 static struct translation *find_slow(struct vcpu *vcpu, unsigned set)
 {
 	struct translator *translator = vcpu->translate.translator;
 	const struct block *block = block_find(vcpu, vcpu->rip);
+	uint32_t view, second_view = NONE;
 	struct translation *translation;
-	uint32_t view, id;
 
-	if (block->crosses)
+	if (block->crosses && !block->next_generation_now)
 		return NULL;
 	if (!translator_has_room(translator)) {
 		vector_leave(vcpu);
 		translator_flush(translator);
 	}
-	view = map_view(vcpu, block, set);
-	id = translator->views[view].id;
-	translation = translator_find(translator, vcpu->rip, id);
-	if (!translation) {
+	view = map_view(vcpu, vcpu->rip, block->physical, set);
+	if (block->crosses)
+		second_view =
+			map_view(vcpu, vcpu->rip + GUEST_PAGE_SIZE, block->next_physical, set);
+	translation = translator_find(translator, vcpu->rip, translator->views[view].id);
+	if (!translation || translation->second_view != second_view ||
+		is_dead(translator, translation)) {
 		/* The compiler may copy and clear with the C library's functions. */
 		vector_leave(vcpu);
-		translation = translate_block(translator, block, vcpu->rip, view);
+		translation = translate_block(translator, block, vcpu->rip, view, second_view);
 	}
 	*lookup_at(translator, vcpu->rip) = (struct lookup){ vcpu->rip, translation };
 	return translation;
+}
+
+static bool is_mapped(struct vcpu *vcpu, const struct translation *translation)
+{
+	unsigned set = current_set(vcpu);
+
+	return *id_slot(vcpu, set, translation->rip) == translation->page_id &&
+	       (translation->second_view == NONE ||
+		       *id_slot(vcpu, set, translation->rip + GUEST_PAGE_SIZE) ==
+			       translation->second_id);
 }
 
 static struct translation *find(struct vcpu *vcpu)
 {
 	struct translator *translator = vcpu->translate.translator;
 	const struct lookup *lookup = lookup_at(translator, vcpu->rip);
-	unsigned set = current_set(vcpu);
 
-	if (lookup->rip == vcpu->rip && lookup->translation &&
-		*id_slot(vcpu, set, vcpu->rip) == lookup->translation->page_id)
+	if (lookup->rip == vcpu->rip && lookup->translation && is_mapped(vcpu, lookup->translation))
 		return lookup->translation;
-	return find_slow(vcpu, set);
-}
-
-static bool is_mapped(struct vcpu *vcpu, const struct translation *translation)
-{
-	return *id_slot(vcpu, current_set(vcpu), translation->rip) == translation->page_id;
+	return find_slow(vcpu, current_set(vcpu));
 }
 
 /* Runs translated code from `offset` until it is left; returns the exit word. */
@@ -282,11 +295,6 @@ static void bind_link(struct vcpu *vcpu, uint32_t n, const struct translation *t
 			entry = link->flags_in_host ? to->body : to->memory;
 	}
 	translator_put_jump(translator, link->at, to->code + entry);
-}
-
-static bool is_dead(const struct translator *translator, const struct translation *translation)
-{
-	return translator->views[translation->view].id != translation->page_id;
 }
 
 /* Somebody came to `left`, and it was not entered: if it is dead they go to `to` from now on. */

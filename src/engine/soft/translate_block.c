@@ -110,10 +110,10 @@ static void emit_compare_target(struct work *work)
 	emit_bind(miss, work->translator->writable + work->translator->jump_miss);
 }
 
-static void emit_guard(struct work *work)
+static void emit_compare_id(struct work *work, gva_t address, uint32_t id)
 {
 	struct emitter *emitter = &work->emitter;
-	unsigned slot = code_id_slot(work->translation->rip);
+	unsigned slot = code_id_slot(address);
 
 	emit_u8(emitter, 0x65); /* cmp dword gs:[code_ids], id */
 	emit_u8(emitter, 0x81);
@@ -121,7 +121,7 @@ static void emit_guard(struct work *work)
 	emit_u8(emitter, 0x25);
 	emit_u32(emitter, (uint32_t)(offsetof(struct vcpu, translate.code_ids) +
 				     (work->set * CODE_ID_SLOTS + slot) * sizeof(uint32_t)));
-	emit_u32(emitter, work->translation->page_id);
+	emit_u32(emitter, id);
 	leave_if_not_equal(work);
 }
 
@@ -141,7 +141,7 @@ static void emit_entries(struct work *work)
 	work->flags_in_memory = true;
 	emit_compare_target(work);
 	translation->guard = offset_in_block(work);
-	emit_guard(work);
+	emit_compare_id(work, translation->rip, translation->page_id);
 	translation->poll = offset_in_block(work);
 	emit_poll(work);
 	translation->memory = offset_in_block(work);
@@ -150,6 +150,10 @@ static void emit_entries(struct work *work)
 	translation->body = offset_in_block(work);
 	work->flags_in_memory = false;
 	work->flags_in_host = true;
+	if (translation->second_view == NONE)
+		return;
+	work_before_clobber(work);
+	emit_compare_id(work, translation->rip + GUEST_PAGE_SIZE, translation->second_id);
 }
 
 /* For links within the page that have the flags in the host's. */
@@ -279,8 +283,8 @@ static void emit_run_singly(struct work *work, const struct run *run)
 		emit_bind(emit_jump(&work->emitter), run->after);
 }
 
-struct translation *translate_block(
-	struct translator *translator, const struct block *block, gva_t rip, uint32_t view)
+struct translation *translate_block(struct translator *translator, const struct block *block,
+	gva_t rip, uint32_t view, uint32_t second_view)
 {
 	struct translation *translation = &translator->translations[translator->nr_translations++];
 	unsigned nr_insns =
@@ -291,6 +295,8 @@ struct translation *translate_block(
 		.rip = rip,
 		.page_id = translator->views[view].id,
 		.view = view,
+		.second_view = second_view,
+		.second_id = second_view == NONE ? 0 : translator->views[second_view].id,
 		.code = translator->used,
 		.nr_insns = (uint8_t)nr_insns,
 		.sites = translator->nr_sites,

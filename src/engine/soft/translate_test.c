@@ -131,6 +131,28 @@ static void runs_of_pushes_cross_pages(void **state)
 	}
 }
 
+/* An instruction that crosses a page's end, written in either page. */
+static void crossing_instructions_change(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	const gva_t start = FIXTURE_CODE + 0x1000 - 3;
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	f->vcpu->rip = start;
+	/* mov eax, 0x04030201 */
+	FIXTURE_LOAD_CODE(f, 0xb8, 1, 2, 3, 4, STOP);
+	for (unsigned i = 0; i < 8; i++) {
+		const uint8_t byte = (uint8_t)(0x10 + i);
+		uint32_t expected;
+
+		f->vcpu->rip = start;
+		run(f);
+		memcpy(&expected, f->ram + start + 1, sizeof(expected));
+		assert_int_equal(f->vcpu->gpr[X86_RAX], expected);
+		vcpu_fixture_load(f, start + 1 + i % 4, &byte, 1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -139,6 +161,7 @@ int main(void)
 		cmocka_unit_test(sees_its_own_stores),
 		cmocka_unit_test(calls_and_returns),
 		cmocka_unit_test(runs_of_pushes_cross_pages),
+		cmocka_unit_test(crossing_instructions_change),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -62,6 +62,9 @@ struct translation {
 	gva_t rip;
 	uint32_t page_id;
 	uint32_t view;
+	/* An instruction that crosses a page's end is a block of its own, and checks the second
+	 * page's ID each time; else NONE. */
+	uint32_t second_view, second_id;
 	uint32_t code; /* offset in the code cache */
 	uint16_t guard, poll, memory, body, poll_live;
 	uint16_t code_size;
@@ -252,8 +255,8 @@ void work_exit_insn(struct work *work);
 
 /* translate_block.c */
 void work_stub(struct work *work, uint8_t *at, enum exit_kind kind, uint32_t link, bool save_first);
-struct translation *translate_block(
-	struct translator *translator, const struct block *block, gva_t rip, uint32_t view);
+struct translation *translate_block(struct translator *translator, const struct block *block,
+	gva_t rip, uint32_t view, uint32_t second_view);
 
 /* translate_signal.c: between these the thread runs this vCPU. */
 void translate_signals_begin(struct vcpu *vcpu);
