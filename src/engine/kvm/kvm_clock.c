@@ -146,6 +146,17 @@ int kvm_clock_set_paravirtual(struct kvm_engine *engine)
 	return ioctl(engine->vm_fd, KVM_SET_CLOCK, &data) < 0 ? -errno : 0;
 }
 
+/* Once for each lag, before any vCPU runs under it: a guest must not see its clock go back. */
+static void follow_paravirtual(struct kvm_engine *engine, ns_t lag_ns)
+{
+	pthread_mutex_lock(&engine->tsc_lock);
+	if (engine->clock_lag_ns != lag_ns) {
+		kvm_clock_set_paravirtual(engine);
+		engine->clock_lag_ns = lag_ns;
+	}
+	pthread_mutex_unlock(&engine->tsc_lock);
+}
+
 void kvm_clock_follow(struct kvm_vcpu *vcpu)
 {
 	struct machine *machine = vcpu->engine->base.machine;
@@ -159,6 +170,5 @@ void kvm_clock_follow(struct kvm_vcpu *vcpu)
 		return;
 	if (sample(vcpu, &tsc, &offset, &host_ns) == 0)
 		kvm_clock_set_tsc(vcpu, tsc, host_ns - vcpu->lag_ns);
-	if (vcpu->index == 0)
-		kvm_clock_set_paravirtual(vcpu->engine);
+	follow_paravirtual(vcpu->engine, lag_ns);
 }

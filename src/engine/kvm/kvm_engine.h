@@ -73,6 +73,7 @@ struct kvm_engine {
 	uint64_t tsc_offset; /* tsc_lock: that of the vCPUs whose TSCs agree */
 	ns_t tsc_lag_ns;
 	bool tsc_offset_known;
+	ns_t clock_lag_ns; /* tsc_lock: for which the paravirtual clock was set */
 };
 
 static inline struct kvm_engine *kvm_engine_of(struct engine *engine)
