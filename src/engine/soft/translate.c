@@ -360,6 +360,7 @@ static uint32_t run(struct vcpu *vcpu, uint32_t offset)
 		unsigned n = word >> EXIT_INSN_SHIFT & (BLOCK_MAX_INSNS - 1);
 		enum exit_kind kind = (enum exit_kind)field_get(EXIT_KIND, word);
 
+		vector_settle(vcpu);
 		take_rip(vcpu, word);
 		translator->counters.exits[kind]++;
 		if (kind == EXIT_INSN)
