@@ -1,0 +1,435 @@
+/*
+ * Makes the lockstep test's programs: lockstep.h.
+ */
+#include "engine/soft/lockstep.h"
+
+#include "engine/soft/isa_assemble.h"
+#include "engine/soft/vcpu_fixture.h"
+
+#include <string.h>
+
+#define MAX_BLOCKS    12
+#define MAX_FIXUPS    32
+#define MAX_PATCHABLE 16
+
+struct fixup {
+	uint16_t at; /* of four bytes of code */
+	uint8_t block;
+	bool relative;
+};
+
+struct generator {
+	struct lockstep_program *program;
+	struct native_random *random;
+	const struct cpu_model *model;
+	bool vectors;
+	unsigned nr_blocks, block;
+	unsigned starts[MAX_BLOCKS + 1];
+	bool heads[MAX_BLOCKS + 1];
+	struct fixup fixups[MAX_FIXUPS];
+	unsigned nr_fixups;
+	uint16_t patchable[MAX_PATCHABLE]; /* immediates that a store may change */
+	unsigned nr_patchable;
+	uint16_t undefined;
+	bool stack_known;
+};
+
+static uint64_t below(struct generator *g, uint64_t limit)
+{
+	return (native_random(g->random) >> 16) % limit;
+}
+
+static bool one_in(struct generator *g, unsigned n)
+{
+	return below(g, n) == 0;
+}
+
+static gva_t here(const struct generator *g)
+{
+	return LOCKSTEP_CODE + g->program->length;
+}
+
+static void put(struct generator *g, const uint8_t *bytes, unsigned length)
+{
+	struct lockstep_program *program = g->program;
+
+	program->insns[program->nr_insns++] = (struct lockstep_insn){
+		.at = (uint16_t)program->length,
+		.undefined = g->undefined,
+	};
+	memcpy(program->code + program->length, bytes, length);
+	program->length += length;
+}
+
+#define PUT(g, ...)                                                                                \
+	put(g, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
+#define LE32(value)                                                                                \
+	(uint8_t)(value), (uint8_t)((uint32_t)(value) >> 8), (uint8_t)((uint32_t)(value) >> 16),   \
+		(uint8_t)((uint32_t)(value) >> 24)
+
+static void put_move(struct generator *g, unsigned gpr, uint32_t value)
+{
+	PUT(g, 0x40 | gpr >> 3, 0xb8 | (gpr & 7), LE32(value));
+	if (gpr == X86_RSP)
+		g->stack_known = true;
+}
+
+/* A move whose immediate other instructions may write to. */
+static void put_patchable_move(struct generator *g, unsigned gpr, uint32_t value)
+{
+	put_move(g, gpr, value);
+	g->patchable[g->nr_patchable++ % MAX_PATCHABLE] = (uint16_t)(g->program->length - 4);
+}
+
+/* cmp reg, imm8: all flags are defined behind it. */
+static void put_compare(struct generator *g)
+{
+	PUT(g, 0x48, 0x83, 0xf8 | (uint8_t)below(g, 8), (uint8_t)native_random(g->random));
+	g->undefined = 0;
+}
+
+static uint32_t target(struct generator *g)
+{
+	uint32_t offset = (uint32_t)below(g, LOCKSTEP_DATA_SIZE);
+
+	switch (below(g, 24)) {
+	case 0: return LOCKSTEP_DATA + LOCKSTEP_DATA_SIZE + offset;
+	case 1: return LOCKSTEP_DATA - 8 + (uint32_t)below(g, 16);
+	case 2:
+	case 3: return LOCKSTEP_DATA + 0x1000 - (uint32_t)below(g, 32);
+	case 4: return LOCKSTEP_CODE + (uint32_t)below(g, 64) - 64;
+	case 5:
+	case 6:
+	case 7: return LOCKSTEP_DATA + offset;
+	default: return LOCKSTEP_DATA + (offset & ~31u);
+	}
+}
+
+static unsigned some_register(struct generator *g)
+{
+	unsigned gpr = (unsigned)below(g, 16);
+
+	return gpr == X86_RSP ? X86_R10 : gpr;
+}
+
+static bool has_operand(const struct isa_row *row, enum isa_operand_kind kind)
+{
+	for (unsigned i = 0; i < ISA_MAX_OPERANDS; i++)
+		if (row->operand[i].kind == kind)
+			return true;
+	return false;
+}
+
+static bool is_mnemonic(const struct isa_row *row, const char *prefix)
+{
+	return strncmp(row->mnemonic, prefix, strlen(prefix)) == 0;
+}
+
+/* System instructions that do the same each time. */
+static bool is_repeatable_system(const struct isa_row *row)
+{
+	static const char *const names[] = { "pushf", "cli", "sti", "swapgs", "rdfsbase",
+		"rdgsbase", "xgetbv", "clac" };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+		if (is_mnemonic(row, names[i]))
+			return true;
+	return false;
+}
+
+static bool is_wanted(const struct generator *g, const struct isa_row *row)
+{
+	if (row->attributes & (ISA_NO_64 | ISA_BRANCH) || has_operand(row, ISA_VSIB))
+		return false;
+	if (native_is_vector(row) && !g->vectors)
+		return false;
+	if (row->feature != CPU_NR_FEATURES &&
+		!cpu_model_has(g->model, (enum cpu_feature)row->feature))
+		return false;
+	return row->attributes & ISA_USER || is_repeatable_system(row);
+}
+
+static const struct isa_row *choose_row(struct generator *g)
+{
+	for (;;) {
+		const struct isa_row *row = &isa_rows[below(g, isa_nr_rows)];
+
+		if (!is_wanted(g, row))
+			continue;
+		/* There are many vector rows. */
+		if (!native_is_vector(row) || one_in(g, 2))
+			return row;
+	}
+}
+
+/* Moves that make the memory operand lie at `address`. */
+static void put_address(struct generator *g, struct isa_form *form, uint32_t address)
+{
+	uint32_t index;
+
+	form->base = INSN_NO_REGISTER;
+	form->disp = (int32_t)address;
+	if (one_in(g, 5))
+		return;
+	form->base = (uint8_t)some_register(g);
+	form->disp = one_in(g, 2) ? (int8_t)native_random(g->random)
+				  : (int32_t)below(g, 0x88000) - 0x80000;
+	address -= (uint32_t)form->disp;
+	if (one_in(g, 2)) {
+		form->index = (uint8_t)some_register(g);
+		form->scale = (uint8_t)below(g, 4);
+		if (form->index == form->base)
+			form->index = form->base == X86_R11 ? X86_RBX : X86_R11;
+		index = (uint32_t)below(g, 0x1000);
+		put_move(g, form->index, index);
+		address -= index << form->scale;
+	}
+	if (one_in(g, 4))
+		put_move(g, form->base, address);
+	else
+		put_patchable_move(g, form->base, address);
+}
+
+static void choose_prefixes(
+	struct generator *g, const struct isa_row *row, struct isa_form *form, uint32_t *address)
+{
+	if (row->attributes & ISA_LOCKABLE && form->memory && one_in(g, 4))
+		form->prefixes[form->nr_prefixes++] = 0xf0;
+	if (row->attributes & ISA_STRING && !one_in(g, 3))
+		form->prefixes[form->nr_prefixes++] = one_in(g, 2) ? 0xf3 : 0xf2;
+	if (one_in(g, 8)) {
+		bool fs = one_in(g, 2);
+
+		form->prefixes[form->nr_prefixes++] = fs ? 0x64 : 0x65;
+		*address -= fs ? LOCKSTEP_FS_BASE : LOCKSTEP_GS_BASE;
+	}
+	if (one_in(g, 12))
+		form->prefixes[form->nr_prefixes++] = 0x67;
+}
+
+/* Registers that the instruction reaches memory by without naming them. */
+static void put_implied(struct generator *g, const struct isa_row *row)
+{
+	if (row->attributes & ISA_STRING)
+		put_move(g, X86_RCX, (uint32_t)below(g, 70));
+	if (has_operand(row, ISA_X))
+		put_patchable_move(g, X86_RSI, target(g));
+	if (has_operand(row, ISA_Y) || is_mnemonic(row, "maskmov") || is_mnemonic(row, "vmaskmov"))
+		put_move(g, X86_RDI, target(g));
+	if (is_mnemonic(row, "leave") || is_mnemonic(row, "enter"))
+		put_move(g, X86_RBP, LOCKSTEP_STACK - 8 * (uint32_t)below(g, 64));
+	if (is_mnemonic(row, "xlat"))
+		put_move(g, X86_RBX, target(g));
+	if (is_mnemonic(row, "div") || is_mnemonic(row, "idiv"))
+		put_move(g, X86_RDX, 0);
+	if (row->attributes & ISA_DEFAULT_64 && (!g->stack_known || one_in(g, 16)))
+		put_move(g, X86_RSP, LOCKSTEP_STACK - (uint32_t)below(g, 256));
+}
+
+static bool writes_stack_pointer(const struct insn *insn)
+{
+	const struct isa_row *row = insn_row(insn);
+
+	return insn->reg == X86_RSP || insn->vvvv == X86_RSP || insn->rm == X86_RSP ||
+	       is_mnemonic(row, "leave") || is_mnemonic(row, "enter") ||
+	       (!insn->has_memory && (insn->modrm & 7) == X86_RSP);
+}
+
+static void note_flags(struct generator *g, const struct isa_row *row)
+{
+	uint16_t undefined = row->flags_undefined & RFLAGS_ARITHMETIC;
+
+	if ((undefined == 0 || undefined == RFLAGS_AF) && !(row->attributes & ISA_STRING))
+		g->undefined &= ~row->flags_written;
+	g->undefined |= undefined;
+}
+
+static void put_instruction(struct generator *g)
+{
+	const struct isa_row *row = choose_row(g);
+	uint8_t bytes[INSN_MAX_LENGTH];
+	uint32_t address = target(g);
+	struct isa_form form;
+	struct insn insn;
+	unsigned length;
+
+	isa_form_random(row, INSN_MODE_64, &g->random->state, &form);
+	if (!isa_row_has_memory(row))
+		form.memory = false;
+	else if (!isa_row_has_register(row))
+		form.memory = true;
+	choose_prefixes(g, row, &form, &address);
+	if (has_operand(row, ISA_O))
+		form.imm = address;
+	if (is_mnemonic(row, "enter"))
+		form.imm2 &= 3;
+	if (g->undefined & row->flags_read)
+		put_compare(g);
+	put_implied(g, row);
+	if (form.memory)
+		put_address(g, &form, address);
+	length = isa_assemble(row, &form, bytes);
+	if (!length || insn_decode(&insn, bytes, length, INSN_MODE_64, NULL) != INSN_OK ||
+		insn.length != length)
+		return;
+	put(g, bytes, length);
+	note_flags(g, insn_row(&insn));
+	if (writes_stack_pointer(&insn))
+		g->stack_known = false;
+}
+
+/* A store into the immediate of a move, often the next instruction. */
+static void put_patch(struct generator *g)
+{
+	uint16_t at;
+
+	if (!g->nr_patchable || one_in(g, 2)) {
+		PUT(g, 0xc6, 0x04, 0x25, LE32(here(g) + 8 + 2), (uint8_t)native_random(g->random));
+		put_move(g, some_register(g), (uint32_t)native_random(g->random));
+		return;
+	}
+	at = g->patchable[below(
+		g, g->nr_patchable < MAX_PATCHABLE ? g->nr_patchable : MAX_PATCHABLE)];
+	PUT(g, 0xc6, 0x04, 0x25, LE32(LOCKSTEP_CODE + at), (uint8_t)native_random(g->random));
+}
+
+static void note_fixup(struct generator *g, unsigned block, bool relative)
+{
+	g->fixups[g->nr_fixups++] = (struct fixup){
+		.at = (uint16_t)(g->program->length - 4),
+		.block = (uint8_t)block,
+		.relative = relative,
+	};
+}
+
+/* A later block, or the head of a loop. */
+static unsigned choose_block(struct generator *g)
+{
+	unsigned back = (unsigned)below(g, g->block + 1);
+
+	if (g->heads[back] && !one_in(g, 3))
+		return back;
+	return g->block + 1 + (unsigned)below(g, g->nr_blocks - g->block);
+}
+
+static void put_stack(struct generator *g)
+{
+	put_move(g, X86_RSP, LOCKSTEP_STACK - 8 * (uint32_t)below(g, 16));
+}
+
+static void put_end(struct generator *g)
+{
+	unsigned gpr = some_register(g);
+
+	if (g->undefined)
+		put_compare(g);
+	switch (below(g, 10)) {
+	case 0: return;
+	case 1: PUT(g, 0xe9, LE32(0)); break;
+	case 2:
+		put_stack(g);
+		PUT(g, 0xe8, LE32(0));
+		break;
+	case 3: /* push imm32; ret */
+		put_stack(g);
+		PUT(g, 0x68, LE32(0));
+		note_fixup(g, choose_block(g), false);
+		PUT(g, 0xc3);
+		return;
+	case 4:
+	case 5: /* mov gpr, imm32; jmp or call gpr */
+		put_stack(g);
+		put_move(g, gpr, 0);
+		note_fixup(g, choose_block(g), false);
+		PUT(g, 0x40 | gpr >> 3, 0xff, (one_in(g, 2) ? 0xe0 : 0xd0) | (gpr & 7));
+		return;
+	default: PUT(g, 0x0f, 0x80 | (uint8_t)below(g, 16), LE32(0)); break;
+	}
+	note_fixup(g, choose_block(g), true);
+}
+
+/* Leaves the flags alone: mov rcx, [counter]; lea rcx, [rcx - 1]; mov [counter], rcx;
+ * jrcxz 1f; jmp 2f; 1: jmp to the program's end; 2: */
+static void put_head(struct generator *g)
+{
+	PUT(g, 0x48, 0x8b, 0x0c, 0x25, LE32(LOCKSTEP_COUNTER));
+	PUT(g, 0x48, 0x8d, 0x49, 0xff);
+	PUT(g, 0x48, 0x89, 0x0c, 0x25, LE32(LOCKSTEP_COUNTER));
+	PUT(g, 0xe3, 0x02);
+	PUT(g, 0xeb, 0x05);
+	PUT(g, 0xe9, LE32(0));
+	note_fixup(g, g->nr_blocks, true);
+}
+
+static void put_block(struct generator *g)
+{
+	unsigned nr_insns = 1 + (unsigned)below(g, 10);
+
+	g->starts[g->block] = g->program->length;
+	g->stack_known = false;
+	g->heads[g->block] = one_in(g, 2);
+	if (g->heads[g->block])
+		put_head(g);
+	while (nr_insns-- > 0) {
+		if (one_in(g, 24))
+			put_patch(g);
+		put_instruction(g);
+	}
+	put_end(g);
+}
+
+static void resolve(struct generator *g)
+{
+	for (unsigned i = 0; i < g->nr_fixups; i++) {
+		const struct fixup *fixup = &g->fixups[i];
+		uint32_t value = g->starts[fixup->block];
+
+		value += fixup->relative ? -(fixup->at + 4u) : LOCKSTEP_CODE;
+		memcpy(g->program->code + fixup->at, &value, 4);
+	}
+}
+
+/* What flags matter, from each instruction on to the next branch. */
+static void find_needed(struct lockstep_program *program)
+{
+	uint16_t needed = RFLAGS_ARITHMETIC;
+
+	for (unsigned i = program->nr_insns; i-- > 0;) {
+		struct lockstep_insn *at = &program->insns[i];
+		const struct isa_row *row;
+		struct insn insn;
+
+		insn_decode(&insn, program->code + at->at, INSN_MAX_LENGTH, INSN_MODE_64, NULL);
+		row = insn_row(&insn);
+		needed = (needed & ~row->flags_written) | row->flags_read;
+		if (row->attributes & ISA_BRANCH)
+			needed = RFLAGS_ARITHMETIC;
+		at->needed = needed;
+	}
+}
+
+void lockstep_program_make(struct lockstep_program *program, const struct cpu_model *model,
+	struct native_random *random)
+{
+	struct generator g = { .program = program, .random = random, .model = model };
+
+	memset(program, 0, sizeof(*program));
+	g.vectors = one_in(&g, 2);
+	g.nr_blocks = 2 + (unsigned)below(&g, MAX_BLOCKS - 2);
+	for (g.block = 0; g.block < g.nr_blocks; g.block++)
+		put_block(&g);
+	g.starts[g.nr_blocks] = program->length;
+	put_move(&g, X86_RDX, FIXTURE_STOP);
+	PUT(&g, 0x88, 0x02); /* mov [rdx], al */
+	PUT(&g, 0xeb, 0xfe);
+	resolve(&g);
+	find_needed(program);
+}
+
+const struct lockstep_insn *lockstep_insn_at(const struct lockstep_program *program, gva_t rip)
+{
+	for (unsigned i = 0; i < program->nr_insns; i++)
+		if (LOCKSTEP_CODE + (gva_t)program->insns[i].at == rip)
+			return &program->insns[i];
+	return NULL;
+}
