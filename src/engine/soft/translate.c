@@ -412,33 +412,49 @@ static void translate_blocks(struct vcpu *vcpu)
 	translator->repeats = false;
 }
 
-/* A guest may point RSP, which is the host's, anywhere: signals have a stack of their own. */
-static void prepare_thread(struct vcpu *vcpu, stack_t *former)
+/* What the thread had before translated code was to run on it. */
+struct thread_state {
+	stack_t stack;
+	sigset_t blocked;
+};
+
+/*
+ * A guest may point RSP, which is the host's, anywhere: the signals of translated code have a stack
+ * of their own, and others, whose handlers may not ask for it, wait.
+ */
+static void prepare_thread(struct vcpu *vcpu, struct thread_state *former)
 {
+	static const int synchronous[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP };
 	const stack_t stack = {
 		.ss_sp = vcpu->translate.translator->signal_stack,
 		.ss_size = SIGNAL_STACK_BYTES,
 		.ss_flags = (int)SS_AUTODISARM,
 	};
+	sigset_t blocked;
 
-	sigaltstack(&stack, former);
+	sigfillset(&blocked);
+	for (unsigned i = 0; i < ARRAY_SIZE(synchronous); i++)
+		sigdelset(&blocked, synchronous[i]);
+	pthread_sigmask(SIG_BLOCK, &blocked, &former->blocked);
+	sigaltstack(&stack, &former->stack);
 	syscall(SYS_arch_prctl, ARCH_SET_GS, vcpu);
+	translate_signals_begin(vcpu);
 }
 
-static void restore_thread(stack_t *former)
+static void restore_thread(struct thread_state *former)
 {
 	translate_signals_end();
-	former->ss_flags &= ~(int)SS_ONSTACK;
-	sigaltstack(former, NULL);
+	former->stack.ss_flags &= ~(int)SS_ONSTACK;
+	sigaltstack(&former->stack, NULL);
+	pthread_sigmask(SIG_SETMASK, &former->blocked, NULL);
 }
 
 static enum vcpu_exit_reason translate_execute(struct vcpu *vcpu)
 {
 	enum vcpu_exit_reason reason;
-	stack_t former;
+	struct thread_state former;
 
 	prepare_thread(vcpu, &former);
-	translate_signals_begin(vcpu);
 	reason = interpret_with(vcpu, translate_blocks);
 	restore_thread(&former);
 	return reason;
@@ -449,11 +465,10 @@ int translate_try(struct vcpu *vcpu, unsigned insns)
 	struct translator *translator = vcpu->translate.translator;
 	const struct translation *translation;
 	volatile int vector = -1;
-	stack_t former;
+	struct thread_state former;
 	uint32_t offset;
 
 	prepare_thread(vcpu, &former);
-	translate_signals_begin(vcpu);
 	vcpu->delivering = 0;
 	translator->max_insns = insns;
 	if (__builtin_setjmp(vcpu->fault_frame)) {
