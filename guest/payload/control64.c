@@ -1,4 +1,4 @@
-/* Control registers, MSRs and CPUID: SDM 3A 2.5, 4.1.2, 9.9, and the instructions' pages. */
+/* Control registers, MSRs and CPUID: SDM 3A 2.5, 4.1.2, 10.9, and the instructions' pages. */
 #include "payload.h"
 
 static void set_cr0(void *value)

@@ -1,4 +1,4 @@
-/* Debug registers: SDM 3B 17.2, 17.3. */
+/* Debug registers: SDM 3B 18.2, 18.3. */
 #include "payload.h"
 
 #define DR6_CLEAR 0xffff0ff0ull

@@ -1,4 +1,4 @@
-/* When the FPU, SSE and XSAVE may be used: SDM 3A 2.5, 13.1 to 13.5, SDM 1 8.7, 13. */
+/* When the FPU, SSE and XSAVE may be used: SDM 3A 2.5, 14.1 to 14.5, SDM 1 8.7, 13. */
 #include "payload.h"
 
 static u8 area[4096] __attribute__((aligned(64)));

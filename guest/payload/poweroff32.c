@@ -1,4 +1,4 @@
-/* S5 through the PM1 control register: ACPI 4.8.3.2.1, 16.1.7. */
+/* S5 through the PM1 control register: ACPI 6.4, 4.8.3.2.1. */
 #include "payload.h"
 
 #define PM1_CONTROL 0x604

@@ -1,4 +1,4 @@
-/* Real mode, and the way there and back: SDM 3A 9.9 and 20.1. */
+/* Real mode, and the way there and back: SDM 3A 10.9 and 21.1. */
 #include "payload.h"
 
 /* The code at 0x7000 in real mode: see realmode.S. Results at 0x6000. */

@@ -1,4 +1,4 @@
-/* Single steps and INT1: SDM 3B 17.2.3, 17.3.1, SDM 3A 6.8.3. */
+/* Single steps and INT1: SDM 3B 18.2.3, 18.3.1, SDM 3A 6.8.3. */
 #include "payload.h"
 
 #define DR6_BS BIT(14)

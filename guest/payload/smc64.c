@@ -1,4 +1,4 @@
-/* Code that changes under the processor: SDM 3A 8.1.3, 11.6. */
+/* Code that changes under the processor: SDM 3A 9.1.3, 12.6. */
 #include "payload.h"
 
 static u8 code[3 * 4096] __attribute__((aligned(4096)));

@@ -1,4 +1,4 @@
-/* The second processor: SDM 3A 8.4. */
+/* The second processor: SDM 3A 9.4. */
 #include "apic.h"
 
 #define TRAMPOLINE 0x8000

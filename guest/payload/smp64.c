@@ -167,7 +167,7 @@ static void atomicity(void)
 	check(wide[0] == 2 * ROUNDS && wide[1] == 4 * ROUNDS, "LOCK CMPXCHG16B");
 }
 
-/* Message passing: stores are seen in order (SDM 3A 8.2.3.2). */
+/* Message passing: stores are seen in order (SDM 3A 9.2.3.2). */
 static volatile u64 message[64], flag[64];
 
 static void send_messages(void *unused)
@@ -204,7 +204,7 @@ static void run_code(void *unused)
 	for (unsigned round = 1; round <= 100; round++) {
 		while (go < round)
 			pause();
-		/* Cross-modifying code needs a serializing instruction (SDM 3A 8.1.3). */
+		/* Cross-modifying code needs a serializing instruction (SDM 3A 9.1.3). */
 		cpuid(0, 0);
 		asm volatile("call *%1" : "=a"(value) : "r"(code) : "memory", "cc");
 		seen = value;

@@ -1,4 +1,4 @@
-/* Hardware task switches: SDM 3A chapter 7. */
+/* Hardware task switches: SDM 3A chapter 8. */
 #include "payload.h"
 
 enum { OTHER = SEL_FREE, GATE = SEL_FREE + 8, SEG = SEL_FREE + 16, LDT = SEL_FREE + 24 };

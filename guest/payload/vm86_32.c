@@ -1,4 +1,4 @@
-/* Virtual-8086 mode: SDM 3A chapter 20 (sections 20.2 and 20.3). */
+/* Virtual-8086 mode: SDM 3A 21.2, 21.3. */
 #include "payload.h"
 
 #define CODE_SEGMENT  0x0700 /* linear 0x7000 */

@@ -151,7 +151,7 @@ enum acpi_madt_type {
 
 #define ACPI_LOCAL_APIC_ENABLED BIT(0)
 
-/* MPS INTI flags, ACPI 6.4 table 5.26; 0 conforms to the bus. */
+/* MPS INTI flags, ACPI 6.4, 5.2.12.5; 0 conforms to the bus. */
 #define ACPI_INTERRUPT_ACTIVE_HIGH BIT(0)
 #define ACPI_INTERRUPT_LEVEL       BITS(3, 2)
 

@@ -18,7 +18,7 @@
 #include "machine/machine.h"
 #include "x86/cpu_state.h"
 
-/* Types of memory as E820, PVH and multiboot number them (ACPI 6.4, table 15-374). */
+/* Types of memory as E820, PVH and multiboot number them (ACPI 6.4, chapter 15). */
 enum boot_memory_type {
 	BOOT_MEMORY_RAM = 1,
 	BOOT_MEMORY_RESERVED = 2,
