@@ -97,7 +97,8 @@ static uint32_t target(struct generator *g)
 	case 1: return LOCKSTEP_DATA - 8 + (uint32_t)below(g, 16);
 	case 2:
 	case 3: return LOCKSTEP_DATA + 0x1000 - (uint32_t)below(g, 32);
-	case 4: return LOCKSTEP_CODE + (uint32_t)below(g, 64) - 64;
+	/* Beside the code, and too far from it for the longest store. */
+	case 4: return LOCKSTEP_CODE - 0x800 + (uint32_t)below(g, 0x100);
 	case 5:
 	case 6:
 	case 7: return LOCKSTEP_DATA + offset;
@@ -253,6 +254,9 @@ static void put_instruction(struct generator *g)
 	struct insn insn;
 	unsigned length;
 
+	/* A bit string reaches a page away. */
+	if (is_mnemonic(row, "bt") && address < LOCKSTEP_DATA)
+		address = LOCKSTEP_DATA;
 	isa_form_random(row, INSN_MODE_64, &g->random->state, &form);
 	if (!isa_row_has_memory(row))
 		form.memory = false;
