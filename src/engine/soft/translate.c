@@ -33,7 +33,7 @@
 /* Requests that no instruction boundary answers while they are masked are not polled for. */
 static uint64_t poll_mask(const struct vcpu *vcpu)
 {
-	uint64_t mask = ~REQUEST_STOP;
+	uint64_t mask = ~UINT64_C(0);
 
 	if (!(vcpu->flags_system & RFLAGS_IF))
 		mask &= ~REQUEST_INTERRUPT;

@@ -30,7 +30,6 @@ struct thunk_cache;
 #define REQUEST_INIT      BIT(3)
 #define REQUEST_SIPI      BIT(4) /* vcpu.sipi_vector */
 #define REQUEST_FLUSH_TLB BIT(5) /* A20 or memory layout changed */
-#define REQUEST_STOP      BIT(6) /* wait at a safe point: another vCPU holds the world */
 /* For translated code only: */
 #define REQUEST_TIMER BIT(32) /* the APIC timer may be due */
 #define REQUEST_CODE  BIT(33) /* code was written: code_pages_log */

@@ -83,7 +83,7 @@ static void get_registers(struct vcpu *from, struct cpu_state *to)
 
 static void set_registers(struct vcpu *to, const struct cpu_state *from)
 {
-	const uint64_t kept = REQUEST_KICK | REQUEST_STOP | REQUEST_FLUSH_TLB;
+	const uint64_t kept = REQUEST_KICK | REQUEST_FLUSH_TLB;
 
 	atomic_fetch_and(&to->requests, kept);
 	FOR_PLAIN_FIELDS(COPY_FIELD)

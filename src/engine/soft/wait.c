@@ -27,7 +27,7 @@
 static bool has_reason(struct vcpu *vcpu)
 {
 	uint64_t requests = atomic_load(&vcpu->requests);
-	const uint64_t always = REQUEST_KICK | REQUEST_STOP | REQUEST_FLUSH_TLB | REQUEST_INIT;
+	const uint64_t always = REQUEST_KICK | REQUEST_FLUSH_TLB | REQUEST_INIT;
 
 	if (requests & always)
 		return true;
