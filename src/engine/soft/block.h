@@ -32,7 +32,7 @@ struct block {
 	bool crosses;
 	uint32_t next_generation;
 	const _Atomic uint32_t *next_generation_now; /* NULL if the block is not kept */
-	gpa_t next_physical; /* of the second page */
+	gpa_t next_physical;                         /* of the second page */
 	struct block *hash_next;
 	/* The first two that were seen to follow: predictions, verified each time. */
 	struct block_at successors[2];

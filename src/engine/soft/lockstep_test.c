@@ -79,7 +79,7 @@ static void make_start(struct native_random *random)
 /* Only what has changed: a write to code takes its translations away. */
 static void load(struct side *side, gpa_t at, const void *bytes, unsigned size)
 {
-	if (memcmp(side->fixture.ram + at, bytes, size))
+	if (memcmp(side->fixture.ram + at, bytes, size) != 0)
 		vcpu_fixture_load(&side->fixture, at, bytes, size);
 }
 
@@ -240,7 +240,10 @@ static bool states_differ(uint64_t flags)
 	different |= differs("rip", a->rip, b->rip);
 	different |= differs("rflags", vcpu_rflags(a) & flags, vcpu_rflags(b) & flags);
 	different |= differs("cr2", a->cr2, b->cr2);
-	return registers_differ() | vectors_differ() | memory_differs() | different;
+	/* Each of them reports. */
+	different = registers_differ() || different;
+	different = vectors_differ() || different;
+	return memory_differs() || different;
 }
 
 /* Translated code may be left between any two instructions: then only flags that matter are there.
@@ -387,7 +390,7 @@ static void run_to_stop(struct side *side, const struct executor *executor)
 static void run_at_once(void)
 {
 	unsigned stops = 0;
-	bool faulted;
+	bool faulted, different;
 
 	reset(&interpreted);
 	reset(&translated);
@@ -396,7 +399,8 @@ static void run_at_once(void)
 		run_to_stop(&translated, &translate_executor);
 		faulted = interpreted.fixture.vcpu->rip - HANDLER < GUEST_PAGE_SIZE;
 		nr_ends += !faulted;
-		if (states_differ(faulted ? 0 : RFLAGS_ARITHMETIC) | (faulted && frames_differ()))
+		different = states_differ(faulted ? 0 : RFLAGS_ARITHMETIC);
+		if ((faulted && frames_differ()) || different)
 			fail_msg("at stop %u", stops);
 	} while (++stops < MAX_STEPS && leave_handler());
 }
