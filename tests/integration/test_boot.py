@@ -3,6 +3,7 @@ right time, and power off."""
 import os
 import re
 import subprocess
+import threading
 
 import pytest
 
@@ -68,6 +69,8 @@ def test_reboot_restarts(atoll, kernel, initramfs):
                               "--initrd", initramfs(), "--append",
                               "console=ttyS0 quiet panic=-1 atoll.mode=reboot"],
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    limit = threading.Timer(LIMIT, child.kill)
+    limit.start()
     try:
         seen = 0
         for line in child.stdout:
@@ -77,5 +80,6 @@ def test_reboot_restarts(atoll, kernel, initramfs):
                     break
         assert seen == 2
     finally:
+        limit.cancel()
         child.kill()
         child.wait()

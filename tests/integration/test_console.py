@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import termios
+import threading
 import time
 
 import pexpect
@@ -140,6 +141,8 @@ def test_sigterm_presses_the_power_button(atoll):
     child = subprocess.Popen([atoll, "run", "--engine", "soft", "--quiet", "--kernel", str(image),
                               "--debug-exit", "0x501"],
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    limit = threading.Timer(20, child.kill)
+    limit.start()
     try:
         lines = []
         for line in child.stdout:
@@ -150,5 +153,6 @@ def test_sigterm_presses_the_power_button(atoll):
         assert "ok pressed" in lines
         assert not [line for line in lines if line.startswith("not ok")]
     finally:
+        limit.cancel()
         child.kill()
         child.wait()
