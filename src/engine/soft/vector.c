@@ -73,6 +73,7 @@ void vector_store(struct vcpu *vcpu)
 
 static _Noreturn void vector_raise(struct vcpu *vcpu, uint64_t vector)
 {
+	vector_settle(vcpu);
 	switch (vector) {
 	case X86_MF: cpu_raise(vcpu, X86_MF);
 	case X86_XM: cpu_raise(vcpu, vcpu->cr4 & CR4_OSXMMEXCPT ? X86_XM : X86_UD);

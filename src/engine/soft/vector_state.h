@@ -44,13 +44,15 @@ static inline uint16_t x87_normal_fsw(uint16_t fsw, uint16_t fcw)
 	return fsw & ~fcw & 0x3f ? (uint16_t)(fsw | X87_FSW_ES | X87_FSW_B) : fsw;
 }
 
-/* Raises #MF if an unmasked exception is pending. Loads the registers. */
+/* Raises #MF if an unmasked exception is pending. Leaves the registers loaded (but see
+ * vector_settle). */
 static inline void x87_check_pending(struct vcpu *vcpu)
 {
 	uint16_t fsw;
 
 	vector_load(vcpu);
 	__asm__ volatile("fnstsw %0" : "=a"(fsw));
+	vector_settle(vcpu);
 	if (fsw & X87_FSW_ES)
 		cpu_raise(vcpu, X86_MF);
 }
