@@ -2,6 +2,7 @@
  * atoll run: the options of a virtual machine and how each is read.
  */
 #include "base/log.h"
+#include "base/properties.h"
 #include "cli/command.h"
 #include "vmm/vm.h"
 #include "vmm/serial.h"
@@ -111,34 +112,18 @@ static int parse_number(const char *text, int base, uint64_t *value, const char 
 
 static int set_memory(void *target, const char *value, struct error *err)
 {
-	static const char units[] = "KMGT";
 	struct run_options *options = target;
-	unsigned shift = 20; /* plain numbers are MiB */
-	uint64_t number;
-	const char *rest;
+	uint64_t bytes;
 
-	if (parse_number(value, 10, &number, &rest))
-		goto bad;
-	if (*rest) {
-		const char *unit = strchr(units, toupper((unsigned char)*rest));
-
-		if (!unit)
-			goto bad;
-		shift = 10 * (unsigned)(unit - units + 1);
-		rest++;
-		if (strcmp(rest, "iB") == 0)
-			rest += 2;
-		if (*rest)
-			goto bad;
-	}
-	if (number > (UINT64_C(1) << 40) >> shift || number << shift < (1 << 20))
+	if (size_parse(value, 1 << 20, &bytes))
+		return error_set(err, EXIT_CODE_USAGE,
+			"--memory cannot read '%s'; give a number and K, M, G or T, such as 512M",
+			value);
+	if (bytes > UINT64_C(1) << 40 || bytes < 1 << 20)
 		return error_set(err, EXIT_CODE_CONFIG,
 			"--memory %s is out of range; give between 1M and 1T", value);
-	options->vm.memory_bytes = align_down(number << shift, GUEST_PAGE_SIZE);
+	options->vm.memory_bytes = align_down(bytes, GUEST_PAGE_SIZE);
 	return 0;
-bad:
-	return error_set(err, EXIT_CODE_USAGE,
-		"--memory cannot read '%s'; give a number and K, M, G or T, such as 512M", value);
 }
 
 static int set_cpus(void *target, const char *value, struct error *err)
