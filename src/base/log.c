@@ -1,5 +1,7 @@
 #include "base/log.h"
 
+#include "base/trace.h"
+
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -33,6 +35,14 @@ void log_message(enum log_level level, const char *format, ...)
 	va_end(args);
 }
 
+static void trace_guest(const char *format, va_list args)
+{
+	char line[1024];
+
+	vsnprintf(line, sizeof(line), format, args);
+	trace(guest_error, trace_text(line));
+}
+
 void log_guest_limited(struct log_limit *limit, const char *format, ...)
 {
 	struct timespec now;
@@ -41,6 +51,11 @@ void log_guest_limited(struct log_limit *limit, const char *format, ...)
 	uint64_t dropped = 0;
 	va_list args;
 
+	if (trace_is_on(TRACE_CATEGORY_guest)) {
+		va_start(args, format);
+		trace_guest(format, args);
+		va_end(args);
+	}
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	now_ns = now.tv_sec * NS_PER_S + now.tv_nsec;
 

@@ -3,6 +3,7 @@
  */
 #include "base/log.h"
 #include "base/properties.h"
+#include "base/trace.h"
 #include "cli/command.h"
 #include "vmm/vm.h"
 #include "vmm/serial.h"
@@ -15,6 +16,7 @@
 
 struct run_options {
 	struct vm_config vm;
+	const char *trace; /* NULL: off */
 };
 
 static int set_word(const char **target, const char *option, const char *value, const char *words,
@@ -196,6 +198,15 @@ static int set_stats(void *target, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_trace(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	(void)err;
+	options->trace = value;
+	return 0;
+}
+
 static int set_quiet(void *target, const char *value, struct error *err)
 {
 	(void)target;
@@ -249,6 +260,13 @@ const struct option_spec run_option_table[] = {
 		COMPLETE_NOTHING, NULL, set_time },
 	{ "stats", NULL, "Print the engine's counters on stderr at the end.", NULL,
 		COMPLETE_NOTHING, NULL, set_stats },
+	{ "trace", "CATEGORY,...[:FILE]",
+		"Print a line on stderr, or into a file, for each event of these categories: "
+		"exits, "
+		"blocks, interrupts, faults, io, tlb, requests, guest, or all. 'help' lists the "
+		"events.",
+		NULL, COMPLETE_WORDS,
+		"help all exits blocks interrupts faults io tlb requests guest", set_trace },
 	{ "quiet", NULL, "Print warnings and errors only.", NULL, COMPLETE_NOTHING, NULL,
 		set_quiet },
 	{ 0 },
@@ -283,6 +301,10 @@ int run_main(const struct command *command, int argc, char **argv)
 		command_print_help(stdout, command);
 		return EXIT_CODE_OK;
 	}
+	if (options.trace && strcmp(options.trace, "help") == 0) {
+		trace_print_table(stdout);
+		return EXIT_CODE_OK;
+	}
 	if (nr_operands > 0)
 		error_set(&err, EXIT_CODE_USAGE,
 			"'%s' is not an option; a kernel is given as --kernel %s", argv[0],
@@ -290,6 +312,8 @@ int run_main(const struct command *command, int argc, char **argv)
 	else if (!options.vm.kernel)
 		error_set(
 			&err, EXIT_CODE_USAGE, "nothing to boot; give a kernel with --kernel FILE");
+	else if (options.trace)
+		trace_start(options.trace, &err);
 	if (err.exit_code) {
 		log_error("%s", err.text);
 		return err.exit_code;

@@ -1,5 +1,7 @@
 #include "machine/machine.h"
 
+#include "base/trace.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -38,41 +40,71 @@ void machine_reset(struct machine *machine)
 
 void machine_request(struct machine *machine, enum machine_request request)
 {
+	static const char *const names[] = {
+		[MACHINE_REQUEST_NONE] = "none",
+		[MACHINE_REQUEST_RESET] = "reset",
+		[MACHINE_REQUEST_POWEROFF] = "poweroff",
+		[MACHINE_REQUEST_TRIPLE_FAULT] = "triple-fault",
+		[MACHINE_REQUEST_DEBUG_EXIT] = "debug-exit",
+	};
+
+	trace(machine_request, trace_text(names[request]));
 	machine->request = request;
 	if (machine->requested)
 		machine->requested(machine->requested_context);
 }
 
+/* The name of who gets an access, for a trace; under the lock. */
+static uint64_t claimant(const struct address_space *space, uint64_t address)
+{
+	const struct io_region *region =
+		trace_is_on(TRACE_CATEGORY_io) ? address_space_find(space, address) : NULL;
+
+	return trace_text(region ? region->name : NULL);
+}
+
 uint64_t machine_pio_read(struct machine *machine, uint16_t port, unsigned size)
 {
-	uint64_t value;
+	uint64_t value, name;
 
 	machine_lock(machine);
+	name = claimant(&machine->pio, port);
 	value = address_space_read(&machine->pio, port, size);
 	machine_unlock(machine);
+	trace(port_read, name, port, size, value);
 	return value;
 }
 
 void machine_pio_write(struct machine *machine, uint16_t port, unsigned size, uint64_t value)
 {
+	uint64_t name;
+
 	machine_lock(machine);
+	name = claimant(&machine->pio, port);
 	address_space_write(&machine->pio, port, size, value);
 	machine_unlock(machine);
+	trace(port_write, name, port, size, value);
 }
 
 uint64_t machine_mmio_read(struct machine *machine, gpa_t address, unsigned size)
 {
-	uint64_t value;
+	uint64_t value, name;
 
 	machine_lock(machine);
+	name = claimant(&machine->mmio, address);
 	value = address_space_read(&machine->mmio, address, size);
 	machine_unlock(machine);
+	trace(mmio_read, name, address, size, value);
 	return value;
 }
 
 void machine_mmio_write(struct machine *machine, gpa_t address, unsigned size, uint64_t value)
 {
+	uint64_t name;
+
 	machine_lock(machine);
+	name = claimant(&machine->mmio, address);
 	address_space_write(&machine->mmio, address, size, value);
 	machine_unlock(machine);
+	trace(mmio_write, name, address, size, value);
 }

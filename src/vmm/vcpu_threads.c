@@ -1,5 +1,7 @@
 #include "vmm/vcpu_threads.h"
 
+#include "base/trace.h"
+
 #include <signal.h>
 #include <stdio.h>
 
@@ -29,6 +31,7 @@ static void *vcpu_main(void *context)
 
 	snprintf(name, sizeof(name), "vcpu%u", thread->index);
 	pthread_setname_np(pthread_self(), name);
+	trace_set_vcpu(thread->index);
 	while (vcpu_park(all, resumes)) {
 		bool paused = false;
 

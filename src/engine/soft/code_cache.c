@@ -5,6 +5,8 @@
  * code is a file in memory that is mapped twice, so that no page is writable and executable.
  */
 #include "engine/soft/translator.h"
+
+#include "base/trace.h"
 #include "engine/soft/thunk.h"
 
 #include <errno.h>
@@ -112,6 +114,7 @@ void translator_flush(struct translator *translator)
 	struct translate_context *context = &translator->vcpu->translate;
 	uint64_t miss = (uintptr_t)(translator->executable + translator->jump_miss);
 
+	trace(cache_flushed, translator->nr_translations, translator->used);
 	fill_u64(translator->buckets, UINT64_MAX, BUCKETS_BYTES / 8);
 	fill_u64(translator->views_by_linear, UINT64_MAX, CODE_PAGE_BUCKETS_BYTES / 8);
 	fill_u64(translator->views_by_physical, UINT64_MAX, CODE_PAGE_BUCKETS_BYTES / 8);
@@ -187,6 +190,7 @@ void translator_kill(struct translator *translator, gpa_t physical)
 			if (*slot == view->id)
 				*slot = 0;
 			view->id = 0;
+			trace(page_killed, view->linear, physical);
 			translator->counters.killed++;
 		}
 		n = view->next_physical;

@@ -9,6 +9,8 @@
  */
 #include "engine/soft/exception.h"
 
+#include "base/trace.h"
+
 #include "engine/soft/descriptor.h"
 #include "engine/soft/execute.h"
 #include "engine/soft/operand.h"
@@ -368,6 +370,7 @@ void exception_deliver(struct vcpu *vcpu)
 
 		if (first == X86_DF && (is_contributory(event.vector) || event.vector == X86_PF)) {
 			vcpu->shutdown = true;
+			trace(triple_fault, vcpu->rip);
 			return;
 		}
 		if (is_double_fault(first, event.vector)) {
@@ -376,6 +379,7 @@ void exception_deliver(struct vcpu *vcpu)
 			event.error = 0;
 		}
 	}
+	trace(fault, event.vector, event.error, vcpu->rip, vcpu->cr2);
 	vcpu->delivering = event.vector + 1;
 	deliver_at_boundary(vcpu, &event);
 }
@@ -393,12 +397,15 @@ void cpu_deliver_interrupt(struct vcpu *vcpu, uint8_t vector)
 {
 	struct event event = { .kind = EVENT_EXTERNAL, .vector = vector };
 
+	if (vector != X86_NMI)
+		trace(interrupt, vector, vcpu->rip);
 	vcpu->delivering = X86_NMI + 1;
 	deliver_at_boundary(vcpu, &event);
 }
 
 void cpu_deliver_nmi(struct vcpu *vcpu)
 {
+	trace(nmi, vcpu->rip);
 	vcpu->nmi_blocked = true;
 	cpu_deliver_interrupt(vcpu, X86_NMI);
 }

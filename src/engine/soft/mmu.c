@@ -4,6 +4,8 @@
  */
 #include "engine/soft/mmu.h"
 
+#include "base/trace.h"
+
 #include "engine/soft/apic.h"
 #include "engine/soft/code_pages.h"
 #include "engine/soft/debug.h"
@@ -89,6 +91,7 @@ static void fill(struct vcpu *vcpu, enum tlb_set set, gva_t address, const struc
 	struct tlb_entry *entry = &vcpu->tlb.entries[set][tlb_index(address)];
 	gva_t linear = address & PAGE_MASK;
 
+	trace(tlb_fill, address, page->physical, set);
 	set_tag(&entry->write_tag, TLB_INVALID);
 	atomic_store_explicit(&entry->physical, page->physical, memory_order_relaxed);
 	set_tag(&entry->read_tag, page->readable ? linear : TLB_INVALID);
@@ -478,6 +481,7 @@ static void flush(struct vcpu *vcpu, bool keep_global)
 {
 	struct tlb *tlb = &vcpu->tlb;
 
+	trace(tlb_flush, keep_global);
 	translate_forget_mappings(vcpu, keep_global);
 
 	for (unsigned set = 0; set < TLB_NEVER; set++) {
@@ -539,6 +543,7 @@ void mmu_flush_page(struct vcpu *vcpu, gva_t address)
 	struct tlb *tlb = &vcpu->tlb;
 	bool large = may_be_large(tlb, address);
 
+	trace(tlb_flush_page, address);
 	if (large)
 		translate_forget_mappings(vcpu, false);
 	else

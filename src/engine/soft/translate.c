@@ -9,6 +9,8 @@
  */
 #include "engine/soft/translator.h"
 
+#include "base/trace.h"
+
 #include "engine/soft/code_pages.h"
 #include "engine/soft/interpret.h"
 #include "engine/soft/ticker.h"
@@ -348,6 +350,14 @@ static void take_rip(struct vcpu *vcpu, uint32_t word)
 	}
 }
 
+static const char *const exit_names[] = {
+	[EXIT_INSN] = "instruction",
+	[EXIT_UNIT] = "unit",
+	[EXIT_ENTRY] = "entry",
+	[EXIT_LINK] = "link",
+	[EXIT_BRANCH] = "indirect-branch",
+};
+
 /* Runs from `offset` on until something else than the next instructions of a block is due. */
 static uint32_t run(struct vcpu *vcpu, uint32_t offset)
 {
@@ -363,6 +373,7 @@ static uint32_t run(struct vcpu *vcpu, uint32_t offset)
 		vector_settle(vcpu);
 		take_rip(vcpu, word);
 		translator->counters.exits[kind]++;
+		trace(exit, vcpu->rip, trace_text(exit_names[kind]));
 		if (kind == EXIT_INSN)
 			offset = interpret_site(vcpu, translation, n);
 		else if (kind == EXIT_UNIT)

@@ -6,6 +6,8 @@
  */
 #include "engine/soft/translator.h"
 
+#include "base/trace.h"
+
 static uint32_t number(const struct work *work)
 {
 	return (uint32_t)(work->translation - work->translator->translations);
@@ -330,5 +332,6 @@ struct translation *translate_block(struct translator *translator, const struct 
 	translator->counters.translated++;
 	translator->counters.instructions += nr_insns;
 	translator_insert(translator, translation);
+	trace(block_translated, rip, block->physical, nr_insns, translation->code_size);
 	return translation;
 }
