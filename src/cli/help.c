@@ -56,8 +56,8 @@ static void print_wrapped(FILE *out, const char *text, int column)
 static void print_option(FILE *out, const struct option_spec *option)
 {
 	char text[512];
-	int column = option->argument ? fprintf(out, "  --%s %s", option->name, option->argument)
-				      : fprintf(out, "  --%s", option->name);
+	int column = fprintf(out, "  --%s%s%s", option->name, option_needs_value(option) ? " " : "",
+		option->argument ? option->argument : "");
 
 	if (option->initial)
 		snprintf(text, sizeof(text), "%s (default: %s)", option->help, option->initial);
@@ -132,7 +132,8 @@ static void print_man_options(FILE *out, const struct command *command)
 	for (const struct option_spec *option = command->options; option->name; option++) {
 		fprintf(out, ".TP\n");
 		if (option->argument)
-			fprintf(out, ".BI \\-\\-%s \" %s\"\n", option->name, option->argument);
+			fprintf(out, ".BI \\-\\-%s \"%s%s\"\n", option->name,
+				option_needs_value(option) ? " " : "", option->argument);
 		else
 			fprintf(out, ".B \\-\\-%s\n", option->name);
 		print_roff(out, option->help);
@@ -199,7 +200,7 @@ void program_print_bash_completion(FILE *out)
 					"\t\"%s --%s\") COMPREPLY=($(compgen -W \"%s\" -- "
 					"\"$word\")); return ;;\n",
 					command->name, option->name, option->words);
-			else if (option->argument)
+			else if (option_needs_value(option))
 				fprintf(out, "\t\"%s --%s\") return ;;\n", command->name,
 					option->name);
 		}

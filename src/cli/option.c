@@ -86,7 +86,7 @@ static int option_parse(const struct command *command, int argc, char **argv, in
 	if (!option->argument && value)
 		return error_set(err, EXIT_CODE_USAGE, "--%s takes no value; leave '=%s' out",
 			option->name, value);
-	if (option->argument && !value) {
+	if (option_needs_value(option) && !value) {
 		if (*at == argc)
 			return error_set(err, EXIT_CODE_USAGE, "--%s needs a value: --%s %s",
 				option->name, option->name, option->argument);

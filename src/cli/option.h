@@ -15,14 +15,20 @@ enum option_completion { COMPLETE_NOTHING, COMPLETE_FILE, COMPLETE_WORDS };
 
 struct option_spec {
 	const char *name;     /* "memory": given as --memory X or --memory=X */
-	const char *argument; /* "SIZE", or NULL for a flag */
+	const char *argument; /* "SIZE"; NULL for a flag; "[=WORD]" if it may be left out */
 	const char *help;     /* one sentence or two */
 	const char *initial;  /* what holds if it is not given, for help texts; may be NULL */
 	enum option_completion completion;
 	const char *words; /* COMPLETE_WORDS: space-separated */
-	/* Stores the value (NULL for a flag); returns 0 or fills `err`. */
+	/* Stores the value (NULL: none was given); returns 0 or fills `err`. */
 	int (*set)(void *target, const char *value, struct error *err);
 };
+
+/* A value may follow as the next word, and must if none is attached with "=". */
+static inline bool option_needs_value(const struct option_spec *option)
+{
+	return option->argument && option->argument[0] != '[';
+}
 
 struct exit_code_row {
 	int code;

@@ -33,9 +33,17 @@ static int set_flag(void *target, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_stats(void *target, const char *value, struct error *err)
+{
+	(void)err;
+	((struct target *)target)->name = value ? value : "plain";
+	return 0;
+}
+
 static const struct option_spec options[] = {
 	{ "name", "NAME", "What it is called.", "none", COMPLETE_WORDS, "a b", set_name },
 	{ "flag", NULL, "Turns it on.", NULL, COMPLETE_NOTHING, NULL, set_flag },
+	{ "stats", "[=WORD]", "May have a value.", NULL, COMPLETE_NOTHING, NULL, set_stats },
 	{ 0 },
 };
 
@@ -92,6 +100,17 @@ static void test_operands_move_to_the_front(void **state)
 	assert_int_equal(parsed.target.flags, 1);
 }
 
+static void test_values_that_may_be_left_out(void **state)
+{
+	struct parsed parsed = PARSE((char *)"--stats", (char *)"operand");
+
+	(void)state;
+	assert_string_equal(parsed.target.name, "plain");
+	assert_int_equal(parsed.nr_operands, 1);
+	parsed = PARSE((char *)"--stats=json");
+	assert_string_equal(parsed.target.name, "json");
+}
+
 static void assert_mistake(struct parsed parsed, const char *part)
 {
 	assert_int_not_equal(parsed.result, 0);
@@ -135,7 +154,7 @@ static void test_texts(void **state)
 	assert_non_null(strstr(text, "  --name NAME"));
 	assert_non_null(strstr(text, "(default: none)"));
 	assert_non_null(strstr(text, ".BI \\-\\-name \" NAME\""));
-	assert_non_null(strstr(text, "--name --flag --help"));
+	assert_non_null(strstr(text, "--name --flag --stats --help"));
 	assert_non_null(strstr(text, "compgen -W \"a b\""));
 	assert_non_null(strstr(text, "exit codes:"));
 	free(text);
@@ -146,6 +165,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_operands_move_to_the_front),
+		cmocka_unit_test(test_values_that_may_be_left_out),
 		cmocka_unit_test(test_mistakes),
 		cmocka_unit_test(test_help_stops_parsing),
 		cmocka_unit_test(test_texts),

@@ -192,9 +192,19 @@ static int set_stats(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
 
-	(void)value;
-	(void)err;
 	options->vm.print_stats = true;
+	for (; value; value = strchr(value, ',')) {
+		value += *value == ',';
+		if (strncmp(value, "json", 4) == 0 && strchr(",", value[4]))
+			options->vm.stats_as_json = true;
+		else if (strncmp(value, "exact", 5) == 0 && strchr(",", value[5]))
+			options->vm.count_exactly = true;
+		else
+			return error_set(err, EXIT_CODE_USAGE,
+				"--stats does not know '%s'; use json, exact or both: "
+				"--stats=json,exact",
+				value);
+	}
 	return 0;
 }
 
@@ -258,8 +268,11 @@ const struct option_spec run_option_table[] = {
 		"translate", COMPLETE_WORDS, "interpret translate", set_soft_mode },
 	{ "time", NULL, "Print how long each stage took, as JSON on stderr.", NULL,
 		COMPLETE_NOTHING, NULL, set_time },
-	{ "stats", NULL, "Print the engine's counters on stderr at the end.", NULL,
-		COMPLETE_NOTHING, NULL, set_stats },
+	{ "stats", "[=json,exact]",
+		"Print the engine's counters on stderr at the end; json: as one line of JSON; "
+		"exact: "
+		"also count each instruction of translated code, which makes it slower.",
+		NULL, COMPLETE_NOTHING, NULL, set_stats },
 	{ "trace", "CATEGORY,...[:FILE]",
 		"Print a line on stderr, or into a file, for each event of these categories: "
 		"exits, "

@@ -32,6 +32,7 @@ struct engine_config {
 	struct machine *machine; /* its memory layout is complete */
 	const struct cpu_model *cpu_model;
 	enum soft_mode soft_mode;
+	bool count_exactly; /* also what costs speed to count */
 };
 
 struct engine;
@@ -40,6 +41,7 @@ struct engine;
 struct engine_counter {
 	const char *name;
 	uint64_t value;
+	const char *meaning;
 };
 
 struct engine_ops {

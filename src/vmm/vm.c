@@ -6,6 +6,7 @@
 #include "firmware/boot.h"
 #include "vmm/serial.h"
 #include "vmm/stages.h"
+#include "vmm/stats.h"
 #include "vmm/vcpu_threads.h"
 
 #include <errno.h>
@@ -221,6 +222,7 @@ static int vm_create_engine(struct vm *vm, struct error *err)
 		.machine = &vm->machine,
 		.cpu_model = &vm->cpu_model,
 		.soft_mode = config->soft_mode,
+		.count_exactly = config->count_exactly,
 	};
 
 	if (!ops)
@@ -308,20 +310,6 @@ static uint64_t guest_resident_bytes(const struct machine *machine)
 	return resident;
 }
 
-#define MAX_COUNTERS 64
-
-static void vm_print_stats(struct vm *vm)
-{
-	struct engine_counter counters[MAX_COUNTERS];
-	unsigned count = 0;
-
-	if (vm->engine->ops->counters)
-		count = vm->engine->ops->counters(vm->engine, counters, MAX_COUNTERS);
-	for (unsigned i = 0; i < count; i++)
-		fprintf(stderr, "%-32s %llu\n", counters[i].name,
-			(unsigned long long)counters[i].value);
-}
-
 static void vm_destroy(struct vm *vm)
 {
 	vcpu_threads_end(&vm->vcpus);
@@ -360,7 +348,7 @@ int vm_run(const struct vm_config *config, struct error *err)
 		vm->stages.at_ns[STAGE_OUTPUT] = vm->serial.first_output_ns;
 		serial_close(&vm->serial);
 		if (config->print_stats)
-			vm_print_stats(vm);
+			stats_print(stderr, vm->engine, config->stats_as_json);
 		if (config->print_time)
 			stages_print(stderr, &vm->stages, guest_resident_bytes(&vm->machine));
 		exit_code = vm->exit_code;

@@ -26,7 +26,9 @@ struct vm_config {
 	bool no_reboot;
 	bool print_time;
 	bool print_stats;
-	ns_t started_ns; /* CLOCK_MONOTONIC when the process began */
+	bool stats_as_json;
+	bool count_exactly; /* engine_config.count_exactly */
+	ns_t started_ns;    /* CLOCK_MONOTONIC when the process began */
 };
 
 /* Runs a machine to its end. Returns the exit code; a user's mistake fills `err` as well. */

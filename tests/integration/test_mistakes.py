@@ -45,6 +45,7 @@ def assert_mistake(done, code, *words):
     (["run", "--serial", "tcp:1"], USAGE, ["tcp:1", "unix:PATH"]),
     (["run", "--serial", "file:"], USAGE, ["file:"]),
     (["run", "--debug-exit", "x"], USAGE, ["x", "0x501"]),
+    (["run", "--stats=xml", "--kernel", "x"], USAGE, ["xml", "json"]),
     (["run", "--trace", "io,nothing", "--kernel", "x"], USAGE, ["nothing", "exits"]),
     (["run", "--trace", "io:/nonexistent/x", "--kernel", "x"], CANNOT_WRITE, ["/nonexistent/x"]),
     (["run", "--kernel", "/nonexistent/vmlinuz"], NO_FILE, ["/nonexistent/vmlinuz"]),

@@ -59,6 +59,7 @@ int translator_create(struct vcpu *vcpu)
 		return -ENOMEM;
 	vcpu->translate.translator = translator;
 	translator->vcpu = vcpu;
+	translator->counting = vcpu->engine->count_exactly;
 	translator->translations = map(MAX_TRANSLATIONS * sizeof(struct translation));
 	translator->sites = map(MAX_SITES * sizeof(struct site));
 	translator->links = map(MAX_LINKS * sizeof(struct link));

@@ -379,6 +379,7 @@ void exception_deliver(struct vcpu *vcpu)
 			event.error = 0;
 		}
 	}
+	vcpu->counters.exceptions++;
 	trace(fault, event.vector, event.error, vcpu->rip, vcpu->cr2);
 	vcpu->delivering = event.vector + 1;
 	deliver_at_boundary(vcpu, &event);
@@ -397,6 +398,7 @@ void cpu_deliver_interrupt(struct vcpu *vcpu, uint8_t vector)
 {
 	struct event event = { .kind = EVENT_EXTERNAL, .vector = vector };
 
+	vcpu->counters.interrupts++;
 	if (vector != X86_NMI)
 		trace(interrupt, vector, vcpu->rip);
 	vcpu->delivering = X86_NMI + 1;

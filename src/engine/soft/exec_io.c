@@ -168,7 +168,7 @@ static void string_io(
 		gpr_write(vcpu, X86_RCX, insn->address_bytes, count - 1);
 	}
 	if (gpr_read(vcpu, X86_RCX, insn->address_bytes) != 0)
-		vcpu->next_rip = vcpu->rip;
+		string_goes_on(vcpu);
 }
 
 EXEC(exec_ins)

@@ -120,7 +120,7 @@ static void repeat(struct vcpu *vcpu, const struct insn *insn, string_step *step
 	}
 	flags_set_image(vcpu, comparison.flags);
 	if (count && !comparison.stop)
-		vcpu->next_rip = vcpu->rip;
+		string_goes_on(vcpu);
 }
 
 static uint64_t movs_step(

@@ -78,6 +78,13 @@ static inline gva_t insn_linear(
 	return segment_linear(vcpu, insn->segment, insn_offset(vcpu, insn), size, access);
 }
 
+/* A repeated string instruction pauses: it is executed again, and counted when it has ended. */
+static inline void string_goes_on(struct vcpu *vcpu)
+{
+	vcpu->next_rip = vcpu->rip;
+	vcpu->instructions--;
+}
+
 /* Sets next_rip for a near branch: checks the limit or canonicality, #GP(0) on failure. */
 void branch_to(struct vcpu *vcpu, uint64_t target, unsigned operand_bytes);
 

@@ -140,6 +140,7 @@ static struct target resolve_in(
 		target.read_only = false;
 		return target;
 	}
+	vcpu->counters.tlb_misses[kind]++;
 	if (!paging_walk(vcpu, address, access, &page, &error))
 		cpu_raise_page_fault(vcpu, address, error);
 	target.physical = page.physical | (address & ~PAGE_MASK);
@@ -181,6 +182,7 @@ static uint64_t apic_read(struct vcpu *vcpu, gpa_t physical, unsigned size)
 
 static uint64_t device_read(struct vcpu *vcpu, gpa_t physical, unsigned size)
 {
+	vcpu->counters.device_accesses++;
 	vector_leave(vcpu);
 	if (is_apic_page(vcpu, physical & PAGE_MASK))
 		return apic_read(vcpu, physical, size);
@@ -190,6 +192,7 @@ static uint64_t device_read(struct vcpu *vcpu, gpa_t physical, unsigned size)
 /* The APIC takes aligned 32-bit writes; others are undefined (SDM 3A 11.4.1) and ignored. */
 static void device_write(struct vcpu *vcpu, gpa_t physical, unsigned size, uint64_t value)
 {
+	vcpu->counters.device_accesses++;
 	vector_leave(vcpu);
 	if (!is_apic_page(vcpu, physical & PAGE_MASK))
 		machine_mmio_write(vcpu->machine, physical, size, value & byte_mask(size));

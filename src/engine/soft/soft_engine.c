@@ -5,6 +5,7 @@
  */
 #include "engine/soft/apic.h"
 #include "engine/soft/code_pages.h"
+#include "engine/soft/counters.h"
 #include "engine/soft/interpret.h"
 #include "engine/soft/kvmclock.h"
 #include "engine/soft/mmu.h"
@@ -157,6 +158,7 @@ static int soft_create(
 	engine->base.cpu_model = config->cpu_model;
 	engine->nr_vcpus = config->machine->nr_vcpus;
 	engine->mode = config->soft_mode;
+	engine->count_exactly = config->count_exactly;
 	engine->host_cpus = usable_host_cpus();
 	atomic_init(&engine->a20_mask, UINT64_MAX);
 	atomic_init(&engine->tsc_anchor.stale, true);
@@ -215,18 +217,6 @@ static int soft_set_state(
 		return -EINVAL;
 	vcpu_set_state(&soft_engine(base)->vcpus[index], state);
 	return 0;
-}
-
-static unsigned soft_counters(struct engine *base, struct engine_counter *counters, unsigned max)
-{
-	struct soft_engine *engine = soft_engine(base);
-	uint64_t instructions = 0;
-
-	for (unsigned i = 0; i < engine->nr_vcpus; i++)
-		instructions += engine->vcpus[i].instructions;
-	if (max > 0)
-		counters[0] = (struct engine_counter){ "instructions", instructions };
-	return 1 + translate_counters(engine, counters + 1, max > 0 ? max - 1 : 0);
 }
 
 const struct engine_ops soft_engine_ops = {

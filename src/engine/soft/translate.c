@@ -159,6 +159,7 @@ static bool is_dead(const struct translator *translator, const struct translatio
 static struct translation *find_slow(struct vcpu *vcpu, unsigned set)
 {
 	struct translator *translator = vcpu->translate.translator;
+	uint64_t started = host_tsc();
 	const struct block *block = block_find(vcpu, vcpu->rip);
 	uint32_t view, second_view = NONE;
 	struct translation *translation;
@@ -179,6 +180,7 @@ static struct translation *find_slow(struct vcpu *vcpu, unsigned set)
 		/* The compiler may copy and clear with the C library's functions. */
 		vector_leave(vcpu);
 		translation = translate_block(translator, block, vcpu->rip, view, second_view);
+		translator->counters.translation_ticks += host_tsc() - started;
 	}
 	*lookup_at(translator, vcpu->rip) = (struct lookup){ vcpu->rip, translation };
 	return translation;
@@ -261,7 +263,10 @@ static uint32_t interpret_site(struct vcpu *vcpu, const struct translation *tran
 	interpret_insn(vcpu, insn);
 	vcpu->translate.translator->repeats =
 		vcpu->rip == rip && insn_row(insn)->attributes & ISA_STRING;
-	vcpu->translate.translator->counters.interpreted++;
+	if (vcpu->translate.translator->sites[translation->sites + n].untranslated)
+		vcpu->translate.translator->counters.untranslated++;
+	else
+		vcpu->translate.translator->counters.slow_accesses++;
 	if (atomic_load_explicit(&vcpu->requests, memory_order_relaxed) &
 		(REQUEST_CODE | REQUEST_TIMER))
 		take_requests(vcpu);
@@ -350,6 +355,13 @@ static void take_rip(struct vcpu *vcpu, uint32_t word)
 	}
 }
 
+/* The instruction that was left before had been counted. */
+static void uncount(struct vcpu *vcpu, enum exit_kind kind)
+{
+	if (vcpu->translate.translator->counting && (kind == EXIT_INSN || kind == EXIT_UNIT))
+		vcpu->translate.executed--;
+}
+
 static const char *const exit_names[] = {
 	[EXIT_INSN] = "instruction",
 	[EXIT_UNIT] = "unit",
@@ -373,6 +385,7 @@ static uint32_t run(struct vcpu *vcpu, uint32_t offset)
 		vector_settle(vcpu);
 		take_rip(vcpu, word);
 		translator->counters.exits[kind]++;
+		uncount(vcpu, kind);
 		trace(exit, vcpu->rip, trace_text(exit_names[kind]));
 		if (kind == EXIT_INSN)
 			offset = interpret_site(vcpu, translation, n);
@@ -521,48 +534,6 @@ void translate_destroy(struct soft_engine *engine)
 	ticker_destroy(engine);
 	for (unsigned i = 0; i < engine->nr_vcpus; i++)
 		translator_destroy(&engine->vcpus[i]);
-}
-
-unsigned translate_counters(
-	const struct soft_engine *engine, struct engine_counter *counters, unsigned max)
-{
-	struct translator_counters sum = { 0 };
-	unsigned count = 0;
-
-	if (engine->mode != SOFT_MODE_TRANSLATE)
-		return 0;
-	for (unsigned i = 0; i < engine->nr_vcpus; i++) {
-		const struct translator *translator = engine->vcpus[i].translate.translator;
-		const struct translator_counters *one = &translator->counters;
-
-		sum.translated += one->translated;
-		sum.instructions += one->instructions;
-		sum.entries += one->entries;
-		sum.flushes += one->flushes;
-		sum.killed += one->killed;
-		sum.faults += one->faults;
-		sum.interpreted += one->interpreted;
-		for (unsigned kind = 0; kind < ARRAY_SIZE(sum.exits); kind++)
-			sum.exits[kind] += one->exits[kind];
-	}
-	const struct engine_counter all[] = {
-		{ "blocks translated", sum.translated },
-		{ "instructions translated", sum.instructions },
-		{ "entries", sum.entries },
-		{ "exits at an instruction", sum.exits[EXIT_INSN] },
-		{ "exits for a unit", sum.exits[EXIT_UNIT] },
-		{ "exits at an entry", sum.exits[EXIT_ENTRY] },
-		{ "exits at a link", sum.exits[EXIT_LINK] },
-		{ "exits at an indirect branch", sum.exits[EXIT_BRANCH] },
-		{ "host faults", sum.faults },
-		{ "instructions interpreted", sum.interpreted },
-		{ "code pages killed", sum.killed },
-		{ "code cache flushes", sum.flushes },
-	};
-	for (; count < ARRAY_SIZE(all); count++)
-		if (count < max)
-			counters[count] = all[count];
-	return count;
 }
 
 const struct executor translate_executor = {

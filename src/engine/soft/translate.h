@@ -14,7 +14,6 @@
 struct vcpu;
 struct soft_engine;
 struct translator;
-struct engine_counter;
 
 #define CODE_ID_SLOTS   1024
 #define JUMP_CACHE_BITS 14
@@ -34,6 +33,7 @@ struct translate_context {
 	uint64_t scratch;   /* within an address check */
 	uint64_t spill;     /* within an instruction with two accesses */
 	uint64_t poll_mask; /* requests that translated code is left for */
+	uint64_t executed;  /* instructions, if the translator is counting */
 	uint32_t exit;      /* why it was left: translator.h */
 	uint8_t units_missing;
 	bool local_code; /* an ID of a supervisor page that is not global is set */
@@ -67,8 +67,5 @@ bool translate_take_signal(void *ucontext);
  * tests; the same number each time until the code is written.
  */
 int translate_try(struct vcpu *vcpu, unsigned insns);
-
-unsigned translate_counters(
-	const struct soft_engine *engine, struct engine_counter *counters, unsigned max);
 
 #endif

@@ -224,6 +224,18 @@ static void next_insn(struct work *work)
 	work->n++;
 }
 
+/* Without touching the flags. Exits before the instruction take it back: translate.c. */
+static void emit_count(struct work *work)
+{
+	struct emitter *emitter = &work->emitter;
+	size_t executed = offsetof(struct vcpu, translate.executed);
+
+	emit_state_op(emitter, OPCODE_LOAD, TEMP_A, executed);
+	emit_memory_op(
+		emitter, OPCODE_LEA, TEMP_A, (struct emit_memory){ TEMP_A, EMIT_NO_REGISTER, 1 });
+	emit_state_op(emitter, OPCODE_STORE, TEMP_A, executed);
+}
+
 /* The instruction or run at work->n. */
 static void emit_next(struct work *work)
 {
@@ -233,12 +245,15 @@ static void emit_next(struct work *work)
 
 	note_site(work);
 	work->next_rip = work->rip + insn->length;
-	count = work_run(work);
+	if (work->translator->counting)
+		emit_count(work);
+	count = work->translator->counting ? 0 : work_run(work);
 	if (count < 2) {
 		emit_insn(work, insn);
 		count = 1;
 	}
 	site->flags_in_memory = work->flags_in_memory;
+	site->untranslated = work->kinds[work->n] == KIND_INTERPRET;
 	while (count-- > 0)
 		next_insn(work);
 }

@@ -38,6 +38,7 @@ struct site {
 	uint16_t guest;       /* offset from the block's first byte */
 	uint16_t host;        /* from its code */
 	bool flags_in_memory; /* when its own access runs, vcpu->flags_* are the guest's */
+	bool untranslated;    /* it is always the interpreter's */
 };
 
 /* A page of guest code as seen through one linear address. */
@@ -95,7 +96,7 @@ struct lookup {
 struct translator_counters {
 	uint64_t translated, instructions, entries, flushes, killed;
 	uint64_t exits[EXIT_BRANCH + 1];
-	uint64_t faults, slow_accesses, interpreted;
+	uint64_t faults, slow_accesses, untranslated, translation_ticks;
 };
 
 struct translator {
@@ -103,8 +104,9 @@ struct translator {
 	uint8_t *writable;
 	const uint8_t *executable;
 	uint32_t used, reserved;
-	bool written; /* since the last serialisation */
-	bool repeats; /* a string instruction was executed last, and goes on */
+	bool counting; /* each instruction, in translate_context.executed */
+	bool written;  /* since the last serialisation */
+	bool repeats;  /* a string instruction was executed last, and goes on */
 	/* Offsets of the routines every block shares. */
 	uint32_t enter, exit_live, exit_saved, exit_stored, jump_miss;
 	struct translation *translations;

@@ -12,6 +12,7 @@
 #define ENGINE_SOFT_VCPU_H
 
 #include "engine/engine.h"
+#include "engine/soft/counters.h"
 #include "engine/soft/insn.h"
 #include "engine/soft/tlb.h"
 #include "engine/soft/translate.h"
@@ -122,9 +123,10 @@ struct vcpu {
 	bool single_step;          /* TF was set when the current instruction began */
 	const struct block *block; /* being executed, from block_rip on; NULL between blocks */
 	uint64_t block_rip;
-	uint64_t instructions; /* executed, for --stats and lockstep */
-	ns_t spin_ns;          /* how long vcpu_wait spins before it sleeps */
-	unsigned pauses;       /* PAUSE instructions since the last yield */
+	uint64_t instructions; /* that the interpreter has executed */
+	struct vcpu_counters counters;
+	ns_t spin_ns;    /* how long vcpu_wait spins before it sleeps */
+	unsigned pauses; /* PAUSE instructions since the last yield */
 
 	/* vector.h: valid in memory unless `vector_live`. */
 	bool vector_live;
@@ -163,6 +165,7 @@ struct soft_engine {
 	struct vcpu *vcpus; /* base.machine->nr_vcpus of them */
 	unsigned nr_vcpus;
 	enum soft_mode mode;
+	bool count_exactly;
 	/* By physical page of RAM, see code_pages.h. */
 	struct code_pages *code_pages;
 	_Atomic uint64_t a20_mask;
