@@ -393,23 +393,41 @@ static void resolve(struct generator *g)
 	}
 }
 
-/* What flags matter, from each instruction on to the next branch. */
-static void find_needed(struct lockstep_program *program)
+/* Flags that matter behind an instruction before `next`. */
+static uint16_t needed_behind(
+	const struct lockstep_program *program, const struct insn *insn, gva_t next)
 {
-	uint16_t needed = RFLAGS_ARITHMETIC;
+	const struct lockstep_insn *target = NULL, *after = lockstep_insn_at(program, next);
+	const struct isa_row *row = insn_row(insn);
+	bool branch = row->attributes & ISA_BRANCH;
+	bool always = insn->opcode == 0xe8 || insn->opcode == 0xe9 || insn->opcode == 0xeb;
+	bool goes_on = !branch || !always;
+
+	if (branch && row->operand[0].kind == ISA_J)
+		target = lockstep_insn_at(program, next + insn->imm);
+	if ((goes_on && !after) || (branch && !target))
+		return RFLAGS_ARITHMETIC;
+	return (goes_on ? after->needed : 0) | (target ? target->needed : 0);
+}
+
+/* What flags matter before each instruction; true if that has changed. */
+static bool find_needed(struct lockstep_program *program)
+{
+	bool changed = false;
 
 	for (unsigned i = program->nr_insns; i-- > 0;) {
 		struct lockstep_insn *at = &program->insns[i];
+		uint16_t needed = at->needed;
 		const struct isa_row *row;
 		struct insn insn;
 
 		insn_decode(&insn, program->code + at->at, INSN_MAX_LENGTH, INSN_MODE_64, NULL);
 		row = insn_row(&insn);
-		needed = (needed & ~row->flags_written) | row->flags_read;
-		if (row->attributes & ISA_BRANCH)
-			needed = RFLAGS_ARITHMETIC;
-		at->needed = needed;
+		at->needed = needed_behind(program, &insn, LOCKSTEP_CODE + at->at + insn.length);
+		at->needed = (at->needed & ~row->flags_written) | row->flags_read;
+		changed |= at->needed != needed;
 	}
+	return changed;
 }
 
 void lockstep_program_make(struct lockstep_program *program, const struct cpu_model *model,
@@ -427,7 +445,8 @@ void lockstep_program_make(struct lockstep_program *program, const struct cpu_mo
 	PUT(&g, 0x88, 0x02); /* mov [rdx], al */
 	PUT(&g, 0xeb, 0xfe);
 	resolve(&g);
-	find_needed(program);
+	while (find_needed(program))
+		;
 }
 
 const struct lockstep_insn *lockstep_insn_at(const struct lockstep_program *program, gva_t rip)

@@ -300,6 +300,17 @@ static void emit_run_singly(struct work *work, const struct run *run)
 		emit_bind(emit_jump(&work->emitter), run->after);
 }
 
+/* The bytes of the block's page: code that a look ahead may read. */
+static const uint8_t *page_bytes(const struct vcpu *vcpu, const struct block *block, gva_t rip)
+{
+	const struct tlb_entry *entry = &vcpu->tlb_code[tlb_index(rip)];
+	gva_t page = align_down(rip, GUEST_PAGE_SIZE);
+
+	if (block->crosses || entry->exec_tag != page)
+		return NULL;
+	return (const uint8_t *)(uintptr_t)(page + entry->addend);
+}
+
 struct translation *translate_block(struct translator *translator, const struct block *block,
 	gva_t rip, uint32_t view, uint32_t second_view)
 {
@@ -325,6 +336,7 @@ struct translation *translate_block(struct translator *translator, const struct 
 	work.translation = translation;
 	work.emitter.at = translator->writable + translator->used;
 	work.block = block;
+	work.page = page_bytes(translator->vcpu, block, rip);
 	work.set = translator->views[view].set;
 	work.n = 0;
 	work.nr_insns = nr_insns;
@@ -334,7 +346,7 @@ struct translation *translate_block(struct translator *translator, const struct 
 	for (unsigned n = 0; n < nr_insns; n++)
 		work.kinds[n] = (uint8_t)translate_kind(&block->insns[n], work.set);
 	translation->interpret_first = work.kinds[0] == KIND_INTERPRET;
-	translate_liveness(&work);
+	translate_liveness(&work, address_of(&work, nr_insns));
 	emit_entries(&work);
 	emit_insns(&work);
 	for (unsigned i = 0; i < work.nr_runs; i++)

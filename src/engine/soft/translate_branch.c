@@ -10,11 +10,6 @@
 static const struct place_in_memory below_top = { .base = X86_RSP, .disp = -8 };
 static const struct place_in_memory top = { .base = X86_RSP };
 
-static bool in_page(const struct work *work, gva_t target)
-{
-	return (work->translation->rip ^ target) >> GUEST_PAGE_SHIFT == 0;
-}
-
 static uint32_t new_link(struct work *work, gva_t target)
 {
 	struct translator *translator = work->translator;
@@ -22,7 +17,7 @@ static uint32_t new_link(struct work *work, gva_t target)
 	translator->links[translator->nr_links] = (struct link){
 		.from = (uint32_t)(work->translation - translator->translations),
 		.target = target,
-		.in_page = in_page(work, target),
+		.in_page = work_in_page(work, target),
 		.backward = target <= work->rip,
 		.flags_in_host = work->flags_in_host,
 	};
@@ -31,7 +26,7 @@ static uint32_t new_link(struct work *work, gva_t target)
 
 void work_link(struct work *work, gva_t target)
 {
-	if (!in_page(work, target))
+	if (!work_in_page(work, target))
 		work_save_flags(work);
 	work_stub(work, emit_jump(&work->emitter), EXIT_LINK, new_link(work, target), false);
 }
@@ -43,7 +38,7 @@ void work_jcc(struct work *work, const struct insn *insn)
 	bool save;
 
 	work_restore_flags(work, TEMP_A);
-	save = !in_page(work, target) && !work->flags_in_memory;
+	save = !work_in_page(work, target) && !work->flags_in_memory;
 	at = emit_jcc(&work->emitter, insn->opcode & 15);
 	work_stub(work, at, EXIT_LINK, new_link(work, target), save);
 	work_link(work, work->next_rip);
@@ -137,7 +132,6 @@ static void store_return_address(struct work *work)
 
 void work_call(struct work *work, const struct insn *insn)
 {
-	work_save_flags(work);
 	store_return_address(work);
 	emit_lea_rsp(&work->emitter, -8);
 	work_link(work, work->next_rip + insn->imm);

@@ -3,10 +3,18 @@
  *
  * They live in the host's flags. A check of an address changes those; where the guest's still
  * matter they are put into vcpu->flags_of and flags_low first, stay there, and come back before an
- * instruction that reads them or leaves some of them alone. What matters after a block is unknown,
- * so all six do. Where a flag does not matter its value in an exception's frame may be any.
+ * instruction that reads them or leaves some of them alone. What matters behind a direct branch is
+ * found by a look at the code there, if it is in the same page, for then what kills that kills this
+ * block too; elsewhere all six do. Where a flag does not matter its value in an exception's or
+ * interrupt's frame may be any.
  */
 #include "engine/soft/translator.h"
+
+#include "engine/soft/code_pages.h"
+
+/* How far to look behind a branch. */
+#define LOOKAHEAD_INSNS 10
+#define CODE_LINE       64
 
 static bool is_shift(const struct insn *insn)
 {
@@ -49,10 +57,92 @@ static uint16_t flags_needed(const struct insn *insn, enum translate_kind kind)
 	return insn_row(insn)->flags_read & RFLAGS_ARITHMETIC;
 }
 
-void translate_liveness(struct work *work)
+/* Bytes of the block's page from `address` on, declared decoded a line at a time. */
+struct lookahead {
+	const struct work *work;
+	gpa_t marked; /* up to here */
+};
+
+/* The bytes at `address`, and how many may be looked at. The block's page is known to be RAM. */
+static const uint8_t *look_at(struct lookahead *look, gva_t address, unsigned *available)
+{
+	const struct work *work = look->work;
+	struct soft_engine *engine = work->translator->vcpu->engine;
+	unsigned offset = address & (GUEST_PAGE_SIZE - 1);
+	gpa_t physical = (work->block->physical & ~(gpa_t)(GUEST_PAGE_SIZE - 1)) | offset;
+	gpa_t end = align_down(physical, CODE_LINE) + 2 * CODE_LINE;
+
+	*available = GUEST_PAGE_SIZE - offset;
+	if (*available > INSN_MAX_LENGTH)
+		*available = INSN_MAX_LENGTH;
+	if (physical + *available > look->marked) {
+		gpa_t page_end = align_down(physical, GUEST_PAGE_SIZE) + GUEST_PAGE_SIZE;
+
+		look->marked = end < page_end ? end : page_end;
+		code_pages_add(engine, physical, (unsigned)(look->marked - physical));
+	}
+	return work->page + offset;
+}
+
+/* Flags that matter to what is at `address`, in the block's page. */
+static uint16_t live_at(const struct work *work, gva_t address)
+{
+	const struct vcpu *vcpu = work->translator->vcpu;
+	struct lookahead look = { .work = work };
+	uint16_t live = 0, unknown = RFLAGS_ARITHMETIC;
+
+	for (unsigned i = 0; i < LOOKAHEAD_INSNS && unknown; i++) {
+		enum translate_kind kind;
+		unsigned available;
+		struct insn insn;
+		const uint8_t *bytes = look_at(&look, address, &available);
+
+		if (insn_decode(&insn, bytes, available, INSN_MODE_64, &vcpu->features) != INSN_OK)
+			break;
+		kind = translate_kind(&insn, work->set);
+		live |= flags_needed(&insn, kind) & unknown;
+		if (kind == KIND_INTERPRET)
+			return live;
+		unknown &= ~flags_surely_written(&insn);
+		address += insn.length;
+		if (kind == KIND_JMP)
+			address += insn.imm;
+		else if (insn_row(&insn)->attributes & ISA_BRANCH)
+			break;
+		if (!work_in_page(work, address))
+			break;
+	}
+	return live | unknown;
+}
+
+/* Flags that matter where a direct branch leads. */
+static uint16_t live_behind(const struct work *work, gva_t target)
+{
+	if (!work->page || work->translator->exact_flags || !work_in_page(work, target))
+		return RFLAGS_ARITHMETIC;
+	return live_at(work, target);
+}
+
+static uint16_t live_at_end(const struct work *work, gva_t end)
+{
+	unsigned last = work->nr_insns - 1;
+	const struct insn *insn = &work->block->insns[last];
+
+	switch (work->kinds[last]) {
+	case KIND_JCC: return live_behind(work, end) | live_behind(work, end + insn->imm);
+	case KIND_JMP:
+	case KIND_CALL: return live_behind(work, end + insn->imm);
+	default:
+		if (insn_row(insn)->attributes & ISA_BRANCH || work->kinds[last] == KIND_INTERPRET)
+			return RFLAGS_ARITHMETIC;
+		return live_behind(work, end);
+	}
+}
+
+void translate_liveness(struct work *work, gva_t end)
 {
 	const struct block *block = work->block;
-	uint16_t live = RFLAGS_ARITHMETIC;
+	uint16_t live = live_at_end(work, end);
 
 	work->live[work->nr_insns] = live;
 	for (unsigned n = work->nr_insns; n-- > 0;) {

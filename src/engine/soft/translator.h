@@ -125,6 +125,7 @@ struct translator {
 	uint64_t armed_deadline;
 	uint8_t *signal_stack;
 	unsigned max_insns; /* of a block: fewer for tests */
+	bool exact_flags;   /* all of them, wherever a block ends: for lockstep */
 	struct translator_counters counters;
 };
 
@@ -177,6 +178,7 @@ struct work {
 	struct translation *translation;
 	struct emitter emitter;
 	const struct block *block;
+	const uint8_t *page; /* its page's bytes, or NULL: not to be looked at */
 	unsigned set;
 	unsigned nr_insns;
 	unsigned n;          /* the instruction being translated */
@@ -210,10 +212,8 @@ struct place_in_memory {
 	int32_t disp;
 };
 
-/* translate_liveness.c */
-void translate_liveness(struct work *work);
-
-/* translate_flags.c */
+/* translate_flags.c; `end` is the address behind the block */
+void translate_liveness(struct work *work, gva_t end);
 void work_before_clobber(struct work *work);
 void work_save_flags(struct work *work);
 void work_restore_flags(struct work *work, unsigned temporary);
@@ -280,6 +280,11 @@ static inline uint32_t translation_hash(gva_t rip, uint32_t page_id)
 {
 	return (uint32_t)(rip ^ rip >> 13 ^ page_id * UINT32_C(0x9e3779b1)) &
 	       ((1u << TRANSLATION_BUCKET_BITS) - 1);
+}
+
+static inline bool work_in_page(const struct work *work, gva_t address)
+{
+	return (work->translation->rip ^ address) >> GUEST_PAGE_SHIFT == 0;
 }
 
 static inline unsigned code_id_slot(gva_t address)
