@@ -4,28 +4,60 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
+
+/* The regions' file, made for the first of them, with room for `size` more bytes; -1 if it cannot
+ * be had. */
+static int grow_file(struct guest_memory *memory, uint64_t size)
+{
+	int fd = memory->nr_regions > 0 ? memory->regions[0].fd
+					: memfd_create("guest-memory", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, (off_t)(memory->file_size + size)) == 0)
+		return fd;
+	if (memory->nr_regions == 0)
+		close(fd);
+	return -1;
+}
+
+static void *map(int fd, uint64_t offset, uint64_t size)
+{
+	int kind = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+
+	return mmap(NULL, size, PROT_READ | PROT_WRITE, kind | MAP_NORESERVE, fd, (off_t)offset);
+}
 
 int guest_memory_add(
 	struct guest_memory *memory, gpa_t base, uint64_t size, bool read_only, struct error *err)
 {
 	struct ram_region *region;
 	void *host;
+	int fd;
 
 	assert(memory->nr_regions < GUEST_MEMORY_MAX_REGIONS);
 	assert(base % GUEST_PAGE_SIZE == 0 && size % GUEST_PAGE_SIZE == 0 && size > 0);
 	assert(base >= memory->end);
 
-	host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		-1, 0);
-	if (host == MAP_FAILED)
-		return error_set_errno(err, EXIT_CODE_HOST, errno,
+	fd = grow_file(memory, size);
+	host = map(fd, memory->file_size, size);
+	if (host == MAP_FAILED) {
+		int saved = errno;
+
+		if (fd >= 0 && memory->nr_regions == 0)
+			close(fd);
+		return error_set_errno(err, EXIT_CODE_HOST, saved,
 			"cannot map %llu MiB of guest memory; give the guest less with --memory",
 			(unsigned long long)(size >> 20));
-
+	}
 	region = &memory->regions[memory->nr_regions++];
-	*region = (struct ram_region){
-		.base = base, .size = size, .host = host, .read_only = read_only
-	};
+	*region = (struct ram_region){ .base = base,
+		.size = size,
+		.host = host,
+		.read_only = read_only,
+		.fd = fd,
+		.fd_offset = memory->file_size };
+	if (fd >= 0)
+		memory->file_size += size;
 	memory->end = base + size;
 	return 0;
 }
@@ -34,8 +66,11 @@ void guest_memory_finish(struct guest_memory *memory)
 {
 	for (unsigned i = 0; i < memory->nr_regions; i++)
 		munmap(memory->regions[i].host, memory->regions[i].size);
+	if (memory->nr_regions > 0 && memory->regions[0].fd >= 0)
+		close(memory->regions[0].fd);
 	memory->nr_regions = 0;
 	memory->end = 0;
+	memory->file_size = 0;
 }
 
 const struct ram_region *guest_memory_region(const struct guest_memory *memory, gpa_t address)

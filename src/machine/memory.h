@@ -1,5 +1,6 @@
 /*
- * Guest physical memory: a few regions of RAM, each one mapping in this process.
+ * Guest physical memory: a few regions of RAM, each one mapping in this process of a part of one
+ * file in memory, so that another process can be given the same memory.
  *
  * The layout is fixed before the first vCPU runs. Every access by length is bounded here; nothing
  * else turns a guest physical address into a pointer. Devices use guest_memory_read and _write,
@@ -22,12 +23,17 @@ struct ram_region {
 	uint64_t size; /* bytes, a multiple of the page size */
 	uint8_t *host;
 	bool read_only; /* ROM: the guest's writes are dropped */
+	/* The file that is mapped, and where the region begins in it; -1: the host has no such files,
+	 * and the memory is private to this process. Owned by the guest_memory. */
+	int fd;
+	uint64_t fd_offset;
 };
 
 struct guest_memory {
 	struct ram_region regions[GUEST_MEMORY_MAX_REGIONS]; /* ascending, immutable once running */
 	unsigned nr_regions;
 	gpa_t end; /* one past the highest RAM address */
+	uint64_t file_size;
 	/* Set by the engine; any thread. */
 	void (*written)(void *context, gpa_t address, uint64_t size);
 	void *written_context;

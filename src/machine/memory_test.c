@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -54,6 +55,18 @@ static void test_bounds(void **context)
 	assert_null(guest_memory_host(memory, UINT64_MAX, 2));
 }
 
+static void test_file(void **context)
+{
+	struct guest_memory *memory = *context;
+	const struct ram_region *region = guest_memory_region(memory, HIGH);
+	char seen[4] = "";
+
+	assert_int_equal(guest_memory_write(memory, HIGH + 0x1ffc, "atol", 4), 0);
+	assert_int_equal(pread(region->fd, seen, 4, (off_t)region->fd_offset + 0x1ffc), 4);
+	assert_memory_equal(seen, "atol", 4);
+	assert_int_not_equal(region->fd_offset, guest_memory_region(memory, 0)->fd_offset);
+}
+
 static void record_write(void *context, gpa_t address, uint64_t size)
 {
 	uint64_t *seen = context;
@@ -89,6 +102,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_layout, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copies, setup, teardown),
 	};
 
