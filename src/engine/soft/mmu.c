@@ -79,10 +79,11 @@ static void log_entry(struct vcpu *vcpu, enum tlb_set set, struct tlb_entry *ent
 		tlb->huge_filter |= BIT(entry->linear >> 30 & 63);
 	else if (entry->page_shift > 12)
 		tlb->large_filter[entry->linear >> 27 & 7] |= BIT(entry->linear >> 21 & 63);
-	if (entry->logged)
+	if (entry->logged[entry->global])
 		return;
-	entry->logged = true;
-	tlb->log[set][tlb->nr_logged[set]++] = entry - tlb->entries[set];
+	entry->logged[entry->global] = true;
+	tlb->log[entry->global][set][tlb->nr_logged[entry->global][set]++] =
+		(uint16_t)(entry - tlb->entries[set]);
 }
 
 static void fill(struct vcpu *vcpu, enum tlb_set set, gva_t address, const struct paging_page *page,
@@ -480,28 +481,29 @@ void mmu_init(struct vcpu *vcpu)
 		clear_entry(entry);
 }
 
+/* Clears the entries of a log, but for those that are global now if these are kept. */
+static void flush_log(struct tlb *tlb, bool global, enum tlb_set set, bool keep_global)
+{
+	for (unsigned n = 0; n < tlb->nr_logged[global][set]; n++) {
+		struct tlb_entry *entry = &tlb->entries[set][tlb->log[global][set][n]];
+
+		entry->logged[global] = false;
+		if (!(keep_global && entry->global))
+			clear_entry(entry);
+	}
+	tlb->nr_logged[global][set] = 0;
+}
+
 static void flush(struct vcpu *vcpu, bool keep_global)
 {
 	struct tlb *tlb = &vcpu->tlb;
 
 	trace(tlb_flush, keep_global);
 	translate_forget_mappings(vcpu, keep_global);
-
 	for (unsigned set = 0; set < TLB_NEVER; set++) {
-		unsigned kept = 0;
-
-		for (unsigned n = 0; n < tlb->nr_logged[set]; n++) {
-			uint16_t index = tlb->log[set][n];
-			struct tlb_entry *entry = &tlb->entries[set][index];
-
-			if (keep_global && entry->global && entry->linear != TLB_INVALID) {
-				tlb->log[set][kept++] = index;
-				continue;
-			}
-			entry->logged = false;
-			clear_entry(entry);
-		}
-		tlb->nr_logged[set] = kept;
+		flush_log(tlb, false, set, keep_global);
+		if (!keep_global)
+			flush_log(tlb, true, set, false);
 	}
 	if (keep_global)
 		return;
@@ -530,10 +532,10 @@ static bool may_be_large(const struct tlb *tlb, gva_t address)
 }
 
 /* INVLPG invalidates the whole page that maps the address, whatever its size. */
-static void flush_large(struct tlb *tlb, enum tlb_set set, gva_t address)
+static void flush_large(struct tlb *tlb, bool global, enum tlb_set set, gva_t address)
 {
-	for (unsigned n = 0; n < tlb->nr_logged[set]; n++) {
-		struct tlb_entry *entry = &tlb->entries[set][tlb->log[set][n]];
+	for (unsigned n = 0; n < tlb->nr_logged[global][set]; n++) {
+		struct tlb_entry *entry = &tlb->entries[set][tlb->log[global][set][n]];
 
 		if (entry->linear != TLB_INVALID &&
 			(entry->linear ^ address) >> entry->page_shift == 0)
@@ -556,7 +558,9 @@ void mmu_flush_page(struct vcpu *vcpu, gva_t address)
 
 		if (entry->linear == (address & PAGE_MASK))
 			clear_entry(entry);
-		if (large)
-			flush_large(tlb, set, address);
+		if (!large)
+			continue;
+		flush_large(tlb, false, set, address);
+		flush_large(tlb, true, set, address);
 	}
 }

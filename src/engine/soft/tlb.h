@@ -37,14 +37,18 @@ struct tlb_entry {
 	uint8_t page_shift;        /* of the guest's page: 12, 21, 22, 30 */
 	bool global;
 	bool writable; /* D is set and writes are permitted, write tag or not */
-	bool logged;
+	bool logged[2]; /* in the log of such entries: local, global */
 } __attribute__((aligned(64))); /* a power of two, so that the index is a shift */
 
 struct tlb {
 	struct tlb_entry entries[TLB_NR_SETS][TLB_ENTRIES];
-	/* Entries filled since the last flush, so that a flush touches only those. */
-	uint16_t log[TLB_NR_SETS][TLB_ENTRIES];
-	unsigned nr_logged[TLB_NR_SETS];
+	/*
+	 * Entries filled since the last flush, so that a flush touches only those: first the places
+	 * where local ones were put, then global ones, which most flushes need not look at. A place
+	 * may be in both.
+	 */
+	uint16_t log[2][TLB_NR_SETS][TLB_ENTRIES];
+	unsigned nr_logged[2][TLB_NR_SETS];
 	/* Which large pages have entries, by the low bits of their 2 MiB and 1 GiB number, so that
 	 * INVLPG need not look. */
 	uint64_t large_filter[8], huge_filter;
