@@ -17,6 +17,11 @@ struct descriptor {
 #define SELECTOR_TI  BIT(2)
 #define SELECTOR_RPL BITS(1, 0)
 
+/* Attributes of the fixed segments of SYSCALL and its like: flat, of DPL 0; code has L or D too. */
+#define SEGMENT_FLAT_CODE                                                                          \
+	(SEG_P | SEG_S | SEG_TYPE_CODE | SEG_TYPE_READABLE | SEG_TYPE_ACCESSED | SEG_G)
+#define SEGMENT_FLAT_DATA (SEG_P | SEG_S | SEG_TYPE_WRITABLE | SEG_TYPE_ACCESSED | SEG_G | SEG_DB)
+
 static inline bool selector_is_null(uint16_t selector)
 {
 	return selector < 4;

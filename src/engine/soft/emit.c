@@ -161,6 +161,104 @@ void emit_restore_flags(struct emitter *emitter, unsigned temporary)
 	emit_register_op(emitter, OPCODE_LOAD, X86_RAX, temporary);
 }
 
+void emit_group(struct emitter *emitter, unsigned op, unsigned reg, uint32_t value)
+{
+	if (reg & 8)
+		emit_u8(emitter, 0x41);
+	emit_u8(emitter, 0x81);
+	emit_u8(emitter, 0xc0 | op << 3 | (reg & 7));
+	emit_u32(emitter, value);
+}
+
+void emit_test(struct emitter *emitter, unsigned reg, uint32_t value)
+{
+	if (reg & 8)
+		emit_u8(emitter, 0x41);
+	emit_u8(emitter, 0xf7);
+	emit_u8(emitter, 0xc0 | (reg & 7));
+	emit_u32(emitter, value);
+}
+
+void emit_shift(struct emitter *emitter, unsigned op, unsigned reg, unsigned count)
+{
+	if (reg & 8)
+		emit_u8(emitter, 0x41);
+	emit_u8(emitter, 0xc1);
+	emit_u8(emitter, 0xc0 | op << 3 | (reg & 7));
+	emit_u8(emitter, (uint8_t)count);
+}
+
+/* ModRM, SIB and displacement of GS:[offset]; the prefix comes first. */
+static void emit_state_modrm(struct emitter *emitter, unsigned reg, size_t offset)
+{
+	emit_u8(emitter, (reg & 7) << 3 | 4);
+	emit_u8(emitter, 0x25);
+	emit_u32(emitter, (uint32_t)offset);
+}
+
+void emit_state_group(struct emitter *emitter, unsigned op, size_t offset, uint32_t value)
+{
+	emit_u8(emitter, PREFIX_GS);
+	emit_u8(emitter, 0x81);
+	emit_state_modrm(emitter, op, offset);
+	emit_u32(emitter, value);
+}
+
+void emit_state_test(struct emitter *emitter, size_t offset, uint32_t value)
+{
+	emit_u8(emitter, PREFIX_GS);
+	emit_u8(emitter, 0xf7);
+	emit_state_modrm(emitter, 0, offset);
+	emit_u32(emitter, value);
+}
+
+static void emit_movzx_state(struct emitter *emitter, uint8_t opcode, unsigned reg, size_t offset)
+{
+	emit_u8(emitter, PREFIX_GS);
+	if (reg & 8)
+		emit_u8(emitter, 0x44);
+	emit_u8(emitter, 0x0f);
+	emit_u8(emitter, opcode);
+	emit_state_modrm(emitter, reg, offset);
+}
+
+void emit_load_state_u8(struct emitter *emitter, unsigned reg, size_t offset)
+{
+	emit_movzx_state(emitter, 0xb6, reg, offset);
+}
+
+void emit_load_state_u16(struct emitter *emitter, unsigned reg, size_t offset)
+{
+	emit_movzx_state(emitter, 0xb7, reg, offset);
+}
+
+void emit_store_state_i64(struct emitter *emitter, size_t offset, int32_t value)
+{
+	emit_u8(emitter, PREFIX_GS);
+	emit_u8(emitter, REX_W);
+	emit_u8(emitter, 0xc7);
+	emit_state_modrm(emitter, 0, offset);
+	emit_u32(emitter, (uint32_t)value);
+}
+
+void emit_store_state_u8(struct emitter *emitter, size_t offset, uint8_t value)
+{
+	emit_u8(emitter, PREFIX_GS);
+	emit_u8(emitter, 0xc6);
+	emit_state_modrm(emitter, 0, offset);
+	emit_u8(emitter, value);
+}
+
+void emit_store_state_word(struct emitter *emitter, unsigned reg, size_t offset)
+{
+	emit_u8(emitter, 0x66);
+	emit_u8(emitter, PREFIX_GS);
+	if (reg & 8)
+		emit_u8(emitter, 0x44);
+	emit_u8(emitter, OPCODE_STORE);
+	emit_state_modrm(emitter, reg, offset);
+}
+
 uint8_t *emit_jump(struct emitter *emitter)
 {
 	emit_u8(emitter, 0xe9);

@@ -82,6 +82,10 @@ void emit_state_index_op(
 	struct emitter *emitter, uint8_t opcode, unsigned reg, unsigned base, size_t offset);
 
 #define OPCODE_ADD       0x03
+#define OPCODE_OR        0x0b
+#define OPCODE_OR_STORE  0x09
+#define OPCODE_XOR       0x33
+#define OPCODE_AND       0x23
 #define OPCODE_CMP       0x3b
 #define OPCODE_CMP_STORE 0x39
 #define OPCODE_TEST      0x85
@@ -100,10 +104,33 @@ void emit_store_state_u16(struct emitter *emitter, size_t offset, uint16_t value
 void emit_save_flags(struct emitter *emitter, unsigned temporary);
 void emit_restore_flags(struct emitter *emitter, unsigned temporary);
 
+/* The operations of 81, as its ModRM.reg: `op` reg, value, of 32 bits; TEST of 32 bits. */
+#define GROUP_ADD 0
+#define GROUP_OR  1
+#define GROUP_ADC 2
+#define GROUP_AND 4
+void emit_group(struct emitter *emitter, unsigned op, unsigned reg, uint32_t value);
+void emit_test(struct emitter *emitter, unsigned reg, uint32_t value);
+/* The same with DWORD GS:[offset]. */
+void emit_state_group(struct emitter *emitter, unsigned op, size_t offset, uint32_t value);
+void emit_state_test(struct emitter *emitter, size_t offset, uint32_t value);
+/* SHL and SHR of 32 bits, as ModRM.reg of C1. */
+#define SHIFT_LEFT  4
+#define SHIFT_RIGHT 5
+void emit_shift(struct emitter *emitter, unsigned op, unsigned reg, unsigned count);
+/* MOVZX of 32 bits from a byte or a word at GS:[offset]. */
+void emit_load_state_u8(struct emitter *emitter, unsigned reg, size_t offset);
+void emit_load_state_u16(struct emitter *emitter, unsigned reg, size_t offset);
+/* MOV QWORD GS:[offset], value, sign-extended; MOV BYTE; and WORD from a register. */
+void emit_store_state_i64(struct emitter *emitter, size_t offset, int32_t value);
+void emit_store_state_u8(struct emitter *emitter, size_t offset, uint8_t value);
+void emit_store_state_word(struct emitter *emitter, unsigned reg, size_t offset);
+
 /* JMP or Jcc rel32, to be bound later: returns where the rel32 is. */
 uint8_t *emit_jump(struct emitter *emitter);
 uint8_t *emit_jcc(struct emitter *emitter, unsigned condition);
 
+#define CONDITION_E  4
 #define CONDITION_NE 5
 
 static inline void emit_bind(uint8_t *rel32, const uint8_t *target)

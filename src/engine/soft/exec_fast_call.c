@@ -7,9 +7,6 @@
 #include "engine/soft/descriptor.h"
 #include "engine/soft/operand.h"
 
-#define CODE (SEG_P | SEG_S | SEG_TYPE_CODE | SEG_TYPE_READABLE | SEG_TYPE_ACCESSED | SEG_G)
-#define DATA (SEG_P | SEG_S | SEG_TYPE_WRITABLE | SEG_TYPE_ACCESSED | SEG_G | SEG_DB)
-
 /* Fixed, flat segments: no descriptor is read. */
 static void set_segments(struct vcpu *vcpu, uint16_t cs, uint16_t ss, unsigned cpl, bool is_64bit)
 {
@@ -18,12 +15,12 @@ static void set_segments(struct vcpu *vcpu, uint16_t cs, uint16_t ss, unsigned c
 	vcpu->segment[X86_CS] = (struct cpu_segment){
 		.selector = (cs & ~SELECTOR_RPL) | cpl,
 		.limit = UINT32_MAX,
-		.attributes = CODE | dpl | (is_64bit ? SEG_L : SEG_DB),
+		.attributes = SEGMENT_FLAT_CODE | dpl | (is_64bit ? SEG_L : SEG_DB),
 	};
 	vcpu->segment[X86_SS] = (struct cpu_segment){
 		.selector = (ss & ~SELECTOR_RPL) | cpl,
 		.limit = UINT32_MAX,
-		.attributes = DATA | dpl,
+		.attributes = SEGMENT_FLAT_DATA | dpl,
 	};
 	vcpu_update_mode(vcpu);
 }

@@ -36,8 +36,8 @@ struct tlb_entry {
 	gva_t linear;              /* of the page */
 	uint8_t page_shift;        /* of the guest's page: 12, 21, 22, 30 */
 	bool global;
-	bool writable; /* D is set and writes are permitted, write tag or not */
-	bool logged[2]; /* in the log of such entries: local, global */
+	bool writable;          /* D is set and writes are permitted, write tag or not */
+	bool logged[2];         /* in the log of such entries: local, global */
 } __attribute__((aligned(64))); /* a power of two, so that the index is a shift */
 
 struct tlb {

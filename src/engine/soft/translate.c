@@ -243,7 +243,7 @@ static bool can_resume(struct vcpu *vcpu, const struct translation *translation,
 {
 	const struct site *site = &vcpu->translate.translator->sites[translation->sites + n];
 
-	return n < translation->nr_insns && vcpu->rip == translation->rip + site->guest &&
+	return n < translation->nr_resumes && vcpu->rip == translation->rip + site->guest &&
 	       !interpret_must_look(vcpu) && is_translatable(vcpu) &&
 	       vcpu->translate.translator->views[translation->view].set == current_set(vcpu) &&
 	       is_mapped(vcpu, translation) && !(translation->units & units_missing(vcpu));
@@ -290,8 +290,7 @@ static void bind_link(struct vcpu *vcpu, uint32_t n, const struct translation *t
 	const struct translation *from = &translator->translations[link->from];
 	uint32_t entry = to->guard;
 
-	if (link->target != to->rip ||
-		translator->views[from->view].set != translator->views[to->view].set)
+	if (link->target != to->rip || link->set != translator->views[to->view].set)
 		return;
 	if (link->in_page) {
 		if (from->page_id != to->page_id)

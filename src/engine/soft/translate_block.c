@@ -190,7 +190,19 @@ static void emit_insn(struct work *work, const struct insn *insn)
 	case KIND_SWAPGS:
 	case KIND_PUSHF:
 	case KIND_RDTSC:
-	case KIND_RDTSCP: work_system(work, kind); break;
+	case KIND_RDTSCP:
+	case KIND_CLD:
+	case KIND_STD:
+	case KIND_PAUSE:
+	case KIND_MOV_FROM_SEGMENT:
+	case KIND_MOV_FROM_CR:
+	case KIND_READ_BASE:
+	case KIND_WRITE_BASE:
+	case KIND_POPF: work_system(work, insn, kind); break;
+	case KIND_SYSCALL: work_syscall(work); break;
+	case KIND_SYSRET: work_sysret(work); break;
+	case KIND_CLAC: work_clac(work); break;
+	case KIND_STAC: work_stac(work); break;
 	case KIND_LEAVE: work_leave(work); break;
 	case KIND_JCC: work_jcc(work, insn); break;
 	case KIND_JMP: work_jmp(work, insn); break;
@@ -206,8 +218,7 @@ static bool falls_through(const struct work *work)
 {
 	unsigned last = work->nr_insns - 1;
 
-	return !(insn_row(&work->block->insns[last])->attributes & ISA_BRANCH) &&
-	       work->kinds[last] != KIND_INTERPRET;
+	return !work->ended && !(insn_row(&work->block->insns[last])->attributes & ISA_BRANCH);
 }
 
 static void note_site(struct work *work)
@@ -270,6 +281,7 @@ static void emit_insns(struct work *work)
 		work->n--;
 		work->rip -= work->block->insns[work->n].length;
 		work_link(work, end);
+		work->translation->nr_resumes++;
 	}
 }
 
@@ -327,6 +339,7 @@ struct translation *translate_block(struct translator *translator, const struct 
 		.second_id = second_view == NONE ? 0 : translator->views[second_view].id,
 		.code = translator->used,
 		.nr_insns = (uint8_t)nr_insns,
+		.nr_resumes = (uint8_t)nr_insns,
 		.sites = translator->nr_sites,
 		.block = block,
 		.decoded_epoch = translator->vcpu->blocks->times_emptied,
@@ -343,6 +356,7 @@ struct translation *translate_block(struct translator *translator, const struct 
 	work.units_checked = 0;
 	work.nr_stubs = 0;
 	work.nr_runs = 0;
+	work.ended = false;
 	for (unsigned n = 0; n < nr_insns; n++)
 		work.kinds[n] = (uint8_t)translate_kind(&block->insns[n], work.set);
 	translation->interpret_first = work.kinds[0] == KIND_INTERPRET;

@@ -10,25 +10,31 @@
 static const struct place_in_memory below_top = { .base = X86_RSP, .disp = -8 };
 static const struct place_in_memory top = { .base = X86_RSP };
 
-static uint32_t new_link(struct work *work, gva_t target)
+static uint32_t new_link(struct work *work, gva_t target, unsigned set)
 {
 	struct translator *translator = work->translator;
 
 	translator->links[translator->nr_links] = (struct link){
 		.from = (uint32_t)(work->translation - translator->translations),
 		.target = target,
-		.in_page = work_in_page(work, target),
+		.set = (uint8_t)set,
+		.in_page = set == work->set && work_in_page(work, target),
 		.backward = target <= work->rip,
 		.flags_in_host = work->flags_in_host,
 	};
 	return translator->nr_links++;
 }
 
+void work_link_to_set(struct work *work, gva_t target, unsigned set)
+{
+	if (set != work->set || !work_in_page(work, target))
+		work_save_flags(work);
+	work_stub(work, emit_jump(&work->emitter), EXIT_LINK, new_link(work, target, set), false);
+}
+
 void work_link(struct work *work, gva_t target)
 {
-	if (!work_in_page(work, target))
-		work_save_flags(work);
-	work_stub(work, emit_jump(&work->emitter), EXIT_LINK, new_link(work, target), false);
+	work_link_to_set(work, target, work->set);
 }
 
 void work_jcc(struct work *work, const struct insn *insn)
@@ -40,7 +46,7 @@ void work_jcc(struct work *work, const struct insn *insn)
 	work_restore_flags(work, TEMP_A);
 	save = !work_in_page(work, target) && !work->flags_in_memory;
 	at = emit_jcc(&work->emitter, insn->opcode & 15);
-	work_stub(work, at, EXIT_LINK, new_link(work, target), save);
+	work_stub(work, at, EXIT_LINK, new_link(work, target, work->set), save);
 	work_link(work, work->next_rip);
 }
 
@@ -49,7 +55,7 @@ void work_jmp(struct work *work, const struct insn *insn)
 	work_link(work, work->next_rip + insn->imm);
 }
 
-static void jump_to_r11(struct work *work)
+void work_jump_r11(struct work *work, unsigned set)
 {
 	struct emitter *emitter = &work->emitter;
 
@@ -64,11 +70,11 @@ static void jump_to_r11(struct work *work)
 	emit_u8(emitter, 0x24);
 	emit_u8(emitter, 0xd5);
 	emit_u32(emitter, (uint32_t)(offsetof(struct vcpu, translate.jump_cache) +
-				     work->set * JUMP_CACHE_SIZE * sizeof(uint64_t)));
+				     set * JUMP_CACHE_SIZE * sizeof(uint64_t)));
 }
 
 /* R11 is the target: #GP is the interpreter's to raise, while nothing has happened yet. */
-static void check_canonical(struct work *work)
+void work_check_canonical(struct work *work)
 {
 	struct emitter *emitter = &work->emitter;
 
@@ -92,7 +98,7 @@ static void load_operand_register(struct work *work, const struct insn *insn)
 		emit_load_gpr(&work->emitter, TEMP_A, insn->rm);
 	else
 		emit_register_op(&work->emitter, OPCODE_LOAD, TEMP_A, insn->rm);
-	check_canonical(work);
+	work_check_canonical(work);
 }
 
 static void load_operand_memory(struct work *work, const struct insn *insn)
@@ -101,7 +107,7 @@ static void load_operand_memory(struct work *work, const struct insn *insn)
 		work_check(work, (struct place_in_memory){ .insn = insn }, 8, false);
 
 	emit_memory_op(&work->emitter, OPCODE_LOAD, TEMP_A, memory);
-	check_canonical(work);
+	work_check_canonical(work);
 }
 
 void work_jmp_operand(struct work *work, const struct insn *insn)
@@ -111,7 +117,7 @@ void work_jmp_operand(struct work *work, const struct insn *insn)
 		load_operand_memory(work, insn);
 	else
 		load_operand_register(work, insn);
-	jump_to_r11(work);
+	work_jump_r11(work, work->set);
 }
 
 static void emit_lea_rsp(struct emitter *emitter, int32_t disp)
@@ -151,7 +157,7 @@ void work_call_operand(struct work *work, const struct insn *insn)
 	store_return_address(work);
 	emit_state_op(emitter, OPCODE_LOAD, TEMP_A, spill);
 	emit_lea_rsp(emitter, -8);
-	jump_to_r11(work);
+	work_jump_r11(work, work->set);
 }
 
 void work_ret(struct work *work, const struct insn *insn)
@@ -166,9 +172,9 @@ void work_ret_checked(struct work *work, const struct insn *insn, struct emit_me
 	bool has_immediate = insn_row(insn)->immediate[0] != ISA_SIZE_NONE;
 
 	emit_memory_op(emitter, OPCODE_LOAD, TEMP_A, memory);
-	check_canonical(work);
+	work_check_canonical(work);
 	emit_lea_rsp(emitter, 8 + (has_immediate ? (uint16_t)insn->imm : 0));
-	jump_to_r11(work);
+	work_jump_r11(work, work->set);
 }
 
 /* The interpreter executes the instruction. */

@@ -76,6 +76,8 @@ static insn_exec *variant(const struct insn *insn)
 
 /* What follows is named by the table's functions. */
 extern insn_exec exec_host_vector, exec_host_x87, exec_nop, exec_xlat, exec_enter, exec_leave;
+extern insn_exec exec_clac, exec_stac, exec_mov_from_cr, exec_syscall, exec_sysret, exec_pause,
+	exec_mov_from_sreg, exec_rdfsbase, exec_rdgsbase, exec_wrfsbase, exec_wrgsbase, exec_popf;
 extern insn_exec exec_cli, exec_sti, exec_swapgs, exec_rdtsc, exec_rdtscp, exec_pushf;
 extern insn_exec exec_cld, exec_std, exec_clflush, exec_ret, exec_ret_imm, exec_jmp_rel,
 	exec_call_rel, exec_push_r_q_r, exec_push_imm_q_r, exec_push_ev_q_r, exec_push_ev_q_m,
@@ -91,7 +93,21 @@ static const struct {
 	{ exec_swapgs, KIND_SWAPGS },
 	{ exec_rdtsc, KIND_RDTSC },
 	{ exec_rdtscp, KIND_RDTSCP },
+	{ exec_clac, KIND_CLAC },
+	{ exec_stac, KIND_STAC },
+	{ exec_mov_from_cr, KIND_MOV_FROM_CR },
+	{ exec_syscall, KIND_SYSCALL },
+	{ exec_sysret, KIND_SYSRET },
+	{ exec_cld, KIND_CLD },
+	{ exec_std, KIND_STD },
+	{ exec_pause, KIND_PAUSE },
+	{ exec_mov_from_sreg, KIND_MOV_FROM_SEGMENT },
+	{ exec_rdfsbase, KIND_READ_BASE },
+	{ exec_rdgsbase, KIND_READ_BASE },
+	{ exec_wrfsbase, KIND_WRITE_BASE },
+	{ exec_wrgsbase, KIND_WRITE_BASE },
 	{ exec_pushf, KIND_PUSHF },
+	{ exec_popf, KIND_POPF },
 	{ exec_push_r_q_r, KIND_PUSH_REGISTER },
 	{ exec_push_imm_q_r, KIND_PUSH_IMMEDIATE },
 	{ exec_push_ev_q_r, KIND_PUSH_OPERAND },
@@ -108,8 +124,6 @@ static const struct {
 	{ exec_ret_imm, KIND_RET },
 	{ exec_xlat, KIND_INTERPRET },
 	{ exec_enter, KIND_INTERPRET },
-	{ exec_cld, KIND_INTERPRET },
-	{ exec_std, KIND_INTERPRET },
 	{ exec_clflush, KIND_INTERPRET },
 };
 
@@ -152,6 +166,17 @@ static bool is_plain(const struct insn *insn)
 	return !insn->has_memory || memory_is_plain(insn);
 }
 
+static bool system_is_translatable(const struct insn *insn, enum translate_kind kind, unsigned set)
+{
+	switch (kind) {
+	case KIND_MOV_FROM_CR: return insn->reg == 0 || (insn->reg >= 2 && insn->reg <= 4);
+	case KIND_SYSRET: return insn->operand_bytes == 8;
+	case KIND_MOV_FROM_SEGMENT: return !insn->has_memory && insn->operand_bytes != 2;
+	case KIND_POPF: return set != TLB_USER;
+	default: return true;
+	}
+}
+
 enum translate_kind translate_kind(const struct insn *insn, unsigned set)
 {
 	const struct isa_row *row = insn_row(insn);
@@ -162,7 +187,9 @@ enum translate_kind translate_kind(const struct insn *insn, unsigned set)
 			continue;
 		if (row->attributes & ISA_X87)
 			return KIND_INTERPRET;
-		if (kinds[i].kind >= KIND_CLI && kinds[i].kind <= KIND_SWAPGS && set == TLB_USER)
+		if (kinds[i].kind >= KIND_CLI && kinds[i].kind <= KIND_SYSRET && set == TLB_USER)
+			return KIND_INTERPRET;
+		if (!system_is_translatable(insn, kinds[i].kind, set))
 			return KIND_INTERPRET;
 		if (kinds[i].kind >= KIND_PUSHF && insn->operand_bytes != 8)
 			return KIND_INTERPRET;

@@ -1,28 +1,12 @@
 /*
- * System instructions that kernels execute at every turn: CLI, STI, SWAPGS, PUSHF, RDTSC, RDTSCP.
+ * System instructions that kernels execute at every turn and that stay in their privilege: flags,
+ * segment bases, control registers that are read, the time.
  *
  * The interrupt flag is in vcpu->flags_system; whether translated code is left for an interrupt is
  * in poll_mask. An STI is the interpreter's if anything is pending, so that the interrupt comes
  * where the architecture has it: after the next instruction.
  */
 #include "engine/soft/translator.h"
-
-/* ADD, OR and AND with an immediate, as ModRM.reg of 81. */
-#define GROUP_OR  1
-#define GROUP_AND 4
-
-#define OPCODE_OR 0x0b
-
-/* `op` DWORD GS:[offset], value */
-static void emit_state_group(struct emitter *emitter, unsigned op, size_t offset, uint32_t value)
-{
-	emit_u8(emitter, 0x65);
-	emit_u8(emitter, 0x81);
-	emit_u8(emitter, op << 3 | 4);
-	emit_u8(emitter, 0x25);
-	emit_u32(emitter, (uint32_t)offset);
-	emit_u32(emitter, value);
-}
 
 static void emit_bytes(struct emitter *emitter, const uint8_t *bytes, unsigned count)
 {
@@ -68,34 +52,30 @@ static void work_swapgs(struct work *work)
 	emit_state_op(emitter, OPCODE_STORE, TEMP_B, active);
 }
 
-/* MOVZX of 32 bits from the byte GS:[offset] to R10 or R11. */
-static void emit_load_byte(struct emitter *emitter, unsigned reg, size_t offset)
+/* RF and VM are clear wherever translated code runs. */
+void work_rflags(struct work *work)
 {
-	const uint8_t opcode[] = { 0x65, 0x44, 0x0f, 0xb6, (uint8_t)((reg & 7) << 3 | 4), 0x25 };
+	struct emitter *emitter = &work->emitter;
 
-	emit_bytes(emitter, opcode, sizeof(opcode));
-	emit_u32(emitter, (uint32_t)offset);
+	work_save_flags(work);
+	work_before_clobber(work);
+	emit_load_state_u8(emitter, TEMP_A, offsetof(struct vcpu, flags_low));
+	emit_group(emitter, GROUP_AND, TEMP_A, 0xd5);
+	emit_load_state_u8(emitter, TEMP_B, offsetof(struct vcpu, flags_of));
+	emit_shift(emitter, SHIFT_LEFT, TEMP_B, 11);
+	emit_register_op(emitter, OPCODE_OR, TEMP_A, TEMP_B);
+	emit_state_op(emitter, OPCODE_OR, TEMP_A, offsetof(struct vcpu, flags_system));
+	emit_group(emitter, GROUP_OR, TEMP_A, RFLAGS_ONE);
+	work->flags_in_host = false;
 }
 
-/* RF and VM are clear wherever translated code runs. */
 static void work_pushf(struct work *work)
 {
-	static const uint8_t and_r11_d5[] = { 0x41, 0x81, 0xe3, 0xd5, 0, 0, 0 };
-	static const uint8_t shl_r10_11[] = { 0x41, 0xc1, 0xe2, 11 };
-	static const uint8_t or_r11_2[] = { 0x49, 0x83, 0xcb, RFLAGS_ONE };
 	struct emitter *emitter = &work->emitter;
 	size_t spill = offsetof(struct vcpu, translate.spill);
 	struct emit_memory memory;
 
-	work_save_flags(work);
-	work_before_clobber(work);
-	emit_load_byte(emitter, TEMP_A, offsetof(struct vcpu, flags_low));
-	emit_bytes(emitter, and_r11_d5, sizeof(and_r11_d5));
-	emit_load_byte(emitter, TEMP_B, offsetof(struct vcpu, flags_of));
-	emit_bytes(emitter, shl_r10_11, sizeof(shl_r10_11));
-	emit_register_op(emitter, OPCODE_OR, TEMP_A, TEMP_B);
-	emit_state_op(emitter, OPCODE_OR, TEMP_A, offsetof(struct vcpu, flags_system));
-	emit_bytes(emitter, or_r11_2, sizeof(or_r11_2));
+	work_rflags(work);
 	emit_state_op(emitter, OPCODE_STORE, TEMP_A, spill);
 	memory = work_check(work, (struct place_in_memory){ .base = X86_RSP, .disp = -8 }, 8, true);
 	emit_state_op(emitter, OPCODE_LOAD, TEMP_A, spill);
@@ -104,10 +84,55 @@ static void work_pushf(struct work *work)
 		(struct emit_memory){ X86_RSP, EMIT_NO_REGISTER, -8 });
 }
 
+void work_set_rflags(struct work *work, uint32_t system)
+{
+	static const uint8_t bt_r11_of[] = { 0x41, 0x0f, 0xba, 0xe3, 11 };
+	struct emitter *emitter = &work->emitter;
+	size_t poll_mask = offsetof(struct vcpu, translate.poll_mask);
+
+	emit_register_op(emitter, OPCODE_LOAD, TEMP_B, TEMP_A);
+	emit_shift(emitter, SHIFT_LEFT, TEMP_B, 8);
+	emit_group(emitter, GROUP_AND, TEMP_B, 0xd500);
+	emit_bytes(emitter, bt_r11_of, sizeof(bt_r11_of));
+	emit_group(emitter, GROUP_ADC, TEMP_B, 0);
+	emit_store_state_word(emitter, TEMP_B, offsetof(struct vcpu, flags_of));
+	emit_register_op(emitter, OPCODE_LOAD, TEMP_B, TEMP_A);
+	emit_shift(emitter, SHIFT_RIGHT, TEMP_B, 8);
+	emit_group(emitter, GROUP_AND, TEMP_B, REQUEST_INTERRUPT);
+	emit_state_group(emitter, GROUP_AND, poll_mask, (uint32_t)~REQUEST_INTERRUPT);
+	emit_state_op(emitter, OPCODE_OR_STORE, TEMP_B, poll_mask);
+	emit_group(emitter, GROUP_AND, TEMP_A, system);
+	emit_state_group(emitter, GROUP_AND, offsetof(struct vcpu, flags_system), ~system);
+	emit_state_op(emitter, OPCODE_OR_STORE, TEMP_A, offsetof(struct vcpu, flags_system));
+	work->flags_in_host = false;
+	work->flags_in_memory = true;
+}
+
+/* What else POPF changes at CPL 0, and what waits, is the interpreter's. */
+static void work_popf(struct work *work)
+{
+	const uint32_t changed = RFLAGS_IF | RFLAGS_DF | RFLAGS_ID;
+	const uint32_t rare = RFLAGS_TF | RFLAGS_NT | RFLAGS_AC | RFLAGS_IOPL;
+	struct emitter *emitter = &work->emitter;
+	struct emit_memory memory =
+		work_check(work, (struct place_in_memory){ .base = X86_RSP }, 8, false);
+
+	emit_memory_op(emitter, OPCODE_LOAD, TEMP_A, memory);
+	emit_register_op(emitter, OPCODE_LOAD, TEMP_B, TEMP_A);
+	emit_state_op(emitter, OPCODE_XOR, TEMP_B, offsetof(struct vcpu, flags_system));
+	emit_test(emitter, TEMP_B, rare);
+	work_stub(work, emit_jcc(emitter, CONDITION_NE), EXIT_INSN, 0, false);
+	emit_state_op(emitter, OPCODE_LOAD, TEMP_B, offsetof(struct vcpu, requests));
+	emit_register_op(emitter, OPCODE_TEST, TEMP_B, TEMP_B);
+	work_stub(work, emit_jcc(emitter, CONDITION_NE), EXIT_INSN, 0, false);
+	work_set_rflags(work, changed);
+	emit_memory_op(
+		emitter, OPCODE_LEA, X86_RSP, (struct emit_memory){ X86_RSP, EMIT_NO_REGISTER, 8 });
+}
+
 /* RDTSCP waits for what precedes it, for which LFENCE serves. */
 static void work_rdtsc(struct work *work, bool with_aux)
 {
-	static const uint8_t test_cr4[] = { 0x65, 0xf7, 0x04, 0x25 };
 	static const uint8_t lfence[] = { 0x0f, 0xae, 0xe8 };
 	static const uint8_t rdtsc_shl_rdx_32[] = { 0x0f, 0x31, 0x48, 0xc1, 0xe2, 32 };
 	static const uint8_t shr_rdx_32_mov_eax_eax[] = { 0x48, 0xc1, 0xea, 32, 0x89, 0xc0 };
@@ -116,9 +141,7 @@ static void work_rdtsc(struct work *work, bool with_aux)
 
 	work_before_clobber(work);
 	if (work->set == TLB_USER) {
-		emit_bytes(emitter, test_cr4, sizeof(test_cr4));
-		emit_u32(emitter, offsetof(struct vcpu, cr4));
-		emit_u32(emitter, CR4_TSD);
+		emit_state_test(emitter, offsetof(struct vcpu, cr4), CR4_TSD);
 		work_stub(work, emit_jcc(emitter, CONDITION_NE), EXIT_INSN, 0, false);
 	}
 	if (with_aux)
@@ -134,13 +157,112 @@ static void work_rdtsc(struct work *work, bool with_aux)
 	emit_u32(emitter, offsetof(struct vcpu, tsc_aux));
 }
 
-void work_system(struct work *work, enum translate_kind kind)
+static void work_direction(struct work *work, bool down)
+{
+	size_t offset = offsetof(struct vcpu, flags_system);
+
+	work_before_clobber(work);
+	if (down)
+		emit_state_group(&work->emitter, GROUP_OR, offset, RFLAGS_DF);
+	else
+		emit_state_group(&work->emitter, GROUP_AND, offset, (uint32_t)~RFLAGS_DF);
+}
+
+/* The interpreter also yields where the host has fewer processors. */
+static void work_pause(struct work *work)
+{
+	static const uint8_t pause[] = { 0xf3, 0x90 };
+	const struct soft_engine *engine = work->translator->vcpu->engine;
+
+	if (engine->nr_vcpus > engine->host_cpus)
+		work_exit_insn(work);
+	else
+		emit_bytes(&work->emitter, pause, sizeof(pause));
+}
+
+/* A guest's register = R11 */
+static void store_result(struct work *work, unsigned gpr)
+{
+	if (is_in_memory(gpr))
+		emit_store_gpr(&work->emitter, TEMP_A, gpr);
+	else
+		emit_register_op(&work->emitter, OPCODE_LOAD, gpr, TEMP_A);
+}
+
+static size_t segment_offset(unsigned segment)
+{
+	return offsetof(struct vcpu, segment) + segment * sizeof(struct cpu_segment);
+}
+
+static void work_mov_from_segment(struct work *work, const struct insn *insn)
+{
+	emit_load_state_u16(&work->emitter, TEMP_A,
+		segment_offset(insn->reg & 7) + offsetof(struct cpu_segment, selector));
+	store_result(work, insn->rm);
+}
+
+static void work_mov_from_cr(struct work *work, const struct insn *insn)
+{
+	static const size_t offsets[] = {
+		[0] = offsetof(struct vcpu, cr0),
+		[2] = offsetof(struct vcpu, cr2),
+		[3] = offsetof(struct vcpu, cr3),
+		[4] = offsetof(struct vcpu, cr4),
+	};
+
+	emit_state_op(&work->emitter, OPCODE_LOAD, TEMP_A, offsets[insn->reg]);
+	store_result(work, insn->rm);
+}
+
+/* MOV R11D, R11D */
+static void zero_extend(struct work *work)
+{
+	static const uint8_t mov_r11d_r11d[] = { 0x45, 0x89, 0xdb };
+
+	emit_bytes(&work->emitter, mov_r11d_r11d, sizeof(mov_r11d_r11d));
+}
+
+/* RDFSBASE, RDGSBASE, WRFSBASE, WRGSBASE: ModRM.reg is 0 to 3. */
+static void work_base(struct work *work, const struct insn *insn, bool write)
+{
+	struct emitter *emitter = &work->emitter;
+	unsigned segment = insn->modrm & 8 ? X86_GS : X86_FS;
+	size_t base = segment_offset(segment) + offsetof(struct cpu_segment, base);
+
+	work_before_clobber(work);
+	emit_state_test(emitter, offsetof(struct vcpu, cr4), CR4_FSGSBASE);
+	work_stub(work, emit_jcc(emitter, CONDITION_E), EXIT_INSN, 0, false);
+	if (!write)
+		emit_state_op(emitter, OPCODE_LOAD, TEMP_A, base);
+	else if (is_in_memory(insn->rm))
+		emit_load_gpr(emitter, TEMP_A, insn->rm);
+	else
+		emit_register_op(emitter, OPCODE_LOAD, TEMP_A, insn->rm);
+	if (insn->operand_bytes == 4)
+		zero_extend(work);
+	if (!write) {
+		store_result(work, insn->rm);
+		return;
+	}
+	work_check_canonical(work);
+	emit_state_op(emitter, OPCODE_STORE, TEMP_A, base);
+}
+
+void work_system(struct work *work, const struct insn *insn, enum translate_kind kind)
 {
 	switch (kind) {
 	case KIND_CLI: work_cli(work); break;
 	case KIND_STI: work_sti(work); break;
 	case KIND_SWAPGS: work_swapgs(work); break;
 	case KIND_PUSHF: work_pushf(work); break;
+	case KIND_POPF: work_popf(work); break;
+	case KIND_CLD: work_direction(work, false); break;
+	case KIND_STD: work_direction(work, true); break;
+	case KIND_PAUSE: work_pause(work); break;
+	case KIND_MOV_FROM_SEGMENT: work_mov_from_segment(work, insn); break;
+	case KIND_MOV_FROM_CR: work_mov_from_cr(work, insn); break;
+	case KIND_READ_BASE: work_base(work, insn, false); break;
+	case KIND_WRITE_BASE: work_base(work, insn, true); break;
 	case KIND_RDTSC: work_rdtsc(work, false); break;
 	default: work_rdtsc(work, true);
 	}

@@ -70,6 +70,7 @@ struct translation {
 	uint16_t guard, poll, memory, body, poll_live;
 	uint16_t code_size;
 	uint8_t nr_insns;
+	uint8_t nr_resumes; /* execution can go on before the first of so many, the end included */
 	uint8_t units;
 	bool interpret_first; /* the first instruction is not translated */
 	uint32_t sites;
@@ -83,6 +84,7 @@ struct link {
 	uint32_t at; /* of the rel32 in the code cache */
 	uint32_t from;
 	gva_t target;
+	uint8_t set; /* of the target */
 	bool in_page, backward, flags_in_host, flags_in_memory;
 };
 
@@ -141,11 +143,23 @@ enum translate_kind {
 	KIND_CLI,
 	KIND_STI,
 	KIND_SWAPGS,
+	KIND_CLAC,
+	KIND_STAC,
+	KIND_MOV_FROM_CR,
+	KIND_SYSRET,
 	/* Of anybody: */
+	KIND_SYSCALL,
+	KIND_CLD,
+	KIND_STD,
+	KIND_PAUSE,
+	KIND_MOV_FROM_SEGMENT,
+	KIND_READ_BASE,
+	KIND_WRITE_BASE,
 	KIND_RDTSC,
 	KIND_RDTSCP,
 	/* With operands of 64 bits: */
 	KIND_PUSHF,
+	KIND_POPF,
 	KIND_PUSH_REGISTER,
 	KIND_PUSH_IMMEDIATE,
 	KIND_PUSH_OPERAND,
@@ -184,6 +198,7 @@ struct work {
 	unsigned n;          /* the instruction being translated */
 	gva_t rip, next_rip; /* its addresses */
 	bool flags_in_host, flags_in_memory;
+	bool ended; /* the last instruction has a successor of its own */
 	uint8_t units_checked;
 	uint16_t live[BLOCK_MAX_INSNS + 1]; /* flags that matter before each instruction */
 	uint8_t kinds[BLOCK_MAX_INSNS];
@@ -231,7 +246,18 @@ void work_lea(struct work *work, const struct insn *insn);
 void work_check_units(struct work *work, const struct insn *insn);
 
 /* translate_system.c */
-void work_system(struct work *work, enum translate_kind kind);
+void work_system(struct work *work, const struct insn *insn, enum translate_kind kind);
+/* R11 = the guest's RFLAGS, RF and VM clear; uses R10; the flags are in memory after it. */
+void work_rflags(struct work *work);
+
+/* RFLAGS = R11, of the system's only those in `system`; uses R10. */
+void work_set_rflags(struct work *work, uint32_t system);
+
+/* translate_privilege.c */
+void work_syscall(struct work *work);
+void work_sysret(struct work *work);
+void work_clac(struct work *work);
+void work_stac(struct work *work);
 
 /* translate_stack.c */
 void work_push(struct work *work, const struct insn *insn, enum translate_kind kind);
@@ -253,6 +279,12 @@ void work_ret(struct work *work, const struct insn *insn);
 /* The same, of an address that `memory` has been checked for. */
 void work_ret_checked(struct work *work, const struct insn *insn, struct emit_memory memory);
 void work_link(struct work *work, gva_t target);
+/* Into a set that may be another than the block's. */
+void work_link_to_set(struct work *work, gva_t target, unsigned set);
+/* To the address in R11, with the flags in memory. */
+void work_jump_r11(struct work *work, unsigned set);
+/* Leaves before the instruction if R11 is not canonical; uses R10. */
+void work_check_canonical(struct work *work);
 void work_exit_insn(struct work *work);
 
 /* translate_block.c */
