@@ -46,6 +46,11 @@ void board_describe(const struct board *board, struct acpi_config *acpi)
 	board->type->describe(board, acpi);
 }
 
+struct pci_host *board_pci(struct board *board)
+{
+	return board->type->pci(board);
+}
+
 void board_power_button(struct board *board)
 {
 	board->type->power_button(board);

@@ -8,12 +8,14 @@
 #include "chip/char_line.h"
 #include "firmware/acpi.h"
 #include "machine/machine.h"
+#include "pci/pci_host.h"
 
 struct board_config {
 	const char *name; /* "micro" */
 	uint64_t memory_bytes;
 	unsigned nr_vcpus;
 	int debug_exit_port;   /* isa-debug-exit, or -1 */
+	bool has_pci;          /* a PCI bus, for functions plugged into board_pci */
 	struct char_line com1; /* the other end of COM1's cable */
 	ns_t wall_clock_ns;    /* UTC since 1970 at the machine's time 0, for the RTC */
 };
@@ -32,6 +34,10 @@ void board_destroy(struct board *board);
 
 /* What the firmware's tables say of the board. */
 void board_describe(const struct board *board, struct acpi_config *acpi);
+
+/* The board's PCI bus, or NULL. Functions are plugged after board_create and before the engine is
+ * created, or while the guest runs. */
+struct pci_host *board_pci(struct board *board);
 
 /* These run under the machine lock. */
 
@@ -58,6 +64,7 @@ struct board_type {
 	void (*describe)(const struct board *board, struct acpi_config *acpi);
 	void (*power_button)(struct board *board);
 	struct ns16550 *(*com1)(struct board *board);
+	struct pci_host *(*pci)(struct board *board);
 };
 
 /* First member of each board's own struct. */

@@ -2,15 +2,18 @@
  * The board "micro": the least that a modern operating system needs, and no firmware.
  *
  *	0x00000000  RAM, up to 3 GiB, 0xa0000 to 0xfffff included
- *	0xc0000000  the hole: IOAPIC at 0xfec00000, local APICs at 0xfee00000
- *	4 GiB       the rest of RAM
+ *	0xc0000000  the hole: PCI, ECAM at 0xfe000000, IOAPIC at 0xfec00000, local APICs at
+ *	            0xfee00000
+ *	4 GiB       the rest of RAM; from the next multiple of 32 GiB, PCI again
  *
  * ISA interrupts go to the pair of 8259s and to the IOAPIC pin of the same number, the timer's to
- * pin 2. Everything runs under the machine lock.
+ * pin 2; PCI's INTA to INTD to IOAPIC pins 16 to 19, active low, and to IRQ 10 and 11 of the 8259s.
+ * PCI is there only if the board's configuration says so. Everything runs under the machine lock.
  */
 #include "board/board.h"
 
 #include "base/bits.h"
+#include "chip/acpi_gpe.h"
 #include "chip/acpi_pm.h"
 #include "chip/acpi_pm_regs.h"
 #include "chip/i8042.h"
@@ -22,6 +25,7 @@
 #include "chip/reset_control.h"
 #include "chip/system_port.h"
 #include "isa/isa_ports.h"
+#include "pci/pci_host.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -36,6 +40,15 @@
 #define MICRO_IOAPIC_ID   0
 #define MICRO_LAPIC_BASE  UINT64_C(0xfee00000)
 
+/* As in pci.asl. */
+#define MICRO_PCI_ECAM    UINT64_C(0xfe000000)
+#define MICRO_PCI_IO_BASE 0x1000
+#define MICRO_PCI_IO_END  0x10000
+#define MICRO_PCI_HIGH_WINDOW                                                                      \
+	(UINT64_C(32) << 30) /* its size, and what its base is a multiple of */
+#define MICRO_PCI_IOAPIC_PIN 16
+#define MICRO_GPE_PCI        1
+
 enum micro_port {
 	MICRO_PORT_PIC_MASTER = 0x20,
 	MICRO_PORT_PIT = 0x40,
@@ -48,6 +61,8 @@ enum micro_port {
 	MICRO_PORT_ELCR_MASTER = 0x4d0,
 	MICRO_PORT_ELCR_SLAVE = 0x4d1,
 	MICRO_PORT_PM = 0x600, /* status, enable, control, timer */
+	MICRO_PORT_GPE = 0x610,
+	MICRO_PORT_PCI_HOTPLUG = 0x620,
 	MICRO_PORT_PCI_CONFIG = 0xcf8,
 	MICRO_PORT_RESET = 0xcf9,
 };
@@ -59,6 +74,7 @@ enum micro_irq {
 	MICRO_IRQ_COM1 = 4,
 	MICRO_IRQ_RTC = 8,
 	MICRO_IRQ_SCI = 9,
+	MICRO_IRQ_PCI = 10, /* and 11 */
 	MICRO_IRQ_AUX = 12,
 };
 #define MICRO_IOAPIC_PIN_PIT 2
@@ -82,9 +98,15 @@ struct micro {
 	struct system_port system_port;
 	struct reset_control reset_control;
 	struct ns16550 com1;
-	uint8_t a20_sources; /* MICRO_A20_*; any of them opens the gate */
+	struct irq_wired_or sci;
+	/* With PCI only. */
+	struct acpi_gpe gpe;
+	struct pci_host *pci;
+	struct irq_wired_or pci_irqs[2]; /* at the 8259s */
+	uint8_t a20_sources;             /* MICRO_A20_*; any of them opens the gate */
 };
 
+enum micro_sci_source { MICRO_SCI_PM, MICRO_SCI_GPE };
 enum micro_a20_source { MICRO_A20_KEYBOARD, MICRO_A20_PORT_A };
 
 static void micro_set_isa_irq(void *context, unsigned irq, bool level)
@@ -236,7 +258,8 @@ static void micro_add_power(struct micro *micro)
 		.reset = reset,
 	};
 
-	acpi_pm_init(&micro->pm, &machine->clock, micro_isa_irq(micro, MICRO_IRQ_SCI),
+	micro->sci.line = micro_isa_irq(micro, MICRO_IRQ_SCI);
+	acpi_pm_init(&micro->pm, &machine->clock, irq_wired_or_output(&micro->sci, MICRO_SCI_PM),
 		micro_request(micro, MACHINE_REQUEST_POWEROFF), MICRO_SLEEP_S5);
 	i8042_init(&micro->keyboard, &keyboard_lines);
 	system_port_init(&micro->system_port, &machine->clock, &micro->pit,
@@ -262,6 +285,60 @@ static void micro_add_serial(struct micro *micro, const struct board_config *con
 		&micro->com1, &machine->clock, micro_isa_irq(micro, MICRO_IRQ_COM1), config->com1);
 	machine_add_device(machine, &ns16550_type, "com1", &micro->com1);
 	isa_map_ns16550(machine, MICRO_PORT_COM1, "com1", &micro->com1);
+}
+
+/* INTA to INTD are low when they are asserted, and the IOAPIC sees them so; the router in front of
+ * the 8259s inverts them. */
+static void micro_set_pci_irq(void *context, unsigned pin, bool level)
+{
+	struct micro *micro = context;
+	struct irq_line ioapic = ioapic_input(&micro->ioapic, MICRO_PCI_IOAPIC_PIN + pin);
+
+	irq_line_set(&ioapic, !level);
+	irq_wired_or_set(&micro->pci_irqs[pin % 2], pin / 2, level);
+}
+
+static void micro_route_pci_irqs(struct micro *micro, struct pci_host_config *config)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(micro->pci_irqs); i++) {
+		unsigned irq = MICRO_IRQ_PCI + i - I8259_NR_PINS;
+
+		micro->pci_irqs[i].line = i8259_input(&micro->pic_slave, irq);
+	}
+	for (unsigned pin = 0; pin < PCI_NR_PINS; pin++) {
+		config->intx[pin] =
+			(struct irq_line){ .set = micro_set_pci_irq, .context = micro, .pin = pin };
+		config->interrupt_line[pin] = (uint8_t)(MICRO_IRQ_PCI + pin % 2);
+		micro_set_pci_irq(micro, pin, false);
+	}
+}
+
+/* After memory and power, on whose reset control register CONFIG_ADDRESS lies. */
+static int micro_add_pci(struct micro *micro, struct error *err)
+{
+	struct machine *machine = micro->board.machine;
+	uint64_t ram_end =
+		machine->memory.end > MICRO_HIGH_BASE ? machine->memory.end : MICRO_HIGH_BASE;
+	struct pci_host_config config = {
+		.ecam_base = MICRO_PCI_ECAM,
+		.memory32 = { MICRO_HOLE_BASE, MICRO_PCI_ECAM - MICRO_HOLE_BASE },
+		.memory64 = { align_up(ram_end, MICRO_PCI_HIGH_WINDOW), MICRO_PCI_HIGH_WINDOW },
+		.io = { MICRO_PCI_IO_BASE, MICRO_PCI_IO_END - MICRO_PCI_IO_BASE },
+		.hotplug_event = acpi_gpe_input(&micro->gpe, MICRO_GPE_PCI),
+	};
+	int rc;
+
+	acpi_gpe_init(&micro->gpe, irq_wired_or_output(&micro->sci, MICRO_SCI_GPE));
+	machine_add_device(machine, &acpi_gpe_type, "gpe", &micro->gpe);
+	isa_map_acpi_gpe(machine, MICRO_PORT_GPE, "gpe", &micro->gpe);
+
+	micro_route_pci_irqs(micro, &config);
+	rc = pci_host_create(&micro->pci, machine, &config, err);
+	if (rc < 0)
+		return rc;
+	pci_host_map_config_ports(micro->pci, MICRO_PORT_PCI_CONFIG);
+	pci_host_map_hotplug_ports(micro->pci, MICRO_PORT_PCI_HOTPLUG);
+	return 0;
 }
 
 static int micro_add_memory(struct machine *machine, uint64_t bytes, struct error *err)
@@ -302,7 +379,10 @@ static int micro_add_debug_exit(
 
 static void micro_destroy(struct board *board)
 {
-	free(container_of(board, struct micro, board));
+	struct micro *micro = container_of(board, struct micro, board);
+
+	pci_host_destroy(micro->pci);
+	free(micro);
 }
 
 static int micro_create(struct board **board, const struct board_config *config,
@@ -323,7 +403,10 @@ static int micro_create(struct board **board, const struct board_config *config,
 	micro_add_timers(micro, config);
 	micro_add_power(micro);
 	micro_add_serial(micro, config);
-	rc = micro_add_debug_exit(micro, config, err);
+	if (config->has_pci)
+		rc = micro_add_pci(micro, err);
+	if (rc == 0)
+		rc = micro_add_debug_exit(micro, config, err);
 	if (rc < 0) {
 		micro_destroy(&micro->board);
 		return rc;
@@ -353,6 +436,17 @@ static void micro_describe(const struct board *board, struct acpi_config *acpi)
 		.dsdt = acpi_micro_dsdt,
 		.dsdt_size = acpi_micro_dsdt_size,
 	};
+	if (!container_of(board, struct micro, board)->pci)
+		return;
+	acpi->gpe0_port = MICRO_PORT_GPE;
+	acpi->gpe0_length = ACPI_GPE_SIZE;
+	acpi->ecam_address = MICRO_PCI_ECAM;
+	acpi->ssdts[acpi->nr_ssdts++] = (struct acpi_aml){ acpi_pci_ssdt, acpi_pci_ssdt_size };
+}
+
+static struct pci_host *micro_pci(struct board *board)
+{
+	return container_of(board, struct micro, board)->pci;
 }
 
 static void micro_power_button(struct board *board)
@@ -373,4 +467,5 @@ const struct board_type micro_board_type = {
 	.describe = micro_describe,
 	.power_button = micro_power_button,
 	.com1 = micro_com1,
+	.pci = micro_pci,
 };

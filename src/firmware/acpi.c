@@ -116,6 +116,11 @@ static gpa_t put_fadt(
 
 	if (config->pm_timer_port)
 		fadt.x_pm_timer = io_address(config->pm_timer_port, 4, 4);
+	if (config->gpe0_port) {
+		fadt.gpe0 = config->gpe0_port;
+		fadt.gpe0_length = config->gpe0_length;
+		fadt.x_gpe0 = io_address(config->gpe0_port, config->gpe0_length, 1);
+	}
 	if (config->has_i8042)
 		fadt.boot_architecture |= ACPI_BOOT_8042;
 	if (!config->has_vga)
@@ -180,25 +185,54 @@ static gpa_t put_madt(struct writer *writer, const struct acpi_config *config)
 	return put_table(writer, &head->header);
 }
 
-static gpa_t put_xsdt(struct writer *writer, gpa_t fadt, gpa_t madt)
+static gpa_t put_mcfg(struct writer *writer, gpa_t ecam)
+{
+	struct acpi_mcfg mcfg = {
+		.header = make_header("MCFG", 1, sizeof(mcfg)),
+		.address = ecam,
+	};
+
+	return put_table(writer, &mcfg.header);
+}
+
+/* What the root tables list. */
+#define MAX_TABLES (3 + ACPI_MAX_SSDTS)
+struct table_list {
+	gpa_t addresses[MAX_TABLES];
+	unsigned nr;
+	bool incomplete;
+};
+
+static void list(struct table_list *tables, gpa_t address)
+{
+	tables->addresses[tables->nr++] = address;
+	tables->incomplete |= !address;
+}
+
+static gpa_t put_xsdt(struct writer *writer, const struct table_list *tables)
 {
 	struct {
 		struct acpi_header header;
-		uint64_t tables[2];
-	} __attribute__((packed)) xsdt = { make_header("XSDT", 1, sizeof(xsdt)), { fadt, madt } };
+		uint64_t tables[MAX_TABLES];
+	} __attribute__((packed))
+	xsdt = { make_header("XSDT", 1, sizeof(xsdt.header) + 8 * (size_t)tables->nr), { 0 } };
 
+	for (unsigned i = 0; i < tables->nr; i++)
+		xsdt.tables[i] = tables->addresses[i];
 	return put_table(writer, &xsdt.header);
 }
 
 /* For systems that know no XSDT. */
-static gpa_t put_rsdt(struct writer *writer, gpa_t fadt, gpa_t madt)
+static gpa_t put_rsdt(struct writer *writer, const struct table_list *tables)
 {
 	struct {
 		struct acpi_header header;
-		uint32_t tables[2];
+		uint32_t tables[MAX_TABLES];
 	} __attribute__((packed))
-	rsdt = { make_header("RSDT", 1, sizeof(rsdt)), { (uint32_t)fadt, (uint32_t)madt } };
+	rsdt = { make_header("RSDT", 1, sizeof(rsdt.header) + 4 * (size_t)tables->nr), { 0 } };
 
+	for (unsigned i = 0; i < tables->nr; i++)
+		rsdt.tables[i] = (uint32_t)tables->addresses[i];
 	return put_table(writer, &rsdt.header);
 }
 
@@ -226,13 +260,21 @@ int acpi_install(const struct acpi_config *config, struct guest_memory *memory, 
 	struct writer writer = { memory, ACPI_BASE + sizeof(struct acpi_rsdp) };
 	gpa_t dsdt = put(&writer, config->dsdt, config->dsdt_size, TABLE_ALIGNMENT);
 	gpa_t facs = put_facs(&writer);
-	gpa_t fadt = put_fadt(&writer, config, facs, dsdt);
-	gpa_t madt = put_madt(&writer, config);
-	gpa_t rsdt = put_rsdt(&writer, fadt, madt);
-	gpa_t xsdt = put_xsdt(&writer, fadt, madt);
+	struct table_list tables = { .nr = 0 };
+	gpa_t rsdt, xsdt;
+
+	list(&tables, put_fadt(&writer, config, facs, dsdt));
+	list(&tables, put_madt(&writer, config));
+	if (config->ecam_address)
+		list(&tables, put_mcfg(&writer, config->ecam_address));
+	for (unsigned i = 0; i < config->nr_ssdts; i++)
+		list(&tables, put(&writer, config->ssdts[i].bytes, config->ssdts[i].size,
+				      TABLE_ALIGNMENT));
+	rsdt = put_rsdt(&writer, &tables);
+	xsdt = put_xsdt(&writer, &tables);
 
 	*rsdp = put_rsdp(memory, rsdt, xsdt);
-	if (!dsdt || !facs || !fadt || !madt || !rsdt || !xsdt || !*rsdp)
+	if (!dsdt || !facs || tables.incomplete || !rsdt || !xsdt || !*rsdp)
 		return error_set(err, EXIT_CODE_CONFIG,
 			"the guest has no room for ACPI tables below 1 MiB: give it --memory 1M or "
 			"more");

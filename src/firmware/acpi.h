@@ -1,5 +1,6 @@
 /*
- * ACPI tables (ACPI 6.4, chapter 5) for a PC without firmware: RSDP, XSDT, FADT, FACS, MADT, DSDT.
+ * ACPI tables (ACPI 6.4, chapter 5) for a PC without firmware: RSDP, XSDT, FADT, FACS, MADT, DSDT,
+ * and where the board has PCI an MCFG (PCI Firmware 3.2, 4.1.2) and an SSDT.
  */
 #ifndef FIRMWARE_ACPI_H
 #define FIRMWARE_ACPI_H
@@ -14,6 +15,12 @@ struct acpi_interrupt_override {
 };
 
 #define ACPI_MAX_OVERRIDES 16
+#define ACPI_MAX_SSDTS     4
+
+struct acpi_aml {
+	const uint8_t *bytes; /* with its header */
+	size_t size;
+};
 
 /* What the tables say of a board; filled by it. Ports of 0 do not exist. */
 struct acpi_config {
@@ -27,17 +34,26 @@ struct acpi_config {
 	uint16_t pm1_event_port;   /* 4 bytes: status, enable */
 	uint16_t pm1_control_port; /* 2 bytes */
 	uint16_t pm_timer_port;    /* 4 bytes, 32-bit counter */
+	uint16_t gpe0_port;        /* status, then as much enable */
+	uint8_t gpe0_length;       /* bytes of both */
+	gpa_t ecam_address;        /* of bus 0, the only one; 0: none */
 	uint16_t reset_port;       /* 1 byte */
 	uint8_t reset_value;
 	bool has_i8042; /* with a keyboard or mouse that an operating system should look for */
 	bool has_vga;
 	const uint8_t *dsdt; /* AML with its header */
 	size_t dsdt_size;
+	struct acpi_aml ssdts[ACPI_MAX_SSDTS];
+	unsigned nr_ssdts;
 };
 
 /* The DSDT of the board "micro", compiled from micro.asl. */
 extern const uint8_t acpi_micro_dsdt[];
 extern const size_t acpi_micro_dsdt_size;
+
+/* The SSDT of a PCI host bridge with hotplug on that board, compiled from pci.asl. */
+extern const uint8_t acpi_pci_ssdt[];
+extern const size_t acpi_pci_ssdt_size;
 
 /* Where the tables lie: RAM in the BIOS area, where PCs search for the RSDP. */
 #define ACPI_BASE 0xe0000

@@ -1,6 +1,6 @@
 /*
  * Layout of ACPI tables: ACPI 6.4, 5.2.5 (RSDP), 5.2.6 (header), 5.2.9 (FADT), 5.2.10 (FACS),
- * 5.2.12 (MADT).
+ * 5.2.12 (MADT); PCI Firmware 3.2, 4.1.2 (MCFG).
  */
 #ifndef FIRMWARE_ACPI_TABLES_H
 #define FIRMWARE_ACPI_TABLES_H
@@ -140,6 +140,16 @@ struct acpi_madt_local_nmi {
 	uint8_t processor;
 	uint16_t flags;
 	uint8_t lint;
+} __attribute__((packed));
+
+struct acpi_mcfg {
+	struct acpi_header header;
+	uint8_t reserved0[8];
+	/* One allocation. */
+	uint64_t address;
+	uint16_t segment;
+	uint8_t first_bus, last_bus;
+	uint8_t reserved1[4];
 } __attribute__((packed));
 
 enum acpi_madt_type {

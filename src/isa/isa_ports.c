@@ -225,6 +225,24 @@ void isa_map_acpi_pm(struct machine *machine, uint16_t port, const char *name, s
 	isa_map(machine, port, ACPI_PM_SIZE, name, &ops, chip);
 }
 
+static uint64_t isa_acpi_gpe_read(void *device, uint64_t offset, unsigned size)
+{
+	return acpi_gpe_read(device, (unsigned)offset, size);
+}
+
+static void isa_acpi_gpe_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	acpi_gpe_write(device, (unsigned)offset, size, (uint32_t)value);
+}
+
+void isa_map_acpi_gpe(
+	struct machine *machine, uint16_t port, const char *name, struct acpi_gpe *chip)
+{
+	static const struct io_ops ops = { isa_acpi_gpe_read, isa_acpi_gpe_write, 4 };
+
+	isa_map(machine, port, ACPI_GPE_SIZE, name, &ops, chip);
+}
+
 static void isa_debug_exit_write(void *device, uint64_t offset, unsigned size, uint64_t value)
 {
 	(void)offset;

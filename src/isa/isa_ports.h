@@ -5,6 +5,7 @@
 #ifndef ISA_ISA_PORTS_H
 #define ISA_ISA_PORTS_H
 
+#include "chip/acpi_gpe.h"
 #include "chip/acpi_pm.h"
 #include "chip/i8042.h"
 #include "chip/i8254.h"
@@ -34,6 +35,9 @@ void isa_map_system_port(
 /* Four ports, of which one byte is decoded, as it is on chips that share them with PCI
  * configuration: 0xcf8 for the register at 0xcf9. */
 void isa_map_reset_control(struct machine *machine, uint16_t port, struct reset_control *chip);
+/* Four ports. */
+void isa_map_acpi_gpe(
+	struct machine *machine, uint16_t port, const char *name, struct acpi_gpe *chip);
 /* Twelve ports. */
 void isa_map_acpi_pm(
 	struct machine *machine, uint16_t port, const char *name, struct acpi_pm *chip);

@@ -55,35 +55,85 @@ const struct io_region *address_space_find(const struct address_space *space, ui
 	return &space->regions[at];
 }
 
-/* The largest piece of an access at `address` that one call of the device may see. */
-static unsigned piece_size(const struct io_region *region, uint64_t address, unsigned size)
+bool address_space_is_free(const struct address_space *space, uint64_t base, uint64_t size)
 {
-	unsigned max = region && region->ops->max_size ? region->ops->max_size : 1;
+	unsigned at = address_space_lower_bound(space, base);
 
-	if (!region)
-		return 1;
+	if (at == space->nr_regions)
+		return true;
+	return space->regions[at].base > base && space->regions[at].base - base >= size;
+}
+
+/* The largest piece of an access at `offset` that one call of the device may see. */
+static unsigned piece_size(const struct io_region *region, uint64_t offset, unsigned size)
+{
+	unsigned max = region->ops->max_size ? region->ops->max_size : 1;
+
 	if (size > max)
 		size = max;
-	while (address - region->base + size > region->size)
+	while (offset + size > region->size)
 		size /= 2;
 	return size;
 }
 
+/* One piece; returns its size. */
+static unsigned read_piece(
+	const struct io_region *region, uint64_t offset, unsigned size, uint64_t *value)
+{
+	unsigned piece = piece_size(region, offset, size);
+
+	*value = UINT64_MAX;
+	if (region->ops->read)
+		*value = region->ops->read(region->device, offset, piece);
+	*value &= byte_mask(piece);
+	return piece;
+}
+
+static unsigned write_piece(
+	const struct io_region *region, uint64_t offset, unsigned size, uint64_t value)
+{
+	unsigned piece = piece_size(region, offset, size);
+
+	if (region->ops->write)
+		region->ops->write(region->device, offset, piece, value & byte_mask(piece));
+	return piece;
+}
+
+uint64_t io_region_read(const struct io_region *region, uint64_t offset, unsigned size)
+{
+	uint64_t value = 0, part;
+	unsigned done = 0, piece;
+
+	for (; done < size; done += piece) {
+		part = 0xff;
+		piece = 1;
+		if (offset + done < region->size)
+			piece = read_piece(region, offset + done, size - done, &part);
+		value |= part << (8 * done);
+	}
+	return value;
+}
+
+void io_region_write(const struct io_region *region, uint64_t offset, unsigned size, uint64_t value)
+{
+	for (unsigned done = 0; done < size && offset + done < region->size;)
+		done += write_piece(region, offset + done, size - done, value >> (8 * done));
+}
+
 uint64_t address_space_read(struct address_space *space, uint64_t address, unsigned size)
 {
-	uint64_t value = 0;
-	unsigned done = 0;
+	uint64_t value = 0, part;
+	unsigned done = 0, piece;
 
-	while (done < size) {
+	for (; done < size; done += piece) {
 		const struct io_region *region = address_space_find(space, address + done);
-		unsigned piece = piece_size(region, address + done, size - done);
-		uint64_t part = UINT64_MAX;
 
-		if (region && region->ops->read)
-			part = region->ops->read(
-				region->device, address + done - region->base, piece);
-		value |= (part & byte_mask(piece)) << (8 * done);
-		done += piece;
+		part = 0xff;
+		piece = 1;
+		if (region)
+			piece = read_piece(
+				region, address + done - region->base, size - done, &part);
+		value |= part << (8 * done);
 	}
 	return value;
 }
@@ -91,15 +141,14 @@ uint64_t address_space_read(struct address_space *space, uint64_t address, unsig
 void address_space_write(
 	struct address_space *space, uint64_t address, unsigned size, uint64_t value)
 {
-	unsigned done = 0;
+	unsigned done = 0, piece;
 
-	while (done < size) {
+	for (; done < size; done += piece) {
 		const struct io_region *region = address_space_find(space, address + done);
-		unsigned piece = piece_size(region, address + done, size - done);
 
-		if (region && region->ops->write)
-			region->ops->write(region->device, address + done - region->base, piece,
-				(value >> (8 * done)) & byte_mask(piece));
-		done += piece;
+		piece = 1;
+		if (region)
+			piece = write_piece(region, address + done - region->base, size - done,
+				value >> (8 * done));
 	}
 }

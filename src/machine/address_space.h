@@ -25,7 +25,8 @@ struct io_region {
 	const char *name; /* for traces: "com1" */
 };
 
-#define ADDRESS_SPACE_MAX_REGIONS 64
+/* The chips of a board, and every BAR of 31 PCI devices. */
+#define ADDRESS_SPACE_MAX_REGIONS 256
 
 struct address_space {
 	struct io_region regions[ADDRESS_SPACE_MAX_REGIONS]; /* ascending, disjoint */
@@ -42,5 +43,13 @@ void address_space_write(
 
 /* The region that holds `address`, or NULL. */
 const struct io_region *address_space_find(const struct address_space *space, uint64_t address);
+
+/* Does no region hold a byte of [base, base + size)? */
+bool address_space_is_free(const struct address_space *space, uint64_t base, uint64_t size);
+
+/* An access to a region at `offset`, split as its device wants it; bytes beyond its end float. */
+uint64_t io_region_read(const struct io_region *region, uint64_t offset, unsigned size);
+void io_region_write(
+	const struct io_region *region, uint64_t offset, unsigned size, uint64_t value);
 
 #endif

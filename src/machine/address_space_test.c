@@ -117,6 +117,42 @@ static void test_widths_up_to_the_maximum_stay_whole(void **context)
 	assert_int_equal(probe.calls[3].value, 0x2211);
 }
 
+static void test_free_ranges(void **context)
+{
+	struct address_space space = { 0 };
+	struct probe probe = { 0 };
+
+	(void)context;
+	assert_true(address_space_is_free(&space, 0, UINT64_MAX));
+	map(&space, 0x1000, 0x100, &byte_ops, &probe);
+	map(&space, 0x2000, 0x100, &byte_ops, &probe);
+	assert_true(address_space_is_free(&space, 0xf00, 0x100));
+	assert_false(address_space_is_free(&space, 0xf00, 0x101));
+	assert_false(address_space_is_free(&space, 0x1010, 1));
+	assert_false(address_space_is_free(&space, 0x10ff, 0x1000));
+	assert_true(address_space_is_free(&space, 0x1100, 0xf00));
+	assert_true(address_space_is_free(&space, 0x2100, UINT64_MAX - 0x2100));
+}
+
+/* An access of a region that does not come from an address, and reaches beyond it. */
+static void test_region_accesses(void **context)
+{
+	struct probe probe = { 0 };
+	const struct io_region region = { .size = 6, .ops = &word_ops, .device = &probe };
+
+	(void)context;
+	assert_int_equal(io_region_read(&region, 0, 8), 0xffff050403020100);
+	assert_int_equal(probe.nr_calls, 2);
+	assert_int_equal(io_region_read(&region, 6, 2), 0xffff);
+	assert_int_equal(io_region_read(&region, UINT64_MAX, 1), 0xff);
+	io_region_write(&region, 4, 4, 0x44332211);
+	assert_int_equal(probe.nr_calls, 3);
+	assert_int_equal(probe.calls[2].size, 2);
+	assert_int_equal(probe.calls[2].value, 0x2211);
+	io_region_write(&region, 6, 4, 0);
+	assert_int_equal(probe.nr_calls, 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -124,6 +160,8 @@ int main(void)
 		cmocka_unit_test(test_regions_are_found),
 		cmocka_unit_test(test_wide_accesses_are_split),
 		cmocka_unit_test(test_widths_up_to_the_maximum_stay_whole),
+		cmocka_unit_test(test_free_ranges),
+		cmocka_unit_test(test_region_accesses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #define MACHINE_CPU_BUS_H
 
 #include "base/types.h"
+#include "machine/doorbell.h"
 
 struct cpu_bus {
 	/* Chips to processors. Any thread, with or without the machine lock. */
@@ -26,6 +27,18 @@ struct cpu_bus {
 	 */
 	void (*route)(
 		void *engine, unsigned pin, gpa_t address, uint32_t data, bool level, bool masked);
+
+	/*
+	 * Lets the host's kernel watch for a doorbell, or no more. Under the machine lock. What it
+	 * has no room for arrives as an access, as before. NULL: the engine has no such thing.
+	 */
+	void (*doorbell)(void *engine, const struct doorbell *doorbell, bool attached);
+	/*
+	 * Lets an eventfd send a message without this process, in place of the one it sent before;
+	 * an event that is waiting in it is sent at once. `address` 0 ends it. Any thread, but not
+	 * concurrently for one `fd`. Returns 0 or -errno. NULL: the engine has no such thing.
+	 */
+	int (*irqfd)(void *engine, int fd, gpa_t address, uint32_t data);
 
 	/* Processors to chips. Under the machine lock. */
 	void *board;

@@ -13,7 +13,6 @@
 #include "base/types.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 
 struct doorbell {
 	/* The owner's; unchanged while attached. */
@@ -22,7 +21,7 @@ struct doorbell {
 	uint8_t size; /* of the write, bytes; 0: any */
 	bool has_value;
 	uint64_t value; /* matches only writes of this value; needs a size */
-	int fd;         /* eventfd */
+	int fd;         /* eventfd, non-blocking */
 	/*
 	 * Instead of the write to `fd`, where this process sees the access. Any vCPU's thread,
 	 * concurrently; may take no lock that is held while a doorbell is attached or detached.
@@ -38,9 +37,8 @@ struct doorbell {
 #define DOORBELL_BUCKETS 64
 
 struct doorbell_table {
-	pthread_rwlock_t lock; /* a leaf; prefers writers */
-	struct doorbell *buckets[DOORBELL_BUCKETS];
-	_Atomic unsigned nr_attached;
+	pthread_rwlock_t lock;                      /* a leaf; prefers writers */
+	struct doorbell *buckets[DOORBELL_BUCKETS]; /* whether one is empty is read without it */
 };
 
 void doorbell_table_init(struct doorbell_table *table);

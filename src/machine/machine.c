@@ -10,12 +10,14 @@ void machine_init(struct machine *machine)
 	memset(machine, 0, sizeof(*machine));
 	pthread_mutex_init(&machine->lock, NULL);
 	pthread_mutex_init(&machine->turn, NULL);
+	doorbell_table_init(&machine->doorbells);
 	clock_init(&machine->clock);
 }
 
 void machine_finish(struct machine *machine)
 {
 	guest_memory_finish(&machine->memory);
+	doorbell_table_finish(&machine->doorbells);
 	pthread_mutex_destroy(&machine->turn);
 	pthread_mutex_destroy(&machine->lock);
 }
@@ -26,6 +28,18 @@ void machine_add_device(
 	assert(machine->nr_devices < MACHINE_MAX_DEVICES);
 	machine->devices[machine->nr_devices++] =
 		(struct device){ .type = type, .instance = instance, .object = object };
+}
+
+void machine_remove_device(struct machine *machine, const void *object)
+{
+	unsigned at = 0;
+
+	while (at < machine->nr_devices && machine->devices[at].object != object)
+		at++;
+	assert(at < machine->nr_devices);
+	machine->nr_devices--;
+	memmove(&machine->devices[at], &machine->devices[at + 1],
+		(machine->nr_devices - at) * sizeof(machine->devices[0]));
 }
 
 void machine_reset(struct machine *machine)
@@ -63,6 +77,24 @@ static uint64_t claimant(const struct address_space *space, uint64_t address)
 	return trace_text(region ? region->name : NULL);
 }
 
+void machine_attach_doorbell(struct machine *machine, struct doorbell *doorbell)
+{
+	const struct cpu_bus *bus = &machine->cpu_bus;
+
+	doorbell_table_attach(&machine->doorbells, doorbell);
+	if (bus->doorbell)
+		bus->doorbell(bus->engine, doorbell, true);
+}
+
+void machine_detach_doorbell(struct machine *machine, struct doorbell *doorbell)
+{
+	const struct cpu_bus *bus = &machine->cpu_bus;
+
+	if (bus->doorbell)
+		bus->doorbell(bus->engine, doorbell, false);
+	doorbell_table_detach(&machine->doorbells, doorbell);
+}
+
 uint64_t machine_pio_read(struct machine *machine, uint16_t port, unsigned size)
 {
 	uint64_t value, name;
@@ -79,6 +111,10 @@ void machine_pio_write(struct machine *machine, uint16_t port, unsigned size, ui
 {
 	uint64_t name;
 
+	if (doorbell_table_write(&machine->doorbells, true, port, size, value)) {
+		trace(port_write, trace_text("doorbell"), port, size, value);
+		return;
+	}
 	machine_lock(machine);
 	name = claimant(&machine->pio, port);
 	address_space_write(&machine->pio, port, size, value);
@@ -102,6 +138,10 @@ void machine_mmio_write(struct machine *machine, gpa_t address, unsigned size, u
 {
 	uint64_t name;
 
+	if (doorbell_table_write(&machine->doorbells, false, address, size, value)) {
+		trace(mmio_write, trace_text("doorbell"), address, size, value);
+		return;
+	}
 	machine_lock(machine);
 	name = claimant(&machine->mmio, address);
 	address_space_write(&machine->mmio, address, size, value);

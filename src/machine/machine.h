@@ -12,6 +12,7 @@
 #include "machine/clock.h"
 #include "machine/cpu_bus.h"
 #include "machine/device.h"
+#include "machine/doorbell.h"
 #include "machine/irq_line.h"
 #include "machine/memory.h"
 
@@ -27,7 +28,7 @@ enum machine_request {
 	MACHINE_REQUEST_DEBUG_EXIT,   /* isa-debug-exit; machine.exit_code holds the code */
 };
 
-#define MACHINE_MAX_DEVICES 64
+#define MACHINE_MAX_DEVICES 128
 #define MACHINE_MAX_VCPUS   64
 
 struct machine {
@@ -38,6 +39,7 @@ struct machine {
 	struct guest_memory memory; /* its layout is immutable once running */
 	struct address_space pio;
 	struct address_space mmio;
+	struct doorbell_table doorbells;
 	struct clock clock;
 	struct cpu_bus cpu_bus; /* immutable once running */
 	struct device devices[MACHINE_MAX_DEVICES];
@@ -69,6 +71,9 @@ static inline void machine_unlock(struct machine *machine)
 void machine_add_device(struct machine *machine, const struct device_type *type,
 	const char *instance, void *object);
 
+/* Under the lock, for a device that is unplugged. */
+void machine_remove_device(struct machine *machine, const void *object);
+
 /* Resets every device, in the order they were added. Under the lock. */
 void machine_reset(struct machine *machine);
 
@@ -76,7 +81,15 @@ void machine_reset(struct machine *machine);
 void machine_request(struct machine *machine, enum machine_request request);
 
 /*
- * A vCPU's access to ports and to physical addresses that are not RAM. These take the lock.
+ * Doorbells, in this process and, where the engine can, in the host's kernel. Under the lock. The
+ * caller keeps `doorbell` and its eventfd until it is detached.
+ */
+void machine_attach_doorbell(struct machine *machine, struct doorbell *doorbell);
+void machine_detach_doorbell(struct machine *machine, struct doorbell *doorbell);
+
+/*
+ * A vCPU's access to ports and to physical addresses that are not RAM. These take the lock,
+ * but for writes to a doorbell.
  * `size` is 1, 2 or 4 bytes for ports, up to 8 for MMIO.
  */
 uint64_t machine_pio_read(struct machine *machine, uint16_t port, unsigned size);

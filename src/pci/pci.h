@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 
 struct pci_host;
+struct pci_function;
 
 #define PCI_NR_BARS          6
 #define PCI_MAX_MSIX_VECTORS 128
@@ -47,13 +48,17 @@ struct pci_bar {
 	uint64_t size;            /* a power of two: 4 to 256 for I/O, 16 and up for memory */
 	const struct io_ops *ops; /* offsets are from the BAR's start */
 	const char *name;         /* for traces: "virtio-blk" */
-	gpa_t address;            /* where it is decoded now, or PCI_UNMAPPED; the bus's */
+	/* The bus's. */
+	struct pci_function *function;
+	gpa_t address; /* where it is decoded now, or PCI_UNMAPPED */
+	gpa_t next_address;
 };
 
 /* What a device is told. Any may be NULL. */
 struct pci_function_ops {
 	/* After configuration space went to its reset values: power on, a reset of the machine, or
-	 * a function level reset by the guest. All vectors are masked, INTx is low. */
+	 * a function level reset by the guest. The command register is 0, all vectors are masked,
+	 * INTx is low. */
 	void (*reset)(void *device);
 	/* The function's state was replaced as a whole (restore). */
 	void (*restored)(void *device);
@@ -105,17 +110,16 @@ struct pci_function {
 	const char *name; /* unique in the machine: "disk0" */
 	uint8_t reset_config[PCI_CONFIG_SIZE];
 	uint8_t writable[PCI_CONFIG_SIZE];
-	uint8_t write_1_clears[PCI_CONFIG_SIZE];
+	uint16_t next_free;         /* where the next capability goes */
 	uint8_t last_capability;    /* offset, 0: none yet */
-	uint8_t next_free;          /* where the next capability goes */
 	uint8_t msi, msix, express; /* offsets of these capabilities, 0: none */
-	uint8_t msix_bar, msix_pba_bar;
+	uint8_t msix_bar;
 	uint32_t msix_table_offset, msix_pba_offset;
 	uint16_t nr_msix_vectors;
 
 	/* Machine lock. */
-	struct pci_host *host; /* NULL: not plugged */
-	uint8_t devfn;
+	struct pci_host *host; /* NULL: not plugged; written under `lock` too */
+	uint8_t number;        /* of its device on bus 0 */
 	struct pci_bar bars[PCI_NR_BARS];
 	struct pci_doorbell *doorbells;
 
@@ -123,7 +127,8 @@ struct pci_function {
 	 * thread. */
 	pthread_mutex_t lock;
 	bool msix_open; /* enabled, function not masked, bus master: vectors may be sent */
-	int msix_irqfd[PCI_MAX_MSIX_VECTORS]; /* -1: none */
+	_Atomic bool msi_enabled, msix_enabled, bus_master; /* written under it */
+	int msix_irqfd[PCI_MAX_MSIX_VECTORS];               /* -1: none */
 };
 
 extern const struct device_type pci_function_type;

@@ -16,9 +16,8 @@
 
 #include <limits.h>
 
-#define PCI_NR_DEVICES   32
-#define PCI_NR_FUNCTIONS 256
-#define PCI_NR_PINS      4
+#define PCI_NR_DEVICES 32
+#define PCI_NR_PINS    4
 
 /* The bus's first free device number with a hotplug slot. */
 #define PCI_ANY_DEVICE UINT_MAX
@@ -69,7 +68,7 @@ void pci_request_unplug(struct pci_function *function);
 /* Takes it off the bus now, as if it were pulled out. ops.ejected is not called. */
 void pci_unplug(struct pci_function *function);
 
-/* The function at a device and function number of bus 0, or NULL. */
-struct pci_function *pci_host_function(const struct pci_host *host, unsigned devfn);
+/* Function 0 of `device`, or NULL. */
+struct pci_function *pci_host_function(const struct pci_host *host, unsigned device);
 
 #endif

@@ -1,0 +1,136 @@
+/*
+ * The test card. Its scratch register is not guest state worth saving: it has no device_type of its
+ * own. Under the machine lock, but for the doorbell.
+ */
+#include "pci/pci_test_card.h"
+
+#include <string.h>
+
+#define REGISTERS_BAR  0
+#define REGISTERS_SIZE 0x1000
+#define MSIX_BAR       2
+#define MSIX_SIZE      0x2000
+#define PORTS_BAR      4
+#define PORTS_SIZE     16
+#define MSI_VECTORS    4
+
+static uint64_t card_read(void *device, uint64_t offset, unsigned size)
+{
+	struct pci_test_card *card = device;
+	uint32_t value = 0;
+
+	switch (offset & ~UINT64_C(3)) {
+	case PCI_TEST_CARD_ID: value = PCI_TEST_CARD_MAGIC; break;
+	case PCI_TEST_CARD_SCRATCH: value = card->scratch; break;
+	case PCI_TEST_CARD_RINGS: value = card->rings; break;
+	}
+	return (value >> (8 * (offset & 3))) & byte_mask(size);
+}
+
+static void raise_vector(struct pci_test_card *card, uint32_t vector)
+{
+	struct pci_function *function = &card->function;
+
+	if (pci_msix_is_enabled(function))
+		pci_msix_notify(function, vector);
+	else if (pci_msi_is_enabled(function))
+		pci_msi_notify(function, vector);
+	else
+		pci_set_intx(function, true);
+}
+
+static void ring(void *context)
+{
+	struct pci_test_card *card = context;
+
+	card->rings++;
+}
+
+static void card_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	struct pci_test_card *card = device;
+
+	if (offset == PCI_TEST_CARD_DOORBELL)
+		ring(card);
+	if (size != 4)
+		return;
+	switch (offset) {
+	case PCI_TEST_CARD_SCRATCH: card->scratch = (uint32_t)value; break;
+	case PCI_TEST_CARD_RAISE: raise_vector(card, (uint32_t)value); break;
+	case PCI_TEST_CARD_LOWER: pci_set_intx(&card->function, false); break;
+	}
+}
+
+/* BAR 2 beside the MSI-X table: nothing. */
+static uint64_t nothing_read(void *device, uint64_t offset, unsigned size)
+{
+	(void)device;
+	(void)offset;
+	(void)size;
+	return 0;
+}
+
+static void card_reset(void *device)
+{
+	struct pci_test_card *card = device;
+
+	card->scratch = 0;
+	card->rings = 0;
+}
+
+static void card_ejected(void *device)
+{
+	struct pci_test_card *card = device;
+
+	card->ejected = true;
+}
+
+void pci_test_card_init(struct pci_test_card *card, const char *name)
+{
+	static const struct pci_identity identity = {
+		.vendor_id = PCI_TEST_CARD_VENDOR,
+		.device_id = PCI_TEST_CARD_DEVICE,
+		.class_code = 0xff0000,
+		.subsystem_vendor_id = PCI_TEST_CARD_VENDOR,
+		.subsystem_id = 1,
+		.interrupt_pin = 1,
+	};
+	static const struct pci_function_ops function_ops = { .reset = card_reset,
+		.ejected = card_ejected };
+	static const struct io_ops register_ops = { card_read, card_write, 4 };
+	static const struct io_ops nothing_ops = { nothing_read, NULL, 8 };
+	static const struct pci_bar registers = { .kind = PCI_BAR_MEMORY32,
+		.size = REGISTERS_SIZE,
+		.ops = &register_ops,
+		.name = "test-card" };
+	static const struct pci_bar msix = { .kind = PCI_BAR_MEMORY64,
+		.prefetchable = true,
+		.size = MSIX_SIZE,
+		.ops = &nothing_ops,
+		.name = "test-card-msix" };
+	static const struct pci_bar ports = { .kind = PCI_BAR_IO,
+		.size = PORTS_SIZE,
+		.ops = &register_ops,
+		.name = "test-card-ports" };
+
+	memset(card, 0, sizeof(*card));
+	pci_function_init(&card->function, name, &identity, &function_ops, card);
+	pci_add_bar(&card->function, REGISTERS_BAR, &registers);
+	pci_add_bar(&card->function, MSIX_BAR, &msix);
+	pci_add_bar(&card->function, PORTS_BAR, &ports);
+	pci_add_express(&card->function);
+	pci_add_msi(&card->function, MSI_VECTORS);
+	pci_add_msix(&card->function, PCI_TEST_CARD_VECTORS, MSIX_BAR, PCI_TEST_CARD_MSIX_TABLE,
+		PCI_TEST_CARD_MSIX_PBA);
+	card->doorbell = (struct pci_doorbell){
+		.doorbell = { .fd = -1, .ring = ring, .context = card },
+		.bar = REGISTERS_BAR,
+		.offset = PCI_TEST_CARD_DOORBELL,
+	};
+	pci_attach_doorbell(&card->function, &card->doorbell);
+}
+
+void pci_test_card_finish(struct pci_test_card *card)
+{
+	pci_function_finish(&card->function);
+}

@@ -1,0 +1,40 @@
+/*
+ * A card with which PCI itself is tested, by unit tests and by guests (`--test-card`): BARs of
+ * every kind, INTx, MSI and MSI-X at a register's push, and a doorbell.
+ */
+#ifndef PCI_PCI_TEST_CARD_H
+#define PCI_PCI_TEST_CARD_H
+
+#include "pci/pci_host.h"
+
+#define PCI_TEST_CARD_VENDOR 0x1234 /* nobody's; emulators use it for such cards */
+#define PCI_TEST_CARD_DEVICE 0x4154
+
+/* 32-bit registers of BAR 0 (memory), and the first four of BAR 4 (ports). */
+#define PCI_TEST_CARD_ID       0x00 /* PCI_TEST_CARD_MAGIC */
+#define PCI_TEST_CARD_SCRATCH  0x04
+#define PCI_TEST_CARD_RAISE    0x08       /* raises the vector written, the way the guest enabled */
+#define PCI_TEST_CARD_LOWER    0x0c       /* a write lowers INTx */
+#define PCI_TEST_CARD_RINGS    0x10       /* how often the doorbell rang */
+#define PCI_TEST_CARD_DOORBELL 0x20       /* its address: a write of any size and value rings */
+#define PCI_TEST_CARD_MAGIC    0x6c6f7441 /* "Atol" */
+
+/* BAR 2, 64-bit and prefetchable. */
+#define PCI_TEST_CARD_MSIX_TABLE 0x0000
+#define PCI_TEST_CARD_MSIX_PBA   0x1000
+#define PCI_TEST_CARD_VECTORS    8
+
+struct pci_test_card {
+	struct pci_function function;
+	struct pci_doorbell doorbell;
+	uint32_t scratch; /* machine lock */
+	_Atomic uint32_t rings;
+	bool ejected;
+};
+
+/* The caller plugs card->function. `name` must outlive the card. */
+void pci_test_card_init(struct pci_test_card *card, const char *name);
+/* Not while plugged. */
+void pci_test_card_finish(struct pci_test_card *card);
+
+#endif
