@@ -95,7 +95,7 @@ int properties_take_bool(
 
 	if (!text)
 		return 0;
-	if (strcmp(text, "on") && strcmp(text, "off"))
+	if (strcmp(text, "on") != 0 && strcmp(text, "off") != 0)
 		return error_set(err, EXIT_CODE_USAGE, "--%s cannot read %s=%s; use on or off",
 			properties->option, key, text);
 	*value = strcmp(text, "on") == 0;

@@ -9,4 +9,6 @@
 extern const struct option_spec run_option_table[];
 int run_main(const struct command *command, int argc, char **argv);
 
+int switch_main(const struct command *command, int argc, char **argv);
+
 #endif

@@ -82,6 +82,12 @@ const struct command commands[] = {
 		"off; "
 		"a second one ends it.",
 		run_option_table, run_main },
+	{ "switch", "SOCKET", "connect virtual machines to each other",
+		"Runs an Ethernet switch at a unix socket until it is ended. Machines are plugged "
+		"in "
+		"with --net switch,path=SOCKET. It learns which addresses are behind which port, "
+		"forgets them after five minutes, and has 256 ports.",
+		no_options, switch_main },
 	{ "help", "[COMMAND]", "tell about atoll or a command", "Tells about atoll or a command.",
 		help_option_table, help_main },
 	{ "version", "", "print the version", "Prints the version.", no_options, version_main },
