@@ -237,6 +237,51 @@ static void changed_code(void)
 	check(smp_wait(1000), "it is done");
 }
 
+/*
+ * Each processor writes the code that the other is about to execute, and data beside it, all in one
+ * page: so each takes from the other what that has just checked or decoded.
+ */
+#define EXCHANGES 1000
+static u8 shared_page[4096] __attribute__((aligned(4096)));
+static volatile unsigned turn[2 * 16];
+static volatile unsigned mistakes[2 * 16];
+
+static void exchange_code(void *self)
+{
+	unsigned me = (unsigned)(word)self;
+	u8 *theirs = shared_page + 1024 * (1 - me), *mine = shared_page + 1024 * me;
+	volatile u32 *data = (volatile u32 *)(shared_page + 2048 + 1024 * me);
+
+	for (u32 i = 1; i <= EXCHANGES; i++) {
+		u8 *at = theirs + i % 8 * 64;
+		u32 value;
+
+		*(volatile u32 *)(at + 1) = i;
+		barrier();
+		turn[16 * me] = i;
+		for (unsigned n = 0; n < i % 16; n++)
+			data[n]++;
+		while (turn[16 * (1 - me)] < i)
+			pause();
+		cpuid(0, 0);
+		asm volatile("call *%1" : "=a"(value) : "r"(mine + i % 8 * 64) : "memory", "cc");
+		if (value != i)
+			mistakes[16 * me]++;
+	}
+}
+
+static void exchanged_code(void)
+{
+	for (unsigned n = 0; n < 32; n++) {
+		shared_page[64 * n] = 0xb8;
+		shared_page[64 * n + 5] = 0xc3;
+	}
+	smp_run(exchange_code, (void *)1);
+	exchange_code((void *)0);
+	check(smp_wait(20000), "both have exchanged their code");
+	check_equal(mistakes[0] + mistakes[16], 0, "code that each writes for the other");
+}
+
 #define WINDOW 0x8000000000ull
 
 static volatile unsigned shot;
@@ -311,5 +356,6 @@ void payload(void)
 	atomicity();
 	ordering();
 	changed_code();
+	exchanged_code();
 	shootdown();
 }

@@ -34,7 +34,7 @@ PAYLOADS = [
     Payload("smc64", 19),
     Payload("syscall64", 21),
     Payload("apic64", 55),
-    Payload("smp64", 31, cpus=2),
+    Payload("smp64", 33, cpus=2),
     Payload("irq64", 23),
     Payload("clocks64", 12),
     Payload("reset64", 8, cpus=2),

@@ -265,13 +265,12 @@ struct place {
  */
 static bool tie(struct vcpu *vcpu, struct block *block, const struct place *place)
 {
-	struct soft_engine *engine = vcpu->engine;
 	unsigned first = block->crosses ? place->available : block->size;
 
-	block->generation = code_pages_add(engine, place->physical, first);
+	block->generation = code_pages_add(vcpu, place->physical, first);
 	if (!block->crosses)
 		return run_unchanged(block, place->host);
-	block->next_generation = code_pages_add(engine, place->next_physical, block->size - first);
+	block->next_generation = code_pages_add(vcpu, place->next_physical, block->size - first);
 	return same_bytes(&block->insns[0], 0, place->host, first) &&
 	       same_bytes(&block->insns[0], first, place->next_host, block->size - first);
 }

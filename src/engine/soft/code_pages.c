@@ -11,9 +11,15 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define LINE_SHIFT 6
 #define LOG_SIZE   64
+
+#define SPINS_PER_YIELD 256
+
+_Static_assert(MACHINE_MAX_VCPUS <= 64, "a set of vCPUs is a word");
 
 struct code_page {
 	_Atomic uint64_t lines;
@@ -104,17 +110,52 @@ static uint64_t line_mask(unsigned offset, unsigned size)
 	return BITS((offset + size - 1) >> LINE_SHIFT, offset >> LINE_SHIFT);
 }
 
-/* Takes away the direct write entries that any vCPU has for the page. */
-static void revoke_writes(struct soft_engine *engine, gpa_t page)
+/* Takes the page's direct write entries from one vCPU's TLB; did it have any? */
+static bool revoke_from(struct vcpu *vcpu, gpa_t page)
 {
-	for (unsigned i = 0; i < engine->nr_vcpus; i++) {
-		struct tlb_entry *entry = &engine->vcpus[i].tlb.entries[0][0];
+	struct tlb_entry *entry = &vcpu->tlb.entries[0][0];
+	bool had = false;
 
-		for (unsigned n = 0; n < TLB_NEVER * TLB_ENTRIES; n++, entry++)
-			if (atomic_load_explicit(&entry->physical, memory_order_relaxed) == page)
-				atomic_store_explicit(
-					&entry->write_tag, TLB_INVALID, memory_order_relaxed);
+	for (unsigned n = 0; n < TLB_NEVER * TLB_ENTRIES; n++, entry++) {
+		if (atomic_load_explicit(&entry->physical, memory_order_relaxed) != page)
+			continue;
+		if (atomic_exchange(&entry->write_tag, TLB_INVALID) != TLB_INVALID)
+			had = true;
 	}
+	return had;
+}
+
+static void await_write(struct vcpu *writer)
+{
+	unsigned spins = 0;
+
+	while (!atomic_load(&writer->quiescent) &&
+		atomic_load(&writer->requests) & REQUEST_WRITES) {
+		__builtin_ia32_pause();
+		if (++spins % SPINS_PER_YIELD == 0)
+			syscall(SYS_sched_yield);
+	}
+}
+
+/*
+ * Takes away the direct write entries that any vCPU has for the page. A vCPU that had one may have
+ * checked it and not written yet: it has when it next stands between two instructions.
+ */
+static void revoke_writes(struct vcpu *vcpu, gpa_t page)
+{
+	struct soft_engine *engine = vcpu->engine;
+	uint64_t writers = 0;
+
+	for (unsigned i = 0; i < engine->nr_vcpus; i++) {
+		struct vcpu *other = &engine->vcpus[i];
+
+		if (!revoke_from(other, page) || other == vcpu)
+			continue;
+		writers |= BIT(i);
+		atomic_fetch_or(&other->requests, REQUEST_WRITES);
+	}
+	for (; writers; writers &= writers - 1)
+		await_write(&engine->vcpus[__builtin_ctzll(writers)]);
 }
 
 const _Atomic uint32_t *code_pages_generation_at(const struct soft_engine *engine, gpa_t physical)
@@ -124,8 +165,11 @@ const _Atomic uint32_t *code_pages_generation_at(const struct soft_engine *engin
 	return page ? &page->generation : NULL;
 }
 
-uint32_t code_pages_add(struct soft_engine *engine, gpa_t physical, unsigned size)
+/* Two that wait for each other's writes do not wait forever: each is quiescent. */
+uint32_t code_pages_add(struct vcpu *vcpu, gpa_t physical, unsigned size)
 {
+	struct soft_engine *engine = vcpu->engine;
+	bool was_quiescent = atomic_exchange(&vcpu->quiescent, true);
 	struct code_page *page = find(engine, physical);
 	uint64_t lines = line_mask(physical & (GUEST_PAGE_SIZE - 1), size);
 	uint32_t before, after;
@@ -135,10 +179,11 @@ uint32_t code_pages_add(struct soft_engine *engine, gpa_t physical, unsigned siz
 	do {
 		before = after;
 		if (atomic_fetch_or(&page->lines, lines) == 0)
-			revoke_writes(engine, align_down(physical, GUEST_PAGE_SIZE));
+			revoke_writes(vcpu, align_down(physical, GUEST_PAGE_SIZE));
 		after = atomic_load(&page->generation);
 	} while (after != before);
 	pthread_mutex_unlock(&engine->code_pages->lock);
+	atomic_store(&vcpu->quiescent, was_quiescent);
 	return after;
 }
 

@@ -21,10 +21,17 @@ const _Atomic uint32_t *code_pages_generation_at(const struct soft_engine *engin
 
 /*
  * Declares [physical, physical + size) (within one page of RAM) decoded, before its bytes are read.
- * When a page starts to hold code, every vCPU's direct write entries for it are taken away.
- * Returns the page's generation.
+ * When a page starts to hold code, every vCPU's direct write entries for it are taken away, and
+ * writes that others have begun through them are waited for. Called between instructions by the
+ * thread that runs `vcpu`. Returns the page's generation.
  */
-uint32_t code_pages_add(struct soft_engine *engine, gpa_t physical, unsigned size);
+uint32_t code_pages_add(struct vcpu *vcpu, gpa_t physical, unsigned size);
+
+/* By the vCPU's thread between instructions, if REQUEST_WRITES is set. */
+static inline void code_pages_answer(struct vcpu *vcpu)
+{
+	atomic_fetch_and(&vcpu->requests, ~REQUEST_WRITES);
+}
 
 /* Holds decoded code now. */
 bool code_pages_is_code(const struct soft_engine *engine, gpa_t physical);

@@ -9,6 +9,7 @@
 
 #include "engine/soft/apic.h"
 #include "engine/soft/block.h"
+#include "engine/soft/code_pages.h"
 #include "engine/soft/debug.h"
 #include "engine/soft/exception.h"
 #include "engine/soft/execute.h"
@@ -20,7 +21,7 @@
 
 #define REQUESTS_SERVED                                                                            \
 	(REQUEST_KICK | REQUEST_INTERRUPT | REQUEST_NMI | REQUEST_INIT | REQUEST_SIPI |            \
-		REQUEST_FLUSH_TLB)
+		REQUEST_FLUSH_TLB | REQUEST_WRITES)
 
 static gva_t linear_rip(const struct vcpu *vcpu)
 {
@@ -309,7 +310,9 @@ static void rest(struct vcpu *vcpu)
 	if (vcpu->activity == CPU_WAIT_FOR_SIPI)
 		masked = pending(vcpu) & (REQUEST_INTERRUPT | REQUEST_NMI);
 	clear_request(vcpu, masked);
+	atomic_store(&vcpu->quiescent, true);
 	vcpu_wait(vcpu);
+	atomic_store(&vcpu->quiescent, false);
 	interpret_poll_timer(vcpu);
 	set_request(vcpu, masked | REQUEST_INTERRUPT);
 }
@@ -320,6 +323,8 @@ static void serve_requests(struct vcpu *vcpu)
 	uint64_t requests = pending(vcpu);
 	uint64_t start = requests & (REQUEST_INIT | REQUEST_SIPI);
 
+	if (requests & REQUEST_WRITES)
+		code_pages_answer(vcpu);
 	if (requests & REQUEST_FLUSH_TLB) {
 		clear_request(vcpu, REQUEST_FLUSH_TLB);
 		vcpu_take_flush(vcpu);
@@ -368,9 +373,14 @@ static void land(struct vcpu *vcpu)
 
 enum vcpu_exit_reason interpret_with(struct vcpu *vcpu, run_blocks *run_blocks)
 {
+	enum vcpu_exit_reason reason;
+
+	atomic_store(&vcpu->quiescent, false);
 	if (__builtin_setjmp(vcpu->fault_frame))
 		land(vcpu);
-	return run(vcpu, run_blocks);
+	reason = run(vcpu, run_blocks);
+	atomic_store(&vcpu->quiescent, true);
+	return reason;
 }
 
 enum vcpu_exit_reason interpret(struct vcpu *vcpu)

@@ -101,6 +101,7 @@ static int create_vcpus(struct soft_engine *engine, struct error *err)
 		vcpu->machine = engine->base.machine;
 		vcpu->cpu_model = engine->base.cpu_model;
 		vcpu->a20_mask = engine->a20_mask;
+		atomic_init(&vcpu->quiescent, true);
 		insn_features_init(&vcpu->features, vcpu->cpu_model);
 		mmu_init(vcpu);
 	}

@@ -67,7 +67,6 @@ struct lookahead {
 static const uint8_t *look_at(struct lookahead *look, gva_t address, unsigned *available)
 {
 	const struct work *work = look->work;
-	struct soft_engine *engine = work->translator->vcpu->engine;
 	unsigned offset = address & (GUEST_PAGE_SIZE - 1);
 	gpa_t physical = (work->block->physical & ~(gpa_t)(GUEST_PAGE_SIZE - 1)) | offset;
 	gpa_t end = align_down(physical, CODE_LINE) + 2 * CODE_LINE;
@@ -79,7 +78,8 @@ static const uint8_t *look_at(struct lookahead *look, gva_t address, unsigned *a
 		gpa_t page_end = align_down(physical, GUEST_PAGE_SIZE) + GUEST_PAGE_SIZE;
 
 		look->marked = end < page_end ? end : page_end;
-		code_pages_add(engine, physical, (unsigned)(look->marked - physical));
+		code_pages_add(
+			work->translator->vcpu, physical, (unsigned)(look->marked - physical));
 	}
 	return work->page + offset;
 }

@@ -31,6 +31,7 @@ struct thunk_cache;
 #define REQUEST_INIT      BIT(3)
 #define REQUEST_SIPI      BIT(4) /* vcpu.sipi_vector */
 #define REQUEST_FLUSH_TLB BIT(5) /* A20 or memory layout changed */
+#define REQUEST_WRITES    BIT(6) /* to be cleared when no write is under way: code_pages.h */
 /* For translated code only: */
 #define REQUEST_TIMER BIT(32) /* the APIC timer may be due */
 #define REQUEST_CODE  BIT(33) /* code was written: code_pages_log */
@@ -141,6 +142,9 @@ struct vcpu {
 
 	/* Any thread. */
 	_Atomic uint64_t requests;
+	/* Not between the check of a write's address and the write. Set wherever the vCPU's thread
+	 * may stay for long; while it is not it answers REQUEST_WRITES soon. */
+	_Atomic bool quiescent;
 	_Atomic uint32_t sipi_vector;
 	_Atomic int futex; /* a halted vCPU sleeps on it */
 	struct apic apic;
