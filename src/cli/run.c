@@ -168,6 +168,26 @@ static int set_debug_exit(void *target, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_pci(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	(void)value;
+	(void)err;
+	options->vm.pci = true;
+	return 0;
+}
+
+static int set_test_card(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	(void)value;
+	(void)err;
+	options->vm.test_card = true;
+	return 0;
+}
+
 static int set_no_reboot(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
@@ -260,6 +280,14 @@ const struct option_spec run_option_table[] = {
 		"it "
 		"(isa-debug-exit).",
 		NULL, COMPLETE_NOTHING, NULL, set_debug_exit },
+	{ "pci", NULL,
+		"A PCI bus even if no device is on it, so that devices can be added while the "
+		"guest runs.",
+		NULL, COMPLETE_NOTHING, NULL, set_pci },
+	{ "test-card", NULL,
+		"A PCI card for tests of PCI itself: BARs of every kind, every kind of interrupt, "
+		"and a second card that the guest plugs and unplugs.",
+		NULL, COMPLETE_NOTHING, NULL, set_test_card },
 	{ "no-reboot", NULL, "A reset by the guest ends atoll instead of restarting the guest.",
 		NULL, COMPLETE_NOTHING, NULL, set_no_reboot },
 	{ "soft-mode", "interpret|translate",

@@ -11,7 +11,7 @@
 #define MSIX_BAR       2
 #define MSIX_SIZE      0x2000
 #define PORTS_BAR      4
-#define PORTS_SIZE     16
+#define PORTS_SIZE     32
 #define MSI_VECTORS    4
 
 static uint64_t card_read(void *device, uint64_t offset, unsigned size)
@@ -23,6 +23,7 @@ static uint64_t card_read(void *device, uint64_t offset, unsigned size)
 	case PCI_TEST_CARD_ID: value = PCI_TEST_CARD_MAGIC; break;
 	case PCI_TEST_CARD_SCRATCH: value = card->scratch; break;
 	case PCI_TEST_CARD_RINGS: value = card->rings; break;
+	case PCI_TEST_CARD_OTHER: value = card->other && card->other->function.host; break;
 	}
 	return (value >> (8 * (offset & 3))) & byte_mask(size);
 }
@@ -46,12 +47,28 @@ static void ring(void *context)
 	card->rings++;
 }
 
+static void order_other(struct pci_test_card *card, uint8_t order)
+{
+	struct pci_function *other = card->other ? &card->other->function : NULL;
+
+	if (!other)
+		return;
+	if (order == 1 && !other->host)
+		pci_plug(card->function.host, other, PCI_ANY_DEVICE, true, NULL);
+	else if (order == 2 && other->host)
+		pci_request_unplug(other);
+	else if (order == 3 && other->host)
+		pci_unplug(other);
+}
+
 static void card_write(void *device, uint64_t offset, unsigned size, uint64_t value)
 {
 	struct pci_test_card *card = device;
 
 	if (offset == PCI_TEST_CARD_DOORBELL)
 		ring(card);
+	if (offset == PCI_TEST_CARD_OTHER)
+		order_other(card, (uint8_t)value);
 	if (size != 4)
 		return;
 	switch (offset) {
@@ -82,10 +99,10 @@ static void card_ejected(void *device)
 {
 	struct pci_test_card *card = device;
 
-	card->ejected = true;
+	card->nr_ejects++;
 }
 
-void pci_test_card_init(struct pci_test_card *card, const char *name)
+void pci_test_card_init(struct pci_test_card *card, const char *name, struct pci_test_card *other)
 {
 	static const struct pci_identity identity = {
 		.vendor_id = PCI_TEST_CARD_VENDOR,
@@ -114,6 +131,7 @@ void pci_test_card_init(struct pci_test_card *card, const char *name)
 		.name = "test-card-ports" };
 
 	memset(card, 0, sizeof(*card));
+	card->other = other;
 	pci_function_init(&card->function, name, &identity, &function_ops, card);
 	pci_add_bar(&card->function, REGISTERS_BAR, &registers);
 	pci_add_bar(&card->function, MSIX_BAR, &msix);
@@ -132,5 +150,7 @@ void pci_test_card_init(struct pci_test_card *card, const char *name)
 
 void pci_test_card_finish(struct pci_test_card *card)
 {
+	if (card->function.host)
+		pci_unplug(&card->function);
 	pci_function_finish(&card->function);
 }

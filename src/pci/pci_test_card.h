@@ -10,14 +10,19 @@
 #define PCI_TEST_CARD_VENDOR 0x1234 /* nobody's; emulators use it for such cards */
 #define PCI_TEST_CARD_DEVICE 0x4154
 
-/* 32-bit registers of BAR 0 (memory), and the first four of BAR 4 (ports). */
+/* 32-bit registers of BAR 0 (memory) and of BAR 4 (ports). */
 #define PCI_TEST_CARD_ID       0x00 /* PCI_TEST_CARD_MAGIC */
 #define PCI_TEST_CARD_SCRATCH  0x04
-#define PCI_TEST_CARD_RAISE    0x08       /* raises the vector written, the way the guest enabled */
-#define PCI_TEST_CARD_LOWER    0x0c       /* a write lowers INTx */
-#define PCI_TEST_CARD_RINGS    0x10       /* how often the doorbell rang */
-#define PCI_TEST_CARD_DOORBELL 0x20       /* its address: a write of any size and value rings */
-#define PCI_TEST_CARD_MAGIC    0x6c6f7441 /* "Atol" */
+#define PCI_TEST_CARD_RAISE    0x08 /* raises the vector written, the way the guest enabled */
+#define PCI_TEST_CARD_LOWER    0x0c /* a write lowers INTx */
+#define PCI_TEST_CARD_RINGS    0x10 /* how often the doorbell rang */
+#define PCI_TEST_CARD_DOORBELL 0x20 /* its address: a write of any size and value rings */
+/*
+ * The other card, if there is one: reads 1 while it is plugged. A byte written: 1 plugs it in, 2
+ * asks the guest to give it up, 3 pulls it out.
+ */
+#define PCI_TEST_CARD_OTHER 0x18
+#define PCI_TEST_CARD_MAGIC 0x6c6f7441 /* "Atol" */
 
 /* BAR 2, 64-bit and prefetchable. */
 #define PCI_TEST_CARD_MSIX_TABLE 0x0000
@@ -29,12 +34,13 @@ struct pci_test_card {
 	struct pci_doorbell doorbell;
 	uint32_t scratch; /* machine lock */
 	_Atomic uint32_t rings;
-	bool ejected;
+	struct pci_test_card *other;
+	unsigned nr_ejects;
 };
 
-/* The caller plugs card->function. `name` must outlive the card. */
-void pci_test_card_init(struct pci_test_card *card, const char *name);
-/* Not while plugged. */
+/* The caller plugs card->function. `name` and `other` (which may be NULL) must outlive the card. */
+void pci_test_card_init(struct pci_test_card *card, const char *name, struct pci_test_card *other);
+/* Unplugs it if it is plugged. */
 void pci_test_card_finish(struct pci_test_card *card);
 
 #endif

@@ -4,6 +4,7 @@
 #include "base/loop.h"
 #include "board/board.h"
 #include "firmware/boot.h"
+#include "vmm/devices.h"
 #include "vmm/serial.h"
 #include "vmm/stages.h"
 #include "vmm/stats.h"
@@ -24,6 +25,7 @@ struct vm {
 	struct machine machine;
 	struct cpu_model cpu_model;
 	struct board *board;
+	struct devices devices;
 	struct engine *engine;
 	struct serial serial;
 	struct vcpu_threads vcpus;
@@ -240,6 +242,7 @@ static int vm_create(struct vm *vm, struct error *err)
 		.memory_bytes = config->memory_bytes,
 		.nr_vcpus = config->nr_cpus,
 		.debug_exit_port = config->debug_exit_port,
+		.has_pci = devices_need_pci(config),
 		.com1 = serial_line(&vm->serial),
 		.wall_clock_ns = wall_clock_now(),
 	};
@@ -253,7 +256,8 @@ static int vm_create(struct vm *vm, struct error *err)
 	vm->machine.clock.deadline_context = vm;
 	if (vm_open_signals(vm, err) ||
 		cpu_model_init(&vm->cpu_model, config->cpu, config->nr_cpus, err) ||
-		board_create(&vm->board, &board, &vm->machine, err) || vm_create_engine(vm, err))
+		board_create(&vm->board, &board, &vm->machine, err) ||
+		devices_create(&vm->devices, config, vm->board, err) || vm_create_engine(vm, err))
 		return -EINVAL;
 	stages_reach(&vm->stages, STAGE_MACHINE);
 	result = vm_load(vm, err);
@@ -314,6 +318,7 @@ static void vm_destroy(struct vm *vm)
 {
 	vcpu_threads_end(&vm->vcpus);
 	serial_close(&vm->serial);
+	devices_destroy(&vm->devices);
 	if (vm->engine)
 		vm->engine->ops->destroy(vm->engine);
 	board_destroy(vm->board);

@@ -23,6 +23,8 @@ struct vm_config {
 	unsigned nr_cpus;
 	const char *serial;
 	int debug_exit_port; /* -1: none */
+	bool pci;            /* a PCI bus, even if nothing is on it yet */
+	bool test_card;      /* pci/pci_test_card.h */
 	bool no_reboot;
 	bool print_time;
 	bool print_stats;
