@@ -19,6 +19,7 @@ enum exit_code {
 	EXIT_CODE_PERMISSION = 77,   /* the host has it, but not for this user */
 	EXIT_CODE_CONFIG = 78, /* the options do not fit together, or the guest does not fit */
 	EXIT_CODE_TRIPLE_FAULT = 80, /* the guest triple-faulted and may not reboot */
+	EXIT_CODE_KILLED = 137,      /* the VM was ended by 'atoll kill' */
 };
 
 struct error {

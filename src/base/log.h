@@ -13,6 +13,14 @@ enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 /* Messages above `level` are dropped. The default is LOG_INFO. */
 void log_set_level(enum log_level level);
 
+/*
+ * Messages, and everything else that is printed on stdout and stderr, go to the end of a file from
+ * now on. Past LOG_FILE_BYTES it becomes NAME.1, which is replaced. `dir_fd` stays open. If the
+ * file cannot be written, messages stay where they went.
+ */
+#define LOG_FILE_BYTES (1 << 20)
+void log_to_file(int dir_fd, const char *name);
+
 void log_message(enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 

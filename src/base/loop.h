@@ -9,7 +9,7 @@
 
 #include "base/types.h"
 
-#define LOOP_MAX_WATCHES 32
+#define LOOP_MAX_WATCHES 64
 
 #define LOOP_READ  1u
 #define LOOP_WRITE 2u

@@ -384,6 +384,21 @@ int bundle_listen(const struct bundle *bundle, const char *socket_name)
 	return fd;
 }
 
+int bundle_accept(int listen_fd)
+{
+	int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	if (fd < 0)
+		return -errno;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+		(peer.uid == geteuid() || peer.uid == 0))
+		return fd;
+	close(fd);
+	return -EPERM;
+}
+
 int bundle_connect(const struct bundle *bundle, const char *socket_name)
 {
 	struct sockaddr_un address = socket_address(bundle, socket_name);

@@ -69,6 +69,8 @@ void bundle_free_names(char **names);
  * of a socket holds. Returns the descriptor (non-blocking for listen) or -errno.
  */
 int bundle_listen(const struct bundle *bundle, const char *socket_name);
+/* A client of a listening socket, non-blocking; -EPERM turned one of another user away. */
+int bundle_accept(int listen_fd);
 int bundle_connect(const struct bundle *bundle, const char *socket_name);
 
 #endif

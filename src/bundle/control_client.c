@@ -1,23 +1,16 @@
 #include "bundle/control_client.h"
 
+#include "base/host_time.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 /* A VM's main thread never blocks for long; one that says nothing for this long is stuck. */
 #define ANSWER_TIMEOUT_NS (20 * NS_PER_S)
-
-static ns_t host_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * NS_PER_S + now.tv_nsec;
-}
 
 /* Takes the first whole line out of the buffer; NULL if there is none, or it is no object. */
 static json_t *take_line(struct control_client *client)
@@ -76,7 +69,9 @@ int control_connect(struct control_client *client, const struct bundle *bundle, 
 {
 	json_t *greeting;
 
-	*client = (struct control_client){ .fd = -1, .vm_name = bundle->name };
+	*client = (struct control_client){
+		.fd = -1, .vm_name = bundle->name, .timeout_ns = ANSWER_TIMEOUT_NS
+	};
 	if (!bundle_is_running(bundle, NULL))
 		return error_set(err, EXIT_CODE_CONFIG,
 			"the VM '%s' is not running; 'atoll start %s' starts it", bundle->name,
@@ -150,7 +145,7 @@ int control_call(struct control_client *client, const char *command, json_t *arg
 {
 	int64_t id = ++client->last_id;
 	char *line = control_request_line(id, command, arguments);
-	ns_t deadline_ns = host_now() + ANSWER_TIMEOUT_NS;
+	ns_t deadline_ns = host_now() + client->timeout_ns;
 	int sent = line ? send_all(client->fd, line, strlen(line)) : -ENOMEM;
 
 	free(line);

@@ -13,7 +13,8 @@ struct control_client {
 	int fd; /* -1: not connected */
 	const char *vm_name;
 	int64_t last_id;
-	char *buffer; /* CONTROL_MAX_ANSWER_BYTES */
+	ns_t timeout_ns; /* of an answer; a stuck process is told from a slow one by it */
+	char *buffer;    /* CONTROL_MAX_ANSWER_BYTES */
 	size_t buffered;
 };
 

@@ -69,6 +69,12 @@ static char *control_line(json_t *message)
 	return line;
 }
 
+char *control_hello_line(const char *vm_name)
+{
+	return control_line(
+		json_pack("{s:i, s:s}", "protocol", CONTROL_PROTOCOL_VERSION, "name", vm_name));
+}
+
 char *control_result_line(int64_t id, json_t *result)
 {
 	return control_line(json_pack(

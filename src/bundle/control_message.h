@@ -1,6 +1,7 @@
 /*
  * The lines of the control protocol (docs/control-protocol.md): one JSON object each.
  *
+ *	first         {"protocol": 1, "name": "web"}
  *	to the VM     {"id": 7, "command": "stop", "arguments": {}}
  *	from the VM   {"id": 7, "result": {}}
  *	              {"id": 7, "error": {"code": "unknown-command", "message": "...", "exit_code":
@@ -44,6 +45,7 @@ int control_request_parse(
 void control_request_finish(struct control_request *request);
 
 /* These make a line with its newline, to be freed; NULL if memory ran out. They steal `json`. */
+char *control_hello_line(const char *vm_name);
 char *control_result_line(int64_t id, json_t *result);
 char *control_error_line(int64_t id, const char *code, const struct error *err);
 char *control_event_line(const char *event, int64_t time_ms, json_t *data);

@@ -6,9 +6,21 @@
 
 #include "cli/option.h"
 
-extern const struct option_spec run_option_table[];
+extern const struct option_spec run_option_table[], start_option_table[], stop_option_table[],
+	format_option_table[], logs_option_table[];
 int run_main(const struct command *command, int argc, char **argv);
-
+int create_main(const struct command *command, int argc, char **argv);
+int start_main(const struct command *command, int argc, char **argv);
+int stop_main(const struct command *command, int argc, char **argv);
+int kill_main(const struct command *command, int argc, char **argv);
+int pause_main(const struct command *command, int argc, char **argv);
+int resume_main(const struct command *command, int argc, char **argv);
+int reset_main(const struct command *command, int argc, char **argv);
+int rm_main(const struct command *command, int argc, char **argv);
+int ls_main(const struct command *command, int argc, char **argv);
+int info_main(const struct command *command, int argc, char **argv);
+int console_main(const struct command *command, int argc, char **argv);
+int logs_main(const struct command *command, int argc, char **argv);
 int switch_main(const struct command *command, int argc, char **argv);
 
 #endif

@@ -20,6 +20,7 @@ static const struct exit_code_row exit_codes[] = {
 	{ EXIT_CODE_PERMISSION, "the host has it, but not for this user" },
 	{ EXIT_CODE_CONFIG, "the options do not fit together, or the guest does not fit" },
 	{ EXIT_CODE_TRIPLE_FAULT, "the guest triple-faulted, under --no-reboot" },
+	{ EXIT_CODE_KILLED, "ended by 'atoll kill'" },
 	{ 143, "ended by a second SIGTERM (128 + the signal's number)" },
 };
 
@@ -56,7 +57,9 @@ static void print_wrapped(FILE *out, const char *text, int column)
 static void print_option(FILE *out, const struct option_spec *option)
 {
 	char text[512];
-	int column = fprintf(out, "  --%s%s%s", option->name, option_needs_value(option) ? " " : "",
+	int column = option->letter ? fprintf(out, "  -%c, ", option->letter) : fprintf(out, "  ");
+
+	column += fprintf(out, "--%s%s%s", option->name, option_needs_value(option) ? " " : "",
 		option->argument ? option->argument : "");
 
 	if (option->initial)
@@ -179,6 +182,18 @@ void command_print_man(FILE *out, const struct command *command)
 	print_man_exit_codes(out);
 }
 
+/* Commands that take VMs offer those that are there. */
+static void print_name_completion(FILE *out)
+{
+	fprintf(out, "\tlocal vms=${ATOLL_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/atoll}/vms\n"
+		     "\t[[ $word == -* ]] && return\n\tcase \"$command\" in\n\t");
+	for (const struct command *command = commands; command->name; command++)
+		if (strstr(command->operands, "NAME") && strcmp(command->name, "create") != 0)
+			fprintf(out, "%s|", command->name);
+	fprintf(out, "-) COMPREPLY+=($(compgen -W \"$(command ls \"$vms\" 2>/dev/null)\" -- "
+		     "\"$word\")) ;;\n\tesac\n");
+}
+
 void program_print_bash_completion(FILE *out)
 {
 	fprintf(out, "# bash completion for atoll, made by: atoll help --format bash\n_atoll()\n{\n"
@@ -211,5 +226,7 @@ void program_print_bash_completion(FILE *out)
 			fprintf(out, "--%s ", option->name);
 		fprintf(out, "--help\" -- \"$word\")) ;;\n");
 	}
-	fprintf(out, "\tesac\n}\ncomplete -F _atoll atoll\n");
+	fprintf(out, "\tesac\n");
+	print_name_completion(out);
+	fprintf(out, "}\ncomplete -F _atoll atoll\n");
 }

@@ -82,6 +82,51 @@ const struct command commands[] = {
 		"off; "
 		"a second one ends it.",
 		run_option_table, run_main },
+	{ "create", "NAME", "make a virtual machine that has a name",
+		"Makes the directory of a virtual machine and writes the options, which are those "
+		"of 'atoll run', into its vm.yaml. It does not run yet.",
+		run_option_table, create_main },
+	{ "start", "NAME", "start a virtual machine in the background",
+		"Starts a virtual machine that was made by 'atoll create' or 'atoll run --name', "
+		"and returns when its guest runs. Its console is a socket: 'atoll console' "
+		"attaches to it.",
+		start_option_table, start_main },
+	{ "ls", "", "list the virtual machines that have a name",
+		"Lists the virtual machines that have a name, running or not.", format_option_table,
+		ls_main },
+	{ "info", "NAME", "tell about a virtual machine",
+		"Tells about a virtual machine: its state, its directory and its options.",
+		format_option_table, info_main },
+	{ "console", "NAME", "attach this terminal to a virtual machine's console",
+		"Attaches this terminal to the console of a virtual machine that runs in the "
+		"background. Ctrl-A d leaves it. Several may be attached: all see the output, who "
+		"came last has the keyboard.",
+		no_options, console_main },
+	{ "logs", "NAME", "print what a guest printed on its console",
+		"Prints what the guest printed on its console: the last one to two megabytes.",
+		logs_option_table, logs_main },
+	{ "stop", "NAME...", "ask virtual machines to power off",
+		"Presses the power button and waits until the guest has powered off. One that "
+		"does "
+		"not is ended.",
+		stop_option_table, stop_main },
+	{ "kill", "NAME...", "end virtual machines at once",
+		"Ends the processes of virtual machines. The guests are not asked: it is as if "
+		"the "
+		"power failed.",
+		no_options, kill_main },
+	{ "pause", "NAME...", "stop the processors and the clock of virtual machines",
+		"Stops the processors and the clock of virtual machines until 'atoll resume'.",
+		no_options, pause_main },
+	{ "resume", "NAME...", "let paused virtual machines go on",
+		"Lets virtual machines go on that 'atoll pause' stopped.", no_options,
+		resume_main },
+	{ "reset", "NAME...", "press the reset button of virtual machines",
+		"Resets virtual machines: they start anew, without being asked.", no_options,
+		reset_main },
+	{ "rm", "NAME...", "remove virtual machines with everything in their directories",
+		"Removes virtual machines that do not run, with everything in their directories.",
+		no_options, rm_main },
 	{ "switch", "SOCKET", "connect virtual machines to each other",
 		"Runs an Ethernet switch at a unix socket until it is ended. Machines are plugged "
 		"in "

@@ -1,5 +1,6 @@
 #include "cli/option.h"
 
+#include <errno.h>
 #include <string.h>
 
 const struct command *command_find(const char *name)
@@ -7,16 +8,6 @@ const struct command *command_find(const char *name)
 	for (const struct command *command = commands; command->name; command++)
 		if (strcmp(command->name, name) == 0)
 			return command;
-	return NULL;
-}
-
-/* The option named by `text` up to `length` bytes, or NULL. */
-static const struct option_spec *option_find(
-	const struct command *command, const char *text, size_t length)
-{
-	for (const struct option_spec *option = command->options; option->name; option++)
-		if (strlen(option->name) == length && strncmp(option->name, text, length) == 0)
-			return option;
 	return NULL;
 }
 
@@ -45,44 +36,81 @@ static unsigned edit_distance(const char *a, const char *b, unsigned limit)
 	return row[length_b] < limit ? row[length_b] : limit;
 }
 
-static int unknown_option(
-	const struct command *command, const char *text, size_t length, struct error *err)
+const struct option_spec *option_named(
+	const struct option_spec *options, const char *name, const struct option_spec **nearest)
 {
-	const struct option_spec *nearest = NULL;
 	unsigned nearest_distance = 4;
-	char name[31] = "";
 
-	if (length < sizeof(name))
-		memcpy(name, text, length);
-	for (const struct option_spec *option = command->options; option->name; option++) {
-		unsigned distance = edit_distance(name, option->name, nearest_distance);
+	if (nearest)
+		*nearest = NULL;
+	for (const struct option_spec *option = options; option->name; option++) {
+		unsigned distance;
 
-		if (distance < nearest_distance) {
-			nearest = option;
+		if (strcmp(option->name, name) == 0)
+			return option;
+		distance = edit_distance(name, option->name, nearest_distance);
+		if (nearest && distance < nearest_distance) {
+			*nearest = option;
 			nearest_distance = distance;
 		}
 	}
-	if (nearest)
-		return error_set(err, EXIT_CODE_USAGE, "unknown option --%.*s; did you mean --%s?",
-			(int)length, text, nearest->name);
-	return error_set(err, EXIT_CODE_USAGE,
-		"unknown option --%.*s; 'atoll %s --help' lists the options", (int)length, text,
-		command->name);
+	return NULL;
 }
+
+/* The option that `word` names, as "--name", "--name=value", "-o" or "-ovalue". */
+static const struct option_spec *option_find(
+	const struct command *command, const char *word, const char **value, struct error *err)
+{
+	const struct option_spec *option, *nearest;
+	const char *text = word + 2, *equals = strchr(text, '=');
+	size_t length = equals ? (size_t)(equals - text) : strlen(text);
+	char name[64] = "";
+
+	if (word[1] != '-') {
+		for (option = command->options; option->name; option++)
+			if (option->letter && option->letter == word[1]) {
+				*value = word[2] ? word + 2 : NULL;
+				return option;
+			}
+		error_set(err, EXIT_CODE_USAGE,
+			"unknown option %s; options begin with two dashes, 'atoll %s --help' lists "
+			"them",
+			word, command->name);
+		return NULL;
+	}
+	*value = equals ? equals + 1 : NULL;
+	if (length < sizeof(name))
+		memcpy(name, text, length);
+	option = option_named(command->options, name, &nearest);
+	if (option)
+		return option;
+	if (nearest)
+		error_set(err, EXIT_CODE_USAGE, "unknown option --%.*s; did you mean --%s?",
+			(int)length, text, nearest->name);
+	else
+		error_set(err, EXIT_CODE_USAGE,
+			"unknown option --%.*s; 'atoll %s --help' lists the options", (int)length,
+			text, command->name);
+	return NULL;
+}
+
+struct option_recorder {
+	int (*record)(void *context, const struct option_spec *option, const char *value,
+		struct error *err);
+	void *context;
+};
 
 /* Parses argv[*at], and the value after it; advances *at past what it used. */
 static int option_parse(const struct command *command, int argc, char **argv, int *at, void *target,
-	struct error *err)
+	const struct option_recorder *recorder, struct error *err)
 {
-	const char *text = argv[*at] + 2;
-	const char *equals = strchr(text, '=');
-	size_t length = equals ? (size_t)(equals - text) : strlen(text);
-	const struct option_spec *option = option_find(command, text, length);
-	const char *value = equals ? equals + 1 : NULL;
+	const char *value;
+	const struct option_spec *option = option_find(command, argv[*at], &value, err);
+	int result;
 
 	++*at;
 	if (!option)
-		return unknown_option(command, text, length, err);
+		return -EINVAL;
 	if (!option->argument && value)
 		return error_set(err, EXIT_CODE_USAGE, "--%s takes no value; leave '=%s' out",
 			option->name, value);
@@ -92,12 +120,26 @@ static int option_parse(const struct command *command, int argc, char **argv, in
 				option->name, option->name, option->argument);
 		value = argv[(*at)++];
 	}
-	return option->set(target, value, err);
+	result = option->set(target, value, err);
+	if (result || !recorder->record)
+		return result;
+	return recorder->record(recorder->context, option, value, err);
 }
 
 int options_parse(const struct command *command, int argc, char **argv, void *target,
 	int *nr_operands, bool *help, struct error *err)
 {
+	return options_parse_recorded(
+		command, argc, argv, target, nr_operands, help, NULL, NULL, err);
+}
+
+int options_parse_recorded(const struct command *command, int argc, char **argv, void *target,
+	int *nr_operands, bool *help,
+	int (*record)(void *context, const struct option_spec *option, const char *value,
+		struct error *err),
+	void *context, struct error *err)
+{
+	const struct option_recorder recorder = { record, context };
 	int at = 0;
 
 	*nr_operands = 0;
@@ -114,16 +156,11 @@ int options_parse(const struct command *command, int argc, char **argv, void *ta
 				argv[(*nr_operands)++] = argv[at];
 			return 0;
 		}
-		if (argv[at][0] == '-' && argv[at][1] && argv[at][1] != '-')
-			return error_set(err, EXIT_CODE_USAGE,
-				"unknown option %s; options begin with two dashes, "
-				"'atoll %s --help' lists them",
-				argv[at], command->name);
-		if (argv[at][0] != '-') {
+		if (argv[at][0] != '-' || !argv[at][1]) {
 			argv[(*nr_operands)++] = argv[at++];
 			continue;
 		}
-		result = option_parse(command, argc, argv, &at, target, err);
+		result = option_parse(command, argc, argv, &at, target, &recorder, err);
 		if (result)
 			return result;
 	}

@@ -22,6 +22,7 @@ struct option_spec {
 	const char *words; /* COMPLETE_WORDS: space-separated */
 	/* Stores the value (NULL: none was given); returns 0 or fills `err`. */
 	int (*set)(void *target, const char *value, struct error *err);
+	char letter; /* 'o': also given as -o X; 0: none */
 };
 
 /* A value may follow as the next word, and must if none is attached with "=". */
@@ -54,6 +55,17 @@ const struct command *command_find(const char *name);
  */
 int options_parse(const struct command *command, int argc, char **argv, void *target,
 	int *nr_operands, bool *help, struct error *err);
+
+/* The same, and calls `record` (may be NULL) with each option that was set. */
+int options_parse_recorded(const struct command *command, int argc, char **argv, void *target,
+	int *nr_operands, bool *help,
+	int (*record)(void *context, const struct option_spec *option, const char *value,
+		struct error *err),
+	void *context, struct error *err);
+
+/* The option of that name, or NULL; `nearest` (may be NULL) is what may have been meant. */
+const struct option_spec *option_named(
+	const struct option_spec *options, const char *name, const struct option_spec **nearest);
 
 void command_print_help(FILE *out, const struct command *command);
 /* All commands, the exit codes and where to read on. */

@@ -1,10 +1,13 @@
 /*
  * atoll run: the options of a virtual machine and how each is read.
  */
+#include "base/host_time.h"
 #include "base/log.h"
 #include "base/properties.h"
 #include "base/trace.h"
 #include "cli/command.h"
+#include "cli/run_options.h"
+#include "cli/vm_spec.h"
 #include "vmm/vm.h"
 #include "vmm/serial.h"
 
@@ -12,12 +15,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-struct run_options {
-	struct vm_config vm;
-	const char *trace; /* NULL: off */
-};
 
 static int set_word(const char **target, const char *option, const char *value, const char *words,
 	struct error *err)
@@ -237,6 +234,14 @@ static int set_trace(void *target, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_name(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	options->name = value;
+	return bundle_check_name(value, err);
+}
+
 static int set_quiet(void *target, const char *value, struct error *err)
 {
 	(void)target;
@@ -247,6 +252,10 @@ static int set_quiet(void *target, const char *value, struct error *err)
 }
 
 const struct option_spec run_option_table[] = {
+	{ "name", "NAME",
+		"Make it a VM with a name: its options are kept in a directory, 'atoll ls' shows "
+		"it, 'atoll stop' ends it, 'atoll start' starts it again.",
+		NULL, COMPLETE_NOTHING, NULL, set_name },
 	{ "engine", "auto|kvm|soft",
 		"What executes the processors. auto takes KVM where hardware backs it, else the "
 		"software engine, and says which in one line.",
@@ -271,10 +280,11 @@ const struct option_spec run_option_table[] = {
 		COMPLETE_NOTHING, NULL, set_memory },
 	{ "cpus", "N", "How many processors the guest has, up to 64.", "1", COMPLETE_NOTHING, NULL,
 		set_cpus },
-	{ "serial", "stdio|file:PATH|unix:PATH|none",
+	{ "serial", "stdio|console|file:PATH|unix:PATH|none",
 		"Where the serial console goes. On a terminal, Ctrl-A h lists the keys. A unix "
-		"socket serves one client at a time.",
-		"stdio", COMPLETE_WORDS, "stdio none file: unix:", set_serial },
+		"socket serves one client at a time. console is that of 'atoll console', and what "
+		"'atoll start' takes.",
+		"stdio", COMPLETE_WORDS, "stdio console none file: unix:", set_serial },
 	{ "debug-exit", "PORT",
 		"A port that ends atoll with exit code (value << 1) | 1 when the guest writes to "
 		"it "
@@ -313,9 +323,9 @@ const struct option_spec run_option_table[] = {
 	{ 0 },
 };
 
-int run_main(const struct command *command, int argc, char **argv)
+void run_options_init(struct run_options *options)
 {
-	struct run_options options = {
+	*options = (struct run_options){
 		.vm = {
 			.engine = "auto",
 			.board = "micro",
@@ -325,42 +335,64 @@ int run_main(const struct command *command, int argc, char **argv)
 			.nr_cpus = 1,
 			.serial = "stdio",
 			.debug_exit_port = -1,
+			.started_ns = host_now(),
 		},
 	};
+}
+
+int run_options_check(const struct run_options *options, struct error *err)
+{
+	if (!options->vm.kernel)
+		return error_set(
+			err, EXIT_CODE_USAGE, "nothing to boot; give a kernel with --kernel FILE");
+	return 0;
+}
+
+int run_options_run(struct run_options *options, struct error *err)
+{
+	if (options->trace && trace_start(options->trace, err))
+		return err->exit_code;
+	return vm_run(&options->vm, err);
+}
+
+int run_main(const struct command *command, int argc, char **argv)
+{
+	struct run_options options;
 	struct error err = { 0 };
-	struct timespec now;
+	struct spec spec = { 0 };
 	int nr_operands, exit_code;
 	bool help;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	options.vm.started_ns = now.tv_sec * NS_PER_S + now.tv_nsec;
-	if (options_parse(command, argc, argv, &options, &nr_operands, &help, &err)) {
-		log_error("%s", err.text);
-		return err.exit_code;
-	}
+	run_options_init(&options);
+	if (options_parse_recorded(command, argc, argv, &options, &nr_operands, &help,
+		    vm_spec_record, &spec, &err))
+		goto mistake;
 	if (help) {
 		command_print_help(stdout, command);
-		return EXIT_CODE_OK;
+		exit_code = EXIT_CODE_OK;
+		goto done;
 	}
 	if (options.trace && strcmp(options.trace, "help") == 0) {
 		trace_print_table(stdout);
-		return EXIT_CODE_OK;
+		exit_code = EXIT_CODE_OK;
+		goto done;
 	}
-	if (nr_operands > 0)
+	if (nr_operands > 0) {
 		error_set(&err, EXIT_CODE_USAGE,
 			"'%s' is not an option; a kernel is given as --kernel %s", argv[0],
 			argv[0]);
-	else if (!options.vm.kernel)
-		error_set(
-			&err, EXIT_CODE_USAGE, "nothing to boot; give a kernel with --kernel FILE");
-	else if (options.trace)
-		trace_start(options.trace, &err);
-	if (err.exit_code) {
-		log_error("%s", err.text);
-		return err.exit_code;
+		goto mistake;
 	}
-	exit_code = vm_run(&options.vm, &err);
-	if (err.exit_code)
-		log_error("%s", err.text);
+	if (run_options_check(&options, &err))
+		goto mistake;
+	exit_code = options.name ? vm_run_named(&options, &spec, &err)
+				 : run_options_run(&options, &err);
+	if (!err.exit_code)
+		goto done;
+mistake:
+	log_error("%s", err.text);
+	exit_code = err.exit_code;
+done:
+	spec_finish(&spec);
 	return exit_code;
 }

@@ -1,5 +1,6 @@
 #include "vmm/serial.h"
 
+#include "base/host_time.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -10,20 +11,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #define FLUSH_DELAY_NS  (2 * NS_PER_MS)
 #define FLUSH_THRESHOLD 512
 #define KEY_ESCAPE      1 /* Ctrl-A */
-
-static ns_t host_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * NS_PER_S + now.tv_nsec;
-}
 
 static size_t ring_used(const struct serial *serial)
 {
@@ -276,6 +268,8 @@ int serial_parse(const char *text, enum serial_kind *kind, const char **path, st
 		*kind = SERIAL_NONE;
 	} else if (strcmp(text, "stdio") == 0) {
 		*kind = SERIAL_STDIO;
+	} else if (strcmp(text, "console") == 0) {
+		*kind = SERIAL_CONSOLE;
 	} else if (strncmp(text, "file:", 5) == 0 && text[5]) {
 		*kind = SERIAL_FILE;
 		*path = text + 5;
@@ -284,7 +278,8 @@ int serial_parse(const char *text, enum serial_kind *kind, const char **path, st
 		*path = text + 5;
 	} else {
 		return error_set(err, EXIT_CODE_USAGE,
-			"--serial does not know '%s'; use stdio, none, file:PATH or unix:PATH",
+			"--serial does not know '%s'; use stdio, none, console, file:PATH or "
+			"unix:PATH",
 			text);
 	}
 	return 0;
@@ -378,6 +373,9 @@ int serial_open(struct serial *serial, const char *text, struct loop *loop, stru
 				"cannot write %s; choose another file with --serial file:PATH",
 				serial->path);
 		return 0;
+	case SERIAL_CONSOLE:
+		return error_set(err, EXIT_CODE_CONFIG,
+			"--serial console is for a VM with a name; give it one with --name NAME");
 	case SERIAL_NONE: break;
 	}
 	return 0;

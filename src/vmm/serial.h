@@ -21,7 +21,7 @@
 #define SERIAL_RING_SIZE  65536 /* a power of two */
 #define SERIAL_INPUT_SIZE 4096
 
-enum serial_kind { SERIAL_NONE, SERIAL_STDIO, SERIAL_FILE, SERIAL_UNIX };
+enum serial_kind { SERIAL_NONE, SERIAL_STDIO, SERIAL_FILE, SERIAL_UNIX, SERIAL_CONSOLE };
 
 /* What a person asks for with Ctrl-A. */
 enum serial_key { SERIAL_KEY_QUIT, SERIAL_KEY_POWER, SERIAL_KEY_RESET };
@@ -55,7 +55,7 @@ struct serial {
 	_Atomic bool wants_service; /* serial_service has something to do */
 };
 
-/* Reads "stdio", "none", "file:PATH" or "unix:PATH". */
+/* Reads "stdio", "none", "console" (which is vmm/console.h's), "file:PATH" or "unix:PATH". */
 int serial_parse(const char *text, enum serial_kind *kind, const char **path, struct error *err);
 
 /*

@@ -1,14 +1,9 @@
-#include "vmm/vm.h"
+#include "vmm/vm_parts.h"
 
+#include "base/host_time.h"
 #include "base/log.h"
-#include "base/loop.h"
-#include "board/board.h"
 #include "firmware/boot.h"
-#include "vmm/devices.h"
-#include "vmm/serial.h"
-#include "vmm/stages.h"
 #include "vmm/stats.h"
-#include "vmm/vcpu_threads.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -19,29 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-struct vm {
-	const struct vm_config *config;
-	struct loop loop;
-	struct machine machine;
-	struct cpu_model cpu_model;
-	struct board *board;
-	struct devices devices;
-	struct engine *engine;
-	struct serial serial;
-	struct vcpu_threads vcpus;
-	struct stages stages;
-	int signal_fd;
-
-	/* Event loop only. */
-	unsigned nr_terminations; /* SIGTERMs taken */
-	bool ended;
-	int exit_code;
-
-	/* Machine lock. */
-	char engine_error[256]; /* the text of VCPU_EXIT_ERROR */
-};
-
-static void vm_end(struct vm *vm, int exit_code)
+void vm_end(struct vm *vm, int exit_code)
 {
 	vm->ended = true;
 	vm->exit_code = exit_code;
@@ -111,10 +84,46 @@ static void vm_reset(struct vm *vm)
 		vm_end(vm, err.exit_code);
 		return;
 	}
-	vcpu_threads_resume(&vm->vcpus);
+	control_event(&vm->control, "reset", NULL);
+	if (!vm->paused)
+		vcpu_threads_resume(&vm->vcpus);
 }
 
-static void vm_power_button(struct vm *vm)
+void vm_pause(struct vm *vm)
+{
+	if (vm->paused)
+		return;
+	vm->paused = true;
+	vcpu_threads_pause(&vm->vcpus);
+	machine_lock(&vm->machine);
+	clock_pause(&vm->machine.clock);
+	machine_unlock(&vm->machine);
+	/* The timer that would flush it stands still. */
+	if (vm->console)
+		atomic_store(&vm->console->wants_service, true);
+	control_event(&vm->control, "paused", NULL);
+}
+
+void vm_resume(struct vm *vm)
+{
+	if (!vm->paused)
+		return;
+	vm->paused = false;
+	machine_lock(&vm->machine);
+	clock_resume(&vm->machine.clock);
+	machine_unlock(&vm->machine);
+	vcpu_threads_resume(&vm->vcpus);
+	control_event(&vm->control, "resumed", NULL);
+}
+
+void vm_reset_button(struct vm *vm)
+{
+	machine_lock(&vm->machine);
+	machine_request(&vm->machine, MACHINE_REQUEST_RESET);
+	machine_unlock(&vm->machine);
+}
+
+void vm_power_button(struct vm *vm)
 {
 	machine_lock(&vm->machine);
 	board_power_button(vm->board);
@@ -182,11 +191,7 @@ static void vm_key(void *context, enum serial_key key)
 	switch (key) {
 	case SERIAL_KEY_QUIT: vm_end(vm, EXIT_CODE_OK); break;
 	case SERIAL_KEY_POWER: vm_power_button(vm); break;
-	case SERIAL_KEY_RESET:
-		machine_lock(&vm->machine);
-		machine_request(&vm->machine, MACHINE_REQUEST_RESET);
-		machine_unlock(&vm->machine);
-		break;
+	case SERIAL_KEY_RESET: vm_reset_button(vm); break;
 	}
 }
 
@@ -234,6 +239,34 @@ static int vm_create_engine(struct vm *vm, struct error *err)
 	return ops->create(&engine_config, &vm->engine, err);
 }
 
+static bool vm_wants_console(const struct vm_config *config)
+{
+	return config->bundle && strcmp(config->serial, "console") == 0;
+}
+
+/* The outside of the machine: who types, who reads, who commands. */
+static int vm_open_outside(struct vm *vm, struct error *err)
+{
+	const struct vm_config *config = vm->config;
+
+	if (config->bundle &&
+		control_open(&vm->control, config->bundle, &vm->loop, vm_control_commands, vm, err))
+		return -EINVAL;
+	if (vm->console) {
+		if (console_open(vm->console, config->bundle, &vm->loop, &vm->machine, err))
+			return -EINVAL;
+		vm->console->board = vm->board;
+		return 0;
+	}
+	/* The terminal goes raw last, so that every error above is printed on a sane one. */
+	if (serial_open(&vm->serial, config->serial, &vm->loop, &vm->machine, err))
+		return -EINVAL;
+	vm->serial.board = vm->board;
+	vm->serial.key = vm_key;
+	vm->serial.key_context = vm;
+	return 0;
+}
+
 static int vm_create(struct vm *vm, struct error *err)
 {
 	const struct vm_config *config = vm->config;
@@ -248,6 +281,8 @@ static int vm_create(struct vm *vm, struct error *err)
 	};
 	int result = loop_init(&vm->loop);
 
+	if (vm->console)
+		board.com1 = console_line(vm->console);
 	if (result)
 		return error_set_errno(err, EXIT_CODE_HOST, -result, "cannot make an event loop");
 	vm->machine.requested = vm_wake;
@@ -265,12 +300,8 @@ static int vm_create(struct vm *vm, struct error *err)
 		return result;
 	stages_reach(&vm->stages, STAGE_LOADED);
 
-	/* The terminal goes raw last, so that every error above is printed on a sane one. */
-	if (serial_open(&vm->serial, config->serial, &vm->loop, &vm->machine, err))
+	if (vm_open_outside(vm, err))
 		return -EINVAL;
-	vm->serial.board = vm->board;
-	vm->serial.key = vm_key;
-	vm->serial.key_context = vm;
 	result = vcpu_threads_start(&vm->vcpus, vm->engine, config->nr_cpus, vm_vcpu_stopped, vm);
 	if (result)
 		return error_set_errno(err, EXIT_CODE_HOST, -result, "cannot start a thread");
@@ -290,8 +321,12 @@ static void vm_loop(struct vm *vm)
 		if (deadline_ns != CLOCK_NEVER)
 			deadline_ns += clock->offset_ns;
 		machine_unlock(&vm->machine);
+		if (vm->console && console_deadline(vm->console) < deadline_ns)
+			deadline_ns = console_deadline(vm->console);
 		loop_run_once(&vm->loop, deadline_ns);
 		serial_service(&vm->serial);
+		if (vm->console)
+			console_service(vm->console);
 		vm_serve_request(vm);
 	}
 }
@@ -318,6 +353,10 @@ static void vm_destroy(struct vm *vm)
 {
 	vcpu_threads_end(&vm->vcpus);
 	serial_close(&vm->serial);
+	if (vm->console)
+		console_close(vm->console);
+	free(vm->console);
+	control_close(&vm->control);
 	devices_destroy(&vm->devices);
 	if (vm->engine)
 		vm->engine->ops->destroy(vm->engine);
@@ -344,14 +383,21 @@ int vm_run(const struct vm_config *config, struct error *err)
 	vm->stages.at_ns[STAGE_START] = config->started_ns;
 	machine_init(&vm->machine);
 
+	if (vm_wants_console(config))
+		vm->console = calloc(1, sizeof(*vm->console));
 	if (vm_create(vm, err) == 0) {
 		stages_reach(&vm->stages, STAGE_RUNNING);
 		vcpu_threads_resume(&vm->vcpus);
+		if (config->ready)
+			config->ready(config->ready_context);
 		vm_loop(vm);
 		vcpu_threads_pause(&vm->vcpus);
 		stages_reach(&vm->stages, STAGE_ENDED);
-		vm->stages.at_ns[STAGE_OUTPUT] = vm->serial.first_output_ns;
+		vm->stages.at_ns[STAGE_OUTPUT] =
+			vm->console ? vm->console->first_output_ns : vm->serial.first_output_ns;
 		serial_close(&vm->serial);
+		control_event(
+			&vm->control, "ended", json_pack("{s:i}", "exit_code", vm->exit_code));
 		if (config->print_stats)
 			stats_print(stderr, vm->engine, config->stats_as_json);
 		if (config->print_time)

@@ -6,6 +6,7 @@
 #define VMM_VM_H
 
 #include "base/error.h"
+#include "bundle/bundle.h"
 #include "engine/engine.h"
 
 #define VM_MAX_INITRDS 16
@@ -31,6 +32,12 @@ struct vm_config {
 	bool stats_as_json;
 	bool count_exactly; /* engine_config.count_exactly */
 	ns_t started_ns;    /* CLOCK_MONOTONIC when the process began */
+
+	/* The VM's directory, with its control socket; NULL: it has no name. */
+	const struct bundle *bundle;
+	/* Called once, when the guest runs; may be NULL. */
+	void (*ready)(void *context);
+	void *ready_context;
 };
 
 /* Runs a machine to its end. Returns the exit code; a user's mistake fills `err` as well. */

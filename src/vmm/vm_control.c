@@ -1,0 +1,136 @@
+/*
+ * What a VM can be told through its control socket; docs/control-protocol.md says the same to
+ * people.
+ */
+#include "base/host_time.h"
+#include "vmm/stats.h"
+#include "vmm/vm_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Arguments beyond those that a command knows are a mistake: they would be promises not kept. */
+static int check_arguments(const json_t *arguments, const char *known, struct error *err)
+{
+	const char *key;
+	json_t *value;
+
+	if (!arguments)
+		return 0;
+	json_object_foreach((json_t *)arguments, key, value)
+	{
+		if (!known || strcmp(key, known) != 0)
+			return error_set(
+				err, EXIT_CODE_USAGE, "this command has no argument '%.80s'", key);
+	}
+	return 0;
+}
+
+static const char *console_kind(const struct vm *vm)
+{
+	return vm->console ? "socket" : vm->config->serial;
+}
+
+static int run_status(void *context, const json_t *arguments, json_t **result, struct error *err)
+{
+	struct vm *vm = context;
+	const struct vm_config *config = vm->config;
+
+	if (check_arguments(arguments, NULL, err))
+		return -1;
+	*result = json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:i, s:I, s:I, s:s, s:i}", "name",
+		config->bundle->name, "state", vm->paused ? "paused" : "running", "pid",
+		(int)getpid(), "engine", vm->engine->ops->name, "board", config->board, "cpu",
+		config->cpu, "cpus", (int)config->nr_cpus, "memory_bytes",
+		(json_int_t)config->memory_bytes, "uptime_ms",
+		(json_int_t)((host_now() - config->started_ns) / NS_PER_MS), "console",
+		console_kind(vm), "console_clients",
+		vm->console ? (int)console_nr_clients(vm->console) : 0);
+	return 0;
+}
+
+static int run_stop(void *context, const json_t *arguments, json_t **result, struct error *err)
+{
+	struct vm *vm = context;
+
+	(void)result;
+	if (check_arguments(arguments, NULL, err))
+		return -1;
+	if (vm->paused)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"the VM '%s' is paused and cannot power off; resume it first, or kill it",
+			vm->config->bundle->name);
+	vm_power_button(vm);
+	return 0;
+}
+
+static int run_kill(void *context, const json_t *arguments, json_t **result, struct error *err)
+{
+	(void)result;
+	if (check_arguments(arguments, NULL, err))
+		return -1;
+	vm_end(context, EXIT_CODE_KILLED);
+	return 0;
+}
+
+static int run_reset(void *context, const json_t *arguments, json_t **result, struct error *err)
+{
+	(void)result;
+	if (check_arguments(arguments, NULL, err))
+		return -1;
+	vm_reset_button(context);
+	return 0;
+}
+
+static int run_pause(void *context, const json_t *arguments, json_t **result, struct error *err)
+{
+	(void)result;
+	if (check_arguments(arguments, NULL, err))
+		return -1;
+	vm_pause(context);
+	return 0;
+}
+
+static int run_resume(void *context, const json_t *arguments, json_t **result, struct error *err)
+{
+	(void)result;
+	if (check_arguments(arguments, NULL, err))
+		return -1;
+	vm_resume(context);
+	return 0;
+}
+
+/* The counters are those of 'atoll run --stats=json', taken while no vCPU runs. */
+static int run_stats(void *context, const json_t *arguments, json_t **result, struct error *err)
+{
+	struct vm *vm = context;
+	char *text = NULL;
+	size_t size = 0;
+	FILE *out;
+
+	if (check_arguments(arguments, NULL, err))
+		return -1;
+	out = open_memstream(&text, &size);
+	if (out) {
+		vcpu_threads_pause(&vm->vcpus);
+		stats_print(out, vm->engine, true);
+		if (!vm->paused)
+			vcpu_threads_resume(&vm->vcpus);
+		fclose(out);
+	}
+	*result = text ? json_loadb(text, size, 0, NULL) : NULL;
+	free(text);
+	return 0;
+}
+
+const struct control_command vm_control_commands[] = {
+	{ "status", run_status },
+	{ "stop", run_stop },
+	{ "kill", run_kill },
+	{ "reset", run_reset },
+	{ "pause", run_pause },
+	{ "resume", run_resume },
+	{ "stats", run_stats },
+	{ 0 },
+};

@@ -1,0 +1,55 @@
+/*
+ * What a running VM is made of, for the files of src/vmm that act on the whole of it.
+ */
+#ifndef VMM_VM_PARTS_H
+#define VMM_VM_PARTS_H
+
+#include "base/loop.h"
+#include "board/board.h"
+#include "vmm/console.h"
+#include "vmm/control.h"
+#include "vmm/devices.h"
+#include "vmm/serial.h"
+#include "vmm/stages.h"
+#include "vmm/vcpu_threads.h"
+#include "vmm/vm.h"
+
+struct vm {
+	const struct vm_config *config;
+	struct loop loop;
+	struct machine machine;
+	struct cpu_model cpu_model;
+	struct board *board;
+	struct devices devices;
+	struct engine *engine;
+	struct serial serial;
+	struct console *console; /* instead of `serial`; NULL: no --serial console */
+	struct control control;  /* open if the VM has a bundle */
+	struct vcpu_threads vcpus;
+	struct stages stages;
+	int signal_fd;
+
+	/* Event loop only. */
+	unsigned nr_terminations; /* SIGTERMs taken */
+	bool paused;              /* by somebody outside */
+	bool ended;
+	int exit_code;
+
+	/* Machine lock. */
+	char engine_error[256]; /* the text of VCPU_EXIT_ERROR */
+};
+
+/* All of these on the event loop's thread, without the machine lock. */
+
+/* The loop ends after this round, and the process with `exit_code`. */
+void vm_end(struct vm *vm, int exit_code);
+void vm_power_button(struct vm *vm);
+void vm_reset_button(struct vm *vm);
+/* Stops the vCPUs and the guest's clock; both may be called twice. */
+void vm_pause(struct vm *vm);
+void vm_resume(struct vm *vm);
+
+/* What a VM can be told through its control socket (vm_control.c). */
+extern const struct control_command vm_control_commands[];
+
+#endif
