@@ -3,7 +3,7 @@ BUILD ?= build
 
 all:
 
-.PHONY: all setup tests demo check check-kvm bench fuzz stress clean
+.PHONY: all setup tests demo check check-kvm bench fuzz stress lockstep clean
 
 # make, and make demo, build what runs; the tests' packages and programs come with make check.
 all: $(BUILD)/build.ninja
@@ -38,6 +38,11 @@ fuzz: setup
 
 stress: tests
 	tools/stress
+
+# make check has the first 200 million instructions of this boot.
+lockstep: tests
+	ATOLL_LOCKSTEP=5000000000 /usr/bin/python3 -m pytest -q -p no:cacheprovider \
+		tests/integration/test_lockstep.py
 
 clean:
 	rm -rf $(BUILD)

@@ -369,6 +369,8 @@ static void land(struct vcpu *vcpu)
 	vcpu->single_step = false;
 	vcpu->debug_pending = 0;
 	exception_deliver(vcpu);
+	if (vcpu->lockstep)
+		set_request(vcpu, REQUEST_KICK);
 }
 
 enum vcpu_exit_reason interpret_with(struct vcpu *vcpu, run_blocks *run_blocks)
@@ -386,6 +388,40 @@ enum vcpu_exit_reason interpret_with(struct vcpu *vcpu, run_blocks *run_blocks)
 enum vcpu_exit_reason interpret(struct vcpu *vcpu)
 {
 	return interpret_with(vcpu, interpret_blocks);
+}
+
+static bool has_come_far_enough(const struct vcpu *vcpu)
+{
+	return vcpu->instructions >= vcpu->lockstep->stop_at &&
+	       vcpu->counters.exceptions >= vcpu->lockstep->exceptions;
+}
+
+/* As interpret_blocks, but events wait for the end. */
+static void interpret_some(struct vcpu *vcpu)
+{
+	while (!has_come_far_enough(vcpu)) {
+		uint64_t left = vcpu->lockstep->stop_at - vcpu->instructions;
+		const struct block *block;
+		const struct insn *end;
+
+		if (wants_steps(vcpu))
+			return;
+		block = block_find(vcpu, linear_rip(vcpu));
+		end = block_end(vcpu, block);
+		/* 0: the next one raises. */
+		if ((uint64_t)(end - block->insns) > left)
+			end = block->insns + (left ? left : 1);
+		execute(vcpu, block, end);
+		vcpu->block = NULL;
+	}
+	set_request(vcpu, REQUEST_KICK);
+}
+
+void interpret_for(struct vcpu *vcpu, uint64_t instructions, uint64_t exceptions)
+{
+	vcpu->lockstep->exceptions = vcpu->counters.exceptions + exceptions;
+	vcpu->lockstep->stop_at = vcpu->instructions + instructions;
+	interpret_with(vcpu, interpret_some);
 }
 
 bool interpret_step(struct vcpu *vcpu)

@@ -24,6 +24,13 @@ bool interpret_step(struct vcpu *vcpu);
  */
 int interpret_try(struct vcpu *vcpu);
 
+/*
+ * Runs until `instructions` more have been executed (an event's delivery is none) and then, if
+ * `exceptions` is 1, to the delivery of an exception that the next one should raise; ends early at
+ * another exception and where the processor rests. For a vCPU in lockstep.
+ */
+void interpret_for(struct vcpu *vcpu, uint64_t instructions, uint64_t exceptions);
+
 /* What the translator shares with the interpreter's run loop: see interpret.c. */
 typedef void run_blocks(struct vcpu *vcpu);
 enum vcpu_exit_reason interpret_with(struct vcpu *vcpu, run_blocks *run_blocks);

@@ -101,14 +101,15 @@ void kvmclock_set_wall_clock(struct vcpu *vcpu, uint64_t value)
 {
 	struct guest_memory *memory = &vcpu->machine->memory;
 	struct wall_clock clock = { .version = 1 };
-	struct timespec realtime;
+	struct timespec realtime = { 0 };
 	ns_t epoch_ns;
 
 	vcpu->kvm_wall_clock = value;
 	if (!value)
 		return;
 	vector_leave(vcpu);
-	clock_gettime(CLOCK_REALTIME, &realtime);
+	if (!vcpu->lockstep)
+		clock_gettime(CLOCK_REALTIME, &realtime);
 	machine_lock(vcpu->machine);
 	epoch_ns = realtime.tv_sec * NS_PER_S + realtime.tv_nsec - clock_now(&vcpu->machine->clock);
 	machine_unlock(vcpu->machine);

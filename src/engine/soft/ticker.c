@@ -90,6 +90,8 @@ void ticker_arm(struct vcpu *vcpu)
 	struct ticker *ticker = vcpu->engine->ticker;
 	uint64_t deadline = vcpu->timer_deadline_tsc;
 
+	if (vcpu->lockstep)
+		return;
 	if (deadline != UINT64_MAX)
 		deadline -= vcpu->tsc_offset;
 	atomic_store(&ticker->deadlines[vcpu->index], deadline);

@@ -401,14 +401,16 @@ static void translate_blocks(struct vcpu *vcpu)
 {
 	struct translator *translator = vcpu->translate.translator;
 	uint32_t word = EXIT_INSN;
+	bool stepped = false;
 	uint64_t flushes;
 
 	translator->repeats = false;
 	interpret_poll_timer(vcpu);
-	while (!interpret_must_look(vcpu)) {
+	while (!interpret_must_look(vcpu) && (!stepped || translator->repeats)) {
 		struct translation *translation;
 		uint32_t offset;
 
+		stepped = vcpu->lockstep && vcpu->lockstep->one_block;
 		flushes = translator->counters.flushes;
 		take_requests(vcpu);
 		if (!is_translatable(vcpu)) {
@@ -429,6 +431,8 @@ static void translate_blocks(struct vcpu *vcpu)
 			offset = interpret_site(vcpu, translation, 0);
 		word = offset == NONE ? EXIT_INSN : run(vcpu, offset);
 	}
+	if (vcpu->lockstep)
+		atomic_fetch_or(&vcpu->requests, REQUEST_KICK);
 	/* As the interpreter's mark_repetition. */
 	if (translator->repeats)
 		vcpu->flags_system |= RFLAGS_RF;
@@ -477,10 +481,19 @@ static enum vcpu_exit_reason translate_execute(struct vcpu *vcpu)
 	enum vcpu_exit_reason reason;
 	struct thread_state former;
 
+	if (vcpu->lockstep)
+		return interpret_with(vcpu, translate_blocks);
 	prepare_thread(vcpu, &former);
 	reason = interpret_with(vcpu, translate_blocks);
 	restore_thread(&former);
 	return reason;
+}
+
+void translate_prepare_thread(struct vcpu *vcpu)
+{
+	struct thread_state former;
+
+	prepare_thread(vcpu, &former);
 }
 
 int translate_try(struct vcpu *vcpu, unsigned insns)

@@ -62,6 +62,9 @@ void translate_forget_page(struct vcpu *vcpu, gva_t address);
  */
 bool translate_take_signal(void *ucontext);
 
+/* For a vCPU in lockstep, once: the calling thread runs it, and no other, until it ends. */
+void translate_prepare_thread(struct vcpu *vcpu);
+
 /*
  * As interpret_try, through translated code that holds up to `insns` instructions of the block. For
  * tests; the same number each time until the code is written.

@@ -323,6 +323,16 @@ static const uint8_t *page_bytes(const struct vcpu *vcpu, const struct block *bl
 	return (const uint8_t *)(uintptr_t)(page + entry->addend);
 }
 
+/* The host's time is not that of a vCPU in lockstep. */
+static enum translate_kind kind_of(const struct vcpu *vcpu, const struct insn *insn, unsigned set)
+{
+	enum translate_kind kind = translate_kind(insn, set);
+
+	if (vcpu->lockstep && (kind == KIND_RDTSC || kind == KIND_RDTSCP))
+		return KIND_INTERPRET;
+	return kind;
+}
+
 struct translation *translate_block(struct translator *translator, const struct block *block,
 	gva_t rip, uint32_t view, uint32_t second_view)
 {
@@ -358,7 +368,7 @@ struct translation *translate_block(struct translator *translator, const struct 
 	work.nr_runs = 0;
 	work.ended = false;
 	for (unsigned n = 0; n < nr_insns; n++)
-		work.kinds[n] = (uint8_t)translate_kind(&block->insns[n], work.set);
+		work.kinds[n] = (uint8_t)kind_of(translator->vcpu, &block->insns[n], work.set);
 	translation->interpret_first = work.kinds[0] == KIND_INTERPRET;
 	translate_liveness(&work, address_of(&work, nr_insns));
 	emit_entries(&work);

@@ -18,14 +18,15 @@ static uint64_t ticks(const struct vcpu *vcpu, ns_t ns)
 }
 
 /* Of several brackets the narrowest has met no interrupt and no migration. */
-static void take_anchor(struct tsc_anchor *anchor, const struct clock *clock)
+static void take_anchor(
+	struct tsc_anchor *anchor, const struct vcpu *vcpu, const struct clock *clock)
 {
 	uint64_t best_width = UINT64_MAX;
 
 	for (int i = 0; i < ANCHOR_TRIES; i++) {
-		uint64_t before = host_tsc();
+		uint64_t before = vcpu_host_tsc(vcpu);
 		ns_t ns = clock->source(clock->context);
-		uint64_t width = host_tsc() - before;
+		uint64_t width = vcpu_host_tsc(vcpu) - before;
 
 		if (width < best_width) {
 			best_width = width;
@@ -42,7 +43,7 @@ static struct tsc_anchor current_anchor(struct vcpu *vcpu, bool may_renew)
 
 	pthread_mutex_lock(&engine->tsc_lock);
 	if (may_renew && atomic_exchange(&engine->tsc_anchor.stale, false)) {
-		take_anchor(&engine->tsc_anchor, &vcpu->machine->clock);
+		take_anchor(&engine->tsc_anchor, vcpu, &vcpu->machine->clock);
 		for (unsigned i = 0; i < engine->nr_vcpus; i++)
 			engine->vcpus[i].kvmclock_stale = true;
 	}

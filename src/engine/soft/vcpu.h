@@ -62,6 +62,17 @@ struct vcpu_mode {
 	uint8_t direct_segments;
 };
 
+/*
+ * For a test that runs two vCPUs in lockstep: they have the test's time instead of the host's, and
+ * leave `run` where both can be compared: whenever translated code was left, after an exception's
+ * delivery, and when halted.
+ */
+struct vcpu_lockstep {
+	uint64_t host_tsc;            /* what it takes for the host's counter */
+	uint64_t stop_at, exceptions; /* interpret_for's ends, of vcpu.instructions and counters */
+	bool one_block;               /* do not link blocks: translated code is left after each */
+};
+
 struct vcpu {
 	/* Hot: what every instruction touches. */
 	uint64_t gpr[X86_NR_GPRS];
@@ -137,6 +148,7 @@ struct vcpu {
 	struct thunk_cache *thunks;
 	uint32_t vector_components; /* XCR0_* of what the host's XSAVE keeps; 0: FXSAVE */
 
+	struct vcpu_lockstep *lockstep; /* NULL: it runs free */
 	struct block_cache *blocks;
 	struct translate_context translate;
 
@@ -216,9 +228,14 @@ static inline uint64_t host_tsc(void)
 	return __builtin_ia32_rdtsc();
 }
 
+static inline uint64_t vcpu_host_tsc(const struct vcpu *vcpu)
+{
+	return __builtin_expect(vcpu->lockstep != NULL, 0) ? vcpu->lockstep->host_tsc : host_tsc();
+}
+
 static inline uint64_t vcpu_tsc(const struct vcpu *vcpu)
 {
-	return host_tsc() + vcpu->tsc_offset;
+	return vcpu_host_tsc(vcpu) + vcpu->tsc_offset;
 }
 
 #endif

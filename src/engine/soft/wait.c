@@ -84,6 +84,10 @@ void vcpu_wait(struct vcpu *vcpu)
 {
 	uint64_t started;
 
+	if (vcpu->lockstep) {
+		vcpu_request(vcpu, REQUEST_KICK);
+		return;
+	}
 	apic_timer_poll(vcpu);
 	if (has_reason(vcpu) || (vcpu->spin_ns && spin(vcpu)))
 		return;
