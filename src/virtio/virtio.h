@@ -64,6 +64,7 @@ struct virtio_device_type {
 	void (*outside)(struct virtio_device *device, unsigned lane);
 
 	/* Under the machine lock; each may be NULL. */
+	bool (*accepts)(const struct virtio_device *device, uint64_t features);
 	void (*started)(struct virtio_device *device); /* DRIVER_OK; `features` are final */
 	void (*reset)(struct virtio_device *device);   /* all queues have been drained */
 	/* The driver wrote bytes of `config`, which are in place. */

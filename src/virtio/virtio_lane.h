@@ -25,12 +25,14 @@ struct virtio_watch {
 	int fd;
 	void (*ready)(void *context);
 	void *context;
-	bool without_lane; /* `ready` runs without the lane */
+	struct virtio_watch *next; /* the lane's */
 };
 
 struct virtio_lane_ops {
 	/* Serves what is marked; returns true if something is left. Holds the lane. */
 	bool (*serve)(void *owner, struct virtio_lane *lane);
+	/* The lane is about to be given up: sends interrupts that are due. Holds the lane. */
+	void (*leaving)(void *owner, struct virtio_lane *lane);
 	/* What must not hold the lane. On the I/O thread, after virtio_lane_call_outside. */
 	void (*outside)(void *owner, struct virtio_lane *lane);
 };
@@ -45,7 +47,8 @@ struct virtio_lane {
 	bool started;
 	int epoll_fd;
 	int wake_fd;
-	struct virtio_watch wake_watch;
+
+	struct virtio_watch *watches; /* the lane's holder */
 
 	/* Any thread. */
 	_Atomic bool marked;  /* `serve` has something to do */
@@ -70,8 +73,10 @@ void virtio_lane_wake(struct virtio_lane *lane);
 /* Has `outside` called soon. Any thread. */
 void virtio_lane_call_outside(struct virtio_lane *lane);
 
-/* `watch` stays in place until it is removed, which is done while holding the lane, or on the
- * I/O thread. Returns 0 or -errno. */
+/*
+ * `watch` stays in place until it is removed. Both hold the lane, or come before anything else.
+ * Returns 0 or -errno.
+ */
 int virtio_lane_watch(struct virtio_lane *lane, struct virtio_watch *watch);
 void virtio_lane_unwatch(struct virtio_lane *lane, struct virtio_watch *watch);
 

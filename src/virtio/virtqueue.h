@@ -30,21 +30,18 @@ struct virtq_state {
 	uint16_t size;        /* entries, the driver's choice */
 	uint16_t next_avail;  /* split: free-running; packed: position in the ring */
 	uint16_t next_used;   /* the same */
-	uint16_t signalled;   /* next_used when the driver was last looked at for an interrupt */
 	bool avail_wrap;      /* packed: the driver's wrap counter as seen by us */
 	bool used_wrap;       /* packed: ours */
-	bool signalled_wrap;  /* packed: used_wrap when `signalled` was noted */
-	bool signalled_valid; /* false: interrupt at the next occasion */
 	bool enabled;
 	bool broken;
-	uint8_t reserved[2];
+	uint8_t reserved[6];
 };
 
 extern const struct state_table virtq_state_table;
 
 /*
  * A popped request; a device puts it first in a struct of its own (struct virtq_layout). The
- * pieces are the device's to consume: virtq_read and virtq_write do, or it changes them itself.
+ * pieces are for the device to use as they are, or to consume with virtq_read and virtq_write.
  */
 struct virtq_request {
 	struct iovec *readable; /* what the driver wrote */
@@ -56,11 +53,11 @@ struct virtq_request {
 	struct virtq *queue;
 	struct virtq_request *next;
 	struct iovec *pieces; /* all of them: first readable, then writable */
-	struct iovec *first_writable;
 	unsigned nr_pieces, max_pieces;
-	uint32_t written;  /* by virtq_write */
-	uint16_t id;       /* split: head; packed: buffer id */
-	uint16_t nr_descs; /* packed: descriptors to skip */
+	uint8_t *last_byte; /* taken away from the end of `writable`, or NULL */
+	uint32_t written;   /* by virtq_write */
+	uint16_t id;        /* split: head; packed: buffer id */
+	uint16_t nr_descs;  /* packed: descriptors to skip */
 };
 
 struct virtq {
@@ -73,12 +70,12 @@ struct virtq {
 	size_t request_size; /* of the device's struct around virtq_request */
 
 	/* Latched when the queue was enabled. */
-	bool packed, event_index, indirect, any_layout;
+	bool packed, event_index, indirect;
 	uint8_t *descriptors, *driver_area, *device_area; /* host */
 
-	unsigned in_flight; /* popped, not pushed */
-	unsigned budget;    /* how many more may be popped in this round */
-	bool pushed;        /* since the last virtq_take_interrupt */
+	unsigned in_flight;   /* popped, not pushed */
+	unsigned budget;      /* how many more may be popped in this round */
+	unsigned unsignalled; /* ring entries used since the last virtq_take_interrupt */
 	struct virtq_request *free;
 };
 
