@@ -49,6 +49,7 @@ static int map_code(struct translator *translator)
 }
 
 #define BUCKETS_BYTES           (sizeof(uint32_t) << TRANSLATION_BUCKET_BITS)
+#define MAPPED_VIEWS_BYTES      (sizeof(uint32_t) * MAX_CODE_PAGES)
 #define CODE_PAGE_BUCKETS_BYTES (sizeof(uint32_t) << CODE_PAGE_BUCKET_BITS)
 
 int translator_create(struct vcpu *vcpu)
@@ -64,12 +65,15 @@ int translator_create(struct vcpu *vcpu)
 	translator->sites = map(MAX_SITES * sizeof(struct site));
 	translator->links = map(MAX_LINKS * sizeof(struct link));
 	translator->views = map(MAX_CODE_PAGES * sizeof(struct code_page_view));
+	for (unsigned i = 0; i < ARRAY_SIZE(translator->mapped_views); i++)
+		translator->mapped_views[i] = map(MAPPED_VIEWS_BYTES);
 	translator->buckets = map(BUCKETS_BYTES);
 	translator->views_by_linear = map(CODE_PAGE_BUCKETS_BYTES);
 	translator->views_by_physical = map(CODE_PAGE_BUCKETS_BYTES);
 	translator->signal_stack = map(SIGNAL_STACK_BYTES);
 	if (map_code(translator) < 0 || !translator->translations || !translator->sites ||
-		!translator->links || !translator->views || !translator->buckets ||
+		!translator->links || !translator->views || !translator->mapped_views[0] ||
+		!translator->mapped_views[1] || !translator->buckets ||
 		!translator->views_by_linear || !translator->views_by_physical ||
 		!translator->signal_stack) {
 		translator_destroy(vcpu);
@@ -94,6 +98,8 @@ void translator_destroy(struct vcpu *vcpu)
 	unmap(translator->sites, MAX_SITES * sizeof(struct site));
 	unmap(translator->links, MAX_LINKS * sizeof(struct link));
 	unmap(translator->views, MAX_CODE_PAGES * sizeof(struct code_page_view));
+	for (unsigned i = 0; i < ARRAY_SIZE(translator->mapped_views); i++)
+		unmap(translator->mapped_views[i], MAPPED_VIEWS_BYTES);
 	unmap(translator->buckets, BUCKETS_BYTES);
 	unmap(translator->views_by_linear, CODE_PAGE_BUCKETS_BYTES);
 	unmap(translator->views_by_physical, CODE_PAGE_BUCKETS_BYTES);
@@ -126,6 +132,7 @@ void translator_flush(struct translator *translator)
 	translator->nr_sites = 0;
 	translator->nr_links = 0;
 	translator->nr_views = 0;
+	translator->nr_mapped_views[0] = translator->nr_mapped_views[1] = 0;
 	translator->used = translator->reserved;
 	translator->counters.flushes++;
 	/* Numbers start over long before they run out: no ID survives a flush. */
@@ -164,6 +171,7 @@ uint32_t translator_view(struct translator *translator, gva_t linear, gpa_t phys
 		}
 	}
 	n = translator->nr_views++;
+	translator->vcpu->translate.code_ids[n] = 0;
 	translator->views[n] = (struct code_page_view){
 		.linear = linear,
 		.physical = physical,
@@ -185,17 +193,54 @@ void translator_kill(struct translator *translator, gpa_t physical)
 		struct code_page_view *view = &translator->views[n];
 
 		if (view->physical == physical && view->id) {
-			uint32_t *slot = &translator->vcpu->translate
-						  .code_ids[view->set][code_id_slot(view->linear)];
-
-			if (*slot == view->id)
-				*slot = 0;
+			translator->vcpu->translate.code_ids[n] = 0;
 			view->id = 0;
-			trace(page_killed, view->linear, physical);
 			translator->counters.killed++;
 		}
 		n = view->next_physical;
 	}
+}
+
+void translator_map(struct translator *translator, uint32_t n, bool global)
+{
+	struct code_page_view *view = &translator->views[n];
+
+	translator->vcpu->translate.code_ids[n] = view->id;
+	view->global = global;
+	if (view->logged[global])
+		return;
+	view->logged[global] = true;
+	translator->mapped_views[global][translator->nr_mapped_views[global]++] = n;
+}
+
+/* As the TLB flushes its own logs. */
+static void unmap_log(struct translator *translator, bool global, bool keep_global)
+{
+	for (uint32_t i = 0; i < translator->nr_mapped_views[global]; i++) {
+		uint32_t n = translator->mapped_views[global][i];
+		struct code_page_view *view = &translator->views[n];
+
+		view->logged[global] = false;
+		if (!(keep_global && view->global))
+			translator->vcpu->translate.code_ids[n] = 0;
+	}
+	translator->nr_mapped_views[global] = 0;
+}
+
+void translator_unmap_all(struct translator *translator, bool keep_global)
+{
+	unmap_log(translator, false, keep_global);
+	if (!keep_global)
+		unmap_log(translator, true, false);
+}
+
+void translator_unmap(struct translator *translator, gva_t linear)
+{
+	uint32_t n = translator->views_by_linear[page_hash(linear)];
+
+	for (; n != NONE; n = translator->views[n].next_linear)
+		if (translator->views[n].linear == linear)
+			translator->vcpu->translate.code_ids[n] = 0;
 }
 
 struct translation *translator_find(struct translator *translator, gva_t rip, uint32_t page_id)

@@ -293,7 +293,11 @@ void mmu_write_slow(struct vcpu *vcpu, gva_t address, unsigned size, uint64_t va
 		write_crossing(vcpu, data_set(vcpu), address, size, value);
 	} else {
 		target = resolve(vcpu, address, MMU_WRITE);
-		store(vcpu, &target, size, value);
+		/* Its page has no code: the tag that was just filled says so. */
+		if (tag_is(&vcpu->tlb_data[tlb_index(address)].write_tag, address & PAGE_MASK))
+			host_store(target.host, size, value);
+		else
+			store(vcpu, &target, size, value);
 	}
 	if (looks_each_time(vcpu))
 		debug_data_access(vcpu, address, size, MMU_WRITE);
@@ -398,8 +402,12 @@ void *mmu_pointer(struct vcpu *vcpu, gva_t address, unsigned size, enum mmu_acce
 
 uint64_t mmu_system_read(struct vcpu *vcpu, gva_t address, unsigned size)
 {
+	const struct tlb_entry *entry = &vcpu->tlb.entries[TLB_SUPERVISOR][tlb_index(address)];
 	struct target target;
 
+	if (mmu_tag_matches(
+		    atomic_load_explicit(&entry->read_tag, memory_order_relaxed), address, size))
+		return host_load((const void *)(uintptr_t)(address + entry->addend), size);
 	if (size > left_in_page(address))
 		return read_crossing(vcpu, TLB_SUPERVISOR, address, size);
 	target = resolve_in(vcpu, TLB_SUPERVISOR, address, MMU_READ);
@@ -408,8 +416,14 @@ uint64_t mmu_system_read(struct vcpu *vcpu, gva_t address, unsigned size)
 
 void mmu_system_write(struct vcpu *vcpu, gva_t address, unsigned size, uint64_t value)
 {
+	const struct tlb_entry *entry = &vcpu->tlb.entries[TLB_SUPERVISOR][tlb_index(address)];
 	struct target target;
 
+	if (mmu_tag_matches(
+		    atomic_load_explicit(&entry->write_tag, memory_order_relaxed), address, size)) {
+		host_store((void *)(uintptr_t)(address + entry->addend), size, value);
+		return;
+	}
 	if (size > left_in_page(address)) {
 		write_crossing(vcpu, TLB_SUPERVISOR, address, size, value);
 		return;

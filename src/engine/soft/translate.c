@@ -70,25 +70,14 @@ static uint8_t units_missing(const struct vcpu *vcpu)
 
 void translate_forget_mappings(struct vcpu *vcpu, bool keep_global)
 {
-	struct translate_context *context = &vcpu->translate;
-
-	if (!context->translator)
-		return;
-	for (unsigned set = 0; set < TRANSLATE_SETS; set++) {
-		void *at = context->code_ids[set];
-		uint64_t count = CODE_ID_SLOTS * sizeof(uint32_t) / 8;
-
-		if (set != TLB_USER && keep_global && !context->local_code)
-			continue;
-		__asm__ volatile("rep stosq" : "+D"(at), "+c"(count) : "a"(0) : "memory");
-	}
-	context->local_code = false;
+	if (vcpu->translate.translator)
+		translator_unmap_all(vcpu->translate.translator, keep_global);
 }
 
 void translate_forget_page(struct vcpu *vcpu, gva_t address)
 {
-	for (unsigned set = 0; set < TRANSLATE_SETS; set++)
-		vcpu->translate.code_ids[set][code_id_slot(address)] = 0;
+	if (vcpu->translate.translator)
+		translator_unmap(vcpu->translate.translator, address & PAGE_MASK);
 }
 
 /* What is written leaves no translation of the old bytes to be found. */
@@ -129,11 +118,6 @@ static struct lookup *lookup_at(struct translator *translator, gva_t rip)
 	return &translator->lookup[(rip ^ rip >> LOOKUP_BITS) & ((1u << LOOKUP_BITS) - 1)];
 }
 
-static uint32_t *id_slot(struct vcpu *vcpu, unsigned set, gva_t rip)
-{
-	return &vcpu->translate.code_ids[set][code_id_slot(rip)];
-}
-
 /* Of a page that block_find has just found executable. */
 static uint32_t map_view(struct vcpu *vcpu, gva_t linear, gpa_t physical, unsigned set)
 {
@@ -142,9 +126,7 @@ static uint32_t map_view(struct vcpu *vcpu, gva_t linear, gpa_t physical, unsign
 	gva_t page = linear & PAGE_MASK;
 	uint32_t view = translator_view(translator, page, physical & PAGE_MASK, set);
 
-	if (set != TLB_USER && !(entry->linear == page && entry->global))
-		vcpu->translate.local_code = true;
-	*id_slot(vcpu, set, page) = translator->views[view].id;
+	translator_map(translator, view, entry->linear == page && entry->global);
 	return view;
 }
 
@@ -188,21 +170,43 @@ static struct translation *find_slow(struct vcpu *vcpu, unsigned set)
 
 static bool is_mapped(struct vcpu *vcpu, const struct translation *translation)
 {
-	unsigned set = current_set(vcpu);
+	const struct translate_context *context = &vcpu->translate;
 
-	return *id_slot(vcpu, set, translation->rip) == translation->page_id &&
+	return context->translator->views[translation->view].set == current_set(vcpu) &&
+	       context->code_ids[translation->view] == translation->page_id &&
 	       (translation->second_view == NONE ||
-		       *id_slot(vcpu, set, translation->rip + GUEST_PAGE_SIZE) ==
-			       translation->second_id);
+		       context->code_ids[translation->second_view] == translation->second_id);
+}
+
+/* After a flush of the TLB: is the page where the translation has it? Raises what fetching does. */
+static bool map_again(struct vcpu *vcpu, const struct translation *translation)
+{
+	struct translator *translator = vcpu->translate.translator;
+	const struct code_page_view *view = &translator->views[translation->view];
+	const struct tlb_entry *entry = &vcpu->tlb_code[tlb_index(vcpu->rip)];
+	unsigned available;
+	gpa_t physical;
+
+	if (view->set != current_set(vcpu) || view->id != translation->page_id ||
+		translation->second_view != NONE)
+		return false;
+	if (!mmu_fetch(vcpu, vcpu->rip, &physical, &available) ||
+		(physical & PAGE_MASK) != view->physical)
+		return false;
+	translator_map(translator, translation->view,
+		entry->linear == (vcpu->rip & PAGE_MASK) && entry->global);
+	return true;
 }
 
 static struct translation *find(struct vcpu *vcpu)
 {
 	struct translator *translator = vcpu->translate.translator;
 	const struct lookup *lookup = lookup_at(translator, vcpu->rip);
+	struct translation *translation = lookup->translation;
 
-	if (lookup->rip == vcpu->rip && lookup->translation && is_mapped(vcpu, lookup->translation))
-		return lookup->translation;
+	if (lookup->rip == vcpu->rip && translation &&
+		(is_mapped(vcpu, translation) || map_again(vcpu, translation)))
+		return translation;
 	return find_slow(vcpu, current_set(vcpu));
 }
 
@@ -245,7 +249,6 @@ static bool can_resume(struct vcpu *vcpu, const struct translation *translation,
 
 	return n < translation->nr_resumes && vcpu->rip == translation->rip + site->guest &&
 	       !interpret_must_look(vcpu) && is_translatable(vcpu) &&
-	       vcpu->translate.translator->views[translation->view].set == current_set(vcpu) &&
 	       is_mapped(vcpu, translation) && !(translation->units & units_missing(vcpu));
 }
 
@@ -308,13 +311,18 @@ static void forward_dead(
 	struct vcpu *vcpu, const struct translation *left, const struct translation *to)
 {
 	struct translator *translator = vcpu->translate.translator;
-	uint32_t at = left->code + left->guard;
+	uint32_t at = left->code + left->guard, target = to->code + to->guard;
 
 	if (left == to || left->rip != to->rip || !is_dead(translator, left) ||
 		translator->views[left->view].set != translator->views[to->view].set)
 		return;
+	/* Links within the page come to the body, where only the second page can be found dead. */
+	if (left->page_id == to->page_id) {
+		at = left->code + left->body;
+		target = to->code + to->body;
+	}
 	translator->writable[at] = 0xe9;
-	translator_put_jump(translator, at + 1, to->code + to->guard);
+	translator_put_jump(translator, at + 1, target);
 }
 
 static void bind_jump(struct vcpu *vcpu, const struct translation *to)
@@ -336,6 +344,7 @@ static void bind(struct vcpu *vcpu, uint32_t word, const struct translation *to)
 	case EXIT_BRANCH: bind_jump(vcpu, to); break;
 	case EXIT_ENTRY:
 		forward_dead(vcpu, &translator->translations[word >> EXIT_BLOCK_SHIFT], to);
+		bind_jump(vcpu, to);
 		break;
 	}
 }
@@ -405,7 +414,9 @@ static void translate_blocks(struct vcpu *vcpu)
 	uint64_t flushes;
 
 	translator->repeats = false;
-	interpret_poll_timer(vcpu);
+	/* A deadline that the ticker knows of comes as a request. */
+	if (vcpu->timer_deadline_tsc != translator->armed_deadline)
+		interpret_poll_timer(vcpu);
 	while (!interpret_must_look(vcpu) && (!stepped || translator->repeats)) {
 		struct translation *translation;
 		uint32_t offset;

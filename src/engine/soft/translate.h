@@ -15,7 +15,7 @@ struct vcpu;
 struct soft_engine;
 struct translator;
 
-#define CODE_ID_SLOTS   1024
+#define MAX_CODE_PAGES  (1u << 14)
 #define JUMP_CACHE_BITS 14
 #define JUMP_CACHE_SIZE (1u << JUMP_CACHE_BITS)
 
@@ -36,13 +36,12 @@ struct translate_context {
 	uint64_t executed;  /* instructions, if the translator is counting */
 	uint32_t exit;      /* why it was left: translator.h */
 	uint8_t units_missing;
-	bool local_code; /* an ID of a supervisor page that is not global is set */
 	/*
-	 * By set and low bits of the linear page number: the ID of the code page that is mapped
-	 * there, 0 if that is not known. An ID stands for linear page, physical page, set and
-	 * content; code of one page is entered from another only if its ID is here.
+	 * By view of a code page: its ID while the page is known to be mapped there, else 0. An ID
+	 * stands for linear page, physical page, set and content; code of one page is entered from
+	 * another only if its ID is here.
 	 */
-	uint32_t code_ids[TRANSLATE_SETS][CODE_ID_SLOTS];
+	uint32_t code_ids[MAX_CODE_PAGES];
 	/* By set and low bits of the target: a host address that checks whether it is the one. */
 	uint64_t jump_cache[TRANSLATE_SETS][JUMP_CACHE_SIZE];
 	struct translator *translator; /* NULL: interpret */

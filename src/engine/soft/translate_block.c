@@ -112,17 +112,16 @@ static void emit_compare_target(struct work *work)
 	emit_bind(miss, work->translator->writable + work->translator->jump_miss);
 }
 
-static void emit_compare_id(struct work *work, gva_t address, uint32_t id)
+static void emit_compare_id(struct work *work, uint32_t view, uint32_t id)
 {
 	struct emitter *emitter = &work->emitter;
-	unsigned slot = code_id_slot(address);
 
 	emit_u8(emitter, 0x65); /* cmp dword gs:[code_ids], id */
 	emit_u8(emitter, 0x81);
 	emit_u8(emitter, 0x3c);
 	emit_u8(emitter, 0x25);
-	emit_u32(emitter, (uint32_t)(offsetof(struct vcpu, translate.code_ids) +
-				     (work->set * CODE_ID_SLOTS + slot) * sizeof(uint32_t)));
+	emit_u32(emitter,
+		(uint32_t)(offsetof(struct vcpu, translate.code_ids) + view * sizeof(uint32_t)));
 	emit_u32(emitter, id);
 	leave_if_not_equal(work);
 }
@@ -143,7 +142,7 @@ static void emit_entries(struct work *work)
 	work->flags_in_memory = true;
 	emit_compare_target(work);
 	translation->guard = offset_in_block(work);
-	emit_compare_id(work, translation->rip, translation->page_id);
+	emit_compare_id(work, translation->view, translation->page_id);
 	translation->poll = offset_in_block(work);
 	emit_poll(work);
 	translation->memory = offset_in_block(work);
@@ -155,7 +154,7 @@ static void emit_entries(struct work *work)
 	if (translation->second_view == NONE)
 		return;
 	work_before_clobber(work);
-	emit_compare_id(work, translation->rip + GUEST_PAGE_SIZE, translation->second_id);
+	emit_compare_id(work, translation->second_view, translation->second_id);
 }
 
 /* For links within the page that have the flags in the host's. */

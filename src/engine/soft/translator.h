@@ -11,7 +11,6 @@
 #define CODE_CACHE_BYTES        (32u << 20)
 #define MAX_TRANSLATIONS        (1u << 17)
 #define MAX_SITES               (1u << 20)
-#define MAX_CODE_PAGES          (1u << 14)
 #define TRANSLATION_BUCKET_BITS 15
 #define CODE_PAGE_BUCKET_BITS   12
 #define SIGNAL_STACK_BYTES      (64u << 10)
@@ -48,6 +47,8 @@ struct code_page_view {
 	uint32_t id; /* 0: dead */
 	uint32_t next_linear, next_physical;
 	uint8_t set;
+	bool global;    /* as the TLB's entry was when the page was found mapped last */
+	bool logged[2]; /* among the mapped local views, among the global ones */
 };
 
 /*
@@ -119,6 +120,9 @@ struct translator {
 	uint32_t nr_links;
 	struct code_page_view *views;
 	uint32_t nr_views;
+	/* Views that were found mapped since the last flush of the TLB: local, global. */
+	uint32_t *mapped_views[2];
+	uint32_t nr_mapped_views[2];
 	uint32_t next_id;
 	uint32_t *buckets;
 	uint32_t *views_by_linear, *views_by_physical;
@@ -303,6 +307,10 @@ void translator_flush(struct translator *translator);
 bool translator_has_room(const struct translator *translator);
 uint32_t translator_view(struct translator *translator, gva_t linear, gpa_t physical, unsigned set);
 void translator_kill(struct translator *translator, gpa_t physical);
+/* The TLB says that the view's page is mapped; or that some may not be any more. */
+void translator_map(struct translator *translator, uint32_t view, bool global);
+void translator_unmap_all(struct translator *translator, bool keep_global);
+void translator_unmap(struct translator *translator, gva_t linear);
 struct translation *translator_find(struct translator *translator, gva_t rip, uint32_t page_id);
 void translator_insert(struct translator *translator, struct translation *translation);
 void translator_put_jump(struct translator *translator, uint32_t at, uint32_t target);
@@ -317,11 +325,6 @@ static inline uint32_t translation_hash(gva_t rip, uint32_t page_id)
 static inline bool work_in_page(const struct work *work, gva_t address)
 {
 	return (work->translation->rip ^ address) >> GUEST_PAGE_SHIFT == 0;
-}
-
-static inline unsigned code_id_slot(gva_t address)
-{
-	return address >> 12 & (CODE_ID_SLOTS - 1);
 }
 
 static inline unsigned jump_cache_slot(gva_t rip)
