@@ -102,9 +102,10 @@ static void msix_route_irqfd(struct pci_function *function, unsigned vector)
 		return;
 	bus = &function->host->machine->cpu_bus;
 	open = msix_is_open(function, vector) && is_apic_message(function, entry->address);
-	if (bus->irqfd)
-		bus->irqfd(bus->engine, function->msix_irqfd[vector], open ? entry->address : 0,
-			entry->data);
+	if (bus->irqfd(bus->engine, function->msix_irqfd[vector], open ? entry->address : 0,
+		    entry->data) < 0)
+		log_error("%s: the host's kernel has no room for interrupt %u", function->name,
+			vector);
 }
 
 /* Its entry or the whole function's mask changed. */

@@ -1,10 +1,12 @@
 /*
  * The test card. Its scratch register is not guest state worth saving: it has no device_type of its
- * own. Under the machine lock, but for the doorbell.
+ * own. Under the machine lock.
  */
 #include "pci/pci_test_card.h"
 
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #define REGISTERS_BAR  0
 #define REGISTERS_SIZE 0x1000
@@ -14,6 +16,14 @@
 #define PORTS_SIZE     32
 #define MSI_VECTORS    4
 
+static void collect_rings(struct pci_test_card *card)
+{
+	uint64_t count;
+
+	if (read(card->doorbell.doorbell.fd, &count, sizeof(count)) == sizeof(count))
+		card->rings += (uint32_t)count;
+}
+
 static uint64_t card_read(void *device, uint64_t offset, unsigned size)
 {
 	struct pci_test_card *card = device;
@@ -22,7 +32,10 @@ static uint64_t card_read(void *device, uint64_t offset, unsigned size)
 	switch (offset & ~UINT64_C(3)) {
 	case PCI_TEST_CARD_ID: value = PCI_TEST_CARD_MAGIC; break;
 	case PCI_TEST_CARD_SCRATCH: value = card->scratch; break;
-	case PCI_TEST_CARD_RINGS: value = card->rings; break;
+	case PCI_TEST_CARD_RINGS:
+		collect_rings(card);
+		value = card->rings;
+		break;
 	case PCI_TEST_CARD_OTHER: value = card->other && card->other->function.host; break;
 	}
 	return (value >> (8 * (offset & 3))) & byte_mask(size);
@@ -40,11 +53,21 @@ static void raise_vector(struct pci_test_card *card, uint32_t vector)
 		pci_set_intx(function, true);
 }
 
-static void ring(void *context)
+static void raise_by_eventfd(struct pci_test_card *card, uint32_t vector)
 {
-	struct pci_test_card *card = context;
+	struct pci_function *function = &card->function;
+	const uint64_t one = 1;
 
-	card->rings++;
+	if (vector >= PCI_TEST_CARD_VECTORS || card->event_fd < 0)
+		return;
+	if (vector != card->event_vector)
+		pci_msix_set_irqfd(function, card->event_vector, -1);
+	card->event_vector = vector;
+	if (function->msix_irqfd[vector] < 0 &&
+		pci_msix_set_irqfd(function, vector, card->event_fd) < 0)
+		pci_msix_notify(function, vector);
+	else if (write(card->event_fd, &one, sizeof(one)) < 0)
+		return; /* full: it is waiting */
 }
 
 static void order_other(struct pci_test_card *card, uint8_t order)
@@ -66,7 +89,7 @@ static void card_write(void *device, uint64_t offset, unsigned size, uint64_t va
 	struct pci_test_card *card = device;
 
 	if (offset == PCI_TEST_CARD_DOORBELL)
-		ring(card);
+		card->rings++;
 	if (offset == PCI_TEST_CARD_OTHER)
 		order_other(card, (uint8_t)value);
 	if (size != 4)
@@ -74,6 +97,7 @@ static void card_write(void *device, uint64_t offset, unsigned size, uint64_t va
 	switch (offset) {
 	case PCI_TEST_CARD_SCRATCH: card->scratch = (uint32_t)value; break;
 	case PCI_TEST_CARD_RAISE: raise_vector(card, (uint32_t)value); break;
+	case PCI_TEST_CARD_EVENT: raise_by_eventfd(card, (uint32_t)value); break;
 	case PCI_TEST_CARD_LOWER: pci_set_intx(&card->function, false); break;
 	}
 }
@@ -91,6 +115,7 @@ static void card_reset(void *device)
 {
 	struct pci_test_card *card = device;
 
+	collect_rings(card);
 	card->scratch = 0;
 	card->rings = 0;
 }
@@ -140,8 +165,9 @@ void pci_test_card_init(struct pci_test_card *card, const char *name, struct pci
 	pci_add_msi(&card->function, MSI_VECTORS);
 	pci_add_msix(&card->function, PCI_TEST_CARD_VECTORS, MSIX_BAR, PCI_TEST_CARD_MSIX_TABLE,
 		PCI_TEST_CARD_MSIX_PBA);
+	card->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	card->doorbell = (struct pci_doorbell){
-		.doorbell = { .fd = -1, .ring = ring, .context = card },
+		.doorbell = { .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) },
 		.bar = REGISTERS_BAR,
 		.offset = PCI_TEST_CARD_DOORBELL,
 	};
@@ -153,4 +179,8 @@ void pci_test_card_finish(struct pci_test_card *card)
 	if (card->function.host)
 		pci_unplug(&card->function);
 	pci_function_finish(&card->function);
+	if (card->event_fd >= 0)
+		close(card->event_fd);
+	if (card->doorbell.doorbell.fd >= 0)
+		close(card->doorbell.doorbell.fd);
 }

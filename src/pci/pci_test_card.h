@@ -15,8 +15,10 @@
 #define PCI_TEST_CARD_SCRATCH  0x04
 #define PCI_TEST_CARD_RAISE    0x08 /* raises the vector written, the way the guest enabled */
 #define PCI_TEST_CARD_LOWER    0x0c /* a write lowers INTx */
-#define PCI_TEST_CARD_RINGS    0x10 /* how often the doorbell rang */
+#define PCI_TEST_CARD_RINGS    0x10 /* how often the doorbell rang; its eventfd is read here */
 #define PCI_TEST_CARD_DOORBELL 0x20 /* its address: a write of any size and value rings */
+/* Raises the MSI-X vector written through an eventfd, by the host's kernel where it can. */
+#define PCI_TEST_CARD_EVENT 0x14
 /*
  * The other card, if there is one: reads 1 while it is plugged. A byte written: 1 plugs it in, 2
  * asks the guest to give it up, 3 pulls it out.
@@ -33,7 +35,9 @@ struct pci_test_card {
 	struct pci_function function;
 	struct pci_doorbell doorbell;
 	uint32_t scratch; /* machine lock */
-	_Atomic uint32_t rings;
+	uint32_t rings;
+	int event_fd; /* -1: the host refused one */
+	uint32_t event_vector;
 	struct pci_test_card *other;
 	unsigned nr_ejects;
 };

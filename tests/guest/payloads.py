@@ -11,6 +11,7 @@ class Payload:
     seconds: int = 60
     ends_by: str = "debug-exit"  # or "poweroff"
     engines: tuple = ("soft", "kvm")
+    options: tuple = ()  # of atoll run
 
 
 PAYLOADS = [
@@ -37,6 +38,7 @@ PAYLOADS = [
     Payload("smp64", 33, cpus=2),
     Payload("irq64", 23),
     Payload("clocks64", 12),
+    Payload("pci64", 93, options=("--test-card",)),
     Payload("reset64", 8, cpus=2),
     Payload("poweroff32", 2, ends_by="poweroff"),
 ]

@@ -26,7 +26,7 @@ MODES = ["interpret", "translate"] if ENGINE == "soft" else [None]
 def run(payload, mode):
     command = [ATOLL, "run", "--quiet", "--engine", ENGINE, "--cpus", str(payload.cpus),
                "--memory", payload.memory, "--debug-exit", DEBUG_EXIT, "--serial", "stdio",
-               "--kernel", str(IMAGES / payload.name)]
+               "--kernel", str(IMAGES / payload.name), *payload.options]
     if mode:
         command += ["--soft-mode", mode]
     return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

@@ -130,6 +130,7 @@ static void kvm_engine_destroy(struct engine *base)
 		close(engine->vm_fd);
 	if (engine->device_fd >= 0)
 		close(engine->device_fd);
+	pthread_mutex_destroy(&engine->route_lock);
 	pthread_mutex_destroy(&engine->tsc_lock);
 	free(engine);
 }
@@ -147,6 +148,7 @@ static int kvm_engine_create(
 	engine->base.cpu_model = config->cpu_model;
 	engine->vm_fd = -1;
 	pthread_mutex_init(&engine->tsc_lock, NULL);
+	pthread_mutex_init(&engine->route_lock, NULL);
 
 	rc = engine->device_fd = kvm_probe_open(CPUINFO_PATH, DEVICE_PATH, err);
 	if (rc < 0)

@@ -2,8 +2,8 @@
  * The KVM engine's own structures and the seams between its files.
  *
  * The kernel runs the processors and their local APICs; everything else, the PIC and the IOAPIC
- * included, is ours ("split irqchip"). ioeventfd and irqfd are not used: no device of a board
- * serves its queue on another thread yet, and every pin of the IOAPIC goes through our chip.
+ * included, is ours ("split irqchip"). Doorbells and message-signalled interrupts can be eventfds
+ * of the kernel's (ioeventfd, irqfd); every pin of the IOAPIC goes through our chip.
  */
 #ifndef ENGINE_KVM_KVM_ENGINE_H
 #define ENGINE_KVM_KVM_ENGINE_H
@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 #define KVM_IOAPIC_PINS    24
+#define KVM_MAX_IRQFDS     512
 #define KVM_MAX_STATE_MSRS 128
 
 enum kvm_counter {
@@ -54,6 +55,13 @@ struct kvm_ioapic_route {
 	bool level; /* only level-triggered pins need a route, for their end of interrupt */
 };
 
+/* An eventfd that sends a message; its routing entry comes after those of the pins. */
+struct kvm_irqfd_route {
+	int fd; /* -1: free */
+	gpa_t address;
+	uint32_t data;
+};
+
 struct kvm_engine {
 	struct engine base;
 	int device_fd;
@@ -66,9 +74,12 @@ struct kvm_engine {
 	 */
 	uint8_t state_msrs[KVM_MAX_STATE_MSRS];
 	unsigned nr_state_msrs;
-	struct kvm_ioapic_route routes[KVM_IOAPIC_PINS]; /* machine lock */
-	atomic_bool intr;                                /* the 8259's output */
-	uint64_t tsc_hz;                                 /* of every vCPU's counter; immutable */
+	pthread_mutex_t route_lock;
+	struct kvm_ioapic_route routes[KVM_IOAPIC_PINS]; /* route_lock, as the next two */
+	struct kvm_irqfd_route irqfds[KVM_MAX_IRQFDS];
+	unsigned nr_irqfds; /* one past the last that was ever used */
+	atomic_bool intr;   /* the 8259's output */
+	uint64_t tsc_hz;    /* of every vCPU's counter; immutable */
 	pthread_mutex_t tsc_lock;
 	uint64_t tsc_offset; /* tsc_lock: that of the vCPUs whose TSCs agree */
 	ns_t tsc_lag_ns;
@@ -105,6 +116,13 @@ int kvm_irqchip_create(struct kvm_engine *engine, struct error *err);
 /* On the vCPU's thread before KVM_RUN: injects or asks for a window. Returns 0 or -errno. */
 int kvm_irqchip_prepare(struct kvm_vcpu *vcpu);
 void kvm_irqchip_end_of_interrupt(struct kvm_vcpu *vcpu, uint8_t vector);
+
+/* kvm_eventfd.c: cpu_bus.doorbell and cpu_bus.irqfd */
+void kvm_eventfd_doorbell(void *context, const struct doorbell *doorbell, bool attached);
+int kvm_eventfd_irqfd(void *context, int fd, gpa_t address, uint32_t data);
+
+/* kvm_irqchip.c: tells the kernel all routes. Under route_lock. Returns 0 or -errno. */
+int kvm_irqchip_load_routes(struct kvm_engine *engine);
 
 /* kvm_cpuid.c */
 #define KVM_CPUID_MAX_ENTRIES 256

@@ -54,27 +54,39 @@ static void irqchip_nmi(void *context)
 	}
 }
 
-static void load_routes(struct kvm_engine *engine)
+static struct kvm_irq_routing_entry message_route(uint32_t gsi, gpa_t address, uint32_t data)
+{
+	return (struct kvm_irq_routing_entry){
+		.gsi = gsi,
+		.type = KVM_IRQ_ROUTING_MSI,
+		.u.msi.address_lo = (uint32_t)address,
+		.u.msi.address_hi = address >> 32,
+		.u.msi.data = data,
+	};
+}
+
+int kvm_irqchip_load_routes(struct kvm_engine *engine)
 {
 	struct {
 		struct kvm_irq_routing header;
-		struct kvm_irq_routing_entry entries[KVM_IOAPIC_PINS];
+		struct kvm_irq_routing_entry entries[KVM_IOAPIC_PINS + KVM_MAX_IRQFDS];
 	} table = { .header.nr = 0 };
 
-	for (unsigned pin = 0; pin < KVM_IOAPIC_PINS; pin++) {
+	for (uint32_t pin = 0; pin < KVM_IOAPIC_PINS; pin++) {
 		const struct kvm_ioapic_route *route = &engine->routes[pin];
 
-		if (!route->level)
-			continue;
-		table.entries[table.header.nr++] = (struct kvm_irq_routing_entry){
-			.gsi = pin,
-			.type = KVM_IRQ_ROUTING_MSI,
-			.u.msi.address_lo = (uint32_t)route->address,
-			.u.msi.address_hi = route->address >> 32,
-			.u.msi.data = route->data,
-		};
+		if (route->level)
+			table.entries[table.header.nr++] =
+				message_route(pin, route->address, route->data);
 	}
-	ioctl(engine->vm_fd, KVM_SET_GSI_ROUTING, &table);
+	for (uint32_t i = 0; i < engine->nr_irqfds; i++) {
+		const struct kvm_irqfd_route *route = &engine->irqfds[i];
+
+		if (route->fd >= 0)
+			table.entries[table.header.nr++] =
+				message_route(KVM_IOAPIC_PINS + i, route->address, route->data);
+	}
+	return ioctl(engine->vm_fd, KVM_SET_GSI_ROUTING, &table) < 0 ? -errno : 0;
 }
 
 /*
@@ -90,11 +102,13 @@ static void irqchip_route(
 
 	if (masked || pin >= KVM_IOAPIC_PINS)
 		return;
+	pthread_mutex_lock(&engine->route_lock);
 	old = &engine->routes[pin];
-	if (old->level == level && (!level || (old->address == address && old->data == data)))
-		return;
-	*old = route;
-	load_routes(engine);
+	if (old->level != level || (level && (old->address != address || old->data != data))) {
+		*old = route;
+		kvm_irqchip_load_routes(engine);
+	}
+	pthread_mutex_unlock(&engine->route_lock);
 }
 
 int kvm_irqchip_create(struct kvm_engine *engine, struct error *err)
@@ -116,6 +130,8 @@ int kvm_irqchip_create(struct kvm_engine *engine, struct error *err)
 	bus->nmi = irqchip_nmi;
 	bus->set_a20 = NULL;
 	bus->route = irqchip_route;
+	bus->doorbell = kvm_eventfd_doorbell;
+	bus->irqfd = kvm_eventfd_irqfd;
 	return 0;
 }
 
