@@ -26,6 +26,7 @@ static const struct port_group groups[] = {
 	{ { 0x60, 0x64, 0x92, 0xcf9 }, 4 },
 	{ { 0x600, 0x601, 0x602, 0x603, 0x604, 0x605, 0x608, 0x60b }, 8 },
 	{ { 0x40, 0x43, 0x20, 0x21, 0x71, 0x3f8, 0x3f9, 0x3fc, 0x600 }, 9 },
+	{ { 0xcf8, 0xcf9, 0xcfc, 0xcfe, 0x610, 0x612, 0x600, 0x620, 0x628 }, 9 },
 };
 
 struct input {
@@ -181,6 +182,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 		.memory_bytes = 1 << 20,
 		.nr_vcpus = 1,
 		.debug_exit_port = 0xf4,
+		.has_pci = true,
 		.com1 = { .write = fuzz_char_write, .context = &fuzz },
 		.wall_clock_ns = INT64_C(1700000000123456789),
 	};

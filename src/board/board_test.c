@@ -3,6 +3,7 @@
  * device that it has that the state is declared whole and survives a restore.
  */
 #include "board/board.h"
+#include "pci/pci_test_card.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -62,6 +63,7 @@ static struct board_config config_of(struct fixture *f)
 		.memory_bytes = UINT64_C(64) << 20,
 		.nr_vcpus = 2,
 		.debug_exit_port = 0xf4,
+		.has_pci = true,
 		.com1 = { .write = fixture_write, .context = f },
 		.wall_clock_ns = INT64_C(1700000000) * NS_PER_S,
 	};
@@ -359,6 +361,79 @@ static void test_description(void **context)
 	assert_int_equal(acpi.reset_port, 0xcf9);
 	assert_int_equal(acpi.sci_irq, 9);
 	assert_ptr_equal(acpi.dsdt, acpi_micro_dsdt);
+	assert_int_equal(acpi.gpe0_port, 0x610);
+	assert_int_equal(acpi.ecam_address, 0xfe000000);
+	assert_int_equal(acpi.nr_ssdts, 1);
+}
+
+static void test_no_pci_unless_asked_for(void **context)
+{
+	struct fixture f = { 0 };
+	struct board_config config = config_of(&f);
+	struct acpi_config acpi;
+
+	(void)context;
+	config.has_pci = false;
+	create(&f, &config);
+	assert_null(board_pci(f.board));
+	board_describe(f.board, &acpi);
+	assert_int_equal(acpi.gpe0_port, 0);
+	assert_int_equal(acpi.ecam_address, 0);
+	assert_int_equal(acpi.nr_ssdts, 0);
+	out(&f, 0xcf8, 4, 0x80000000);
+	assert_int_equal(in(&f, 0xcfc, 4), 0xffffffff);
+	board_destroy(f.board);
+	machine_finish(&f.machine);
+}
+
+/* INTA of device 1 is pin 17 of the IOAPIC, active low, and IRQ 11 of the 8259s. */
+static void test_pci_interrupts(void **context)
+{
+	struct fixture *f = *context;
+	struct pci_test_card card;
+
+	pci_test_card_init(&card, "card", NULL);
+	assert_int_equal(pci_plug(board_pci(f->board), &card.function, 1, false, NULL), 0);
+	machine_reset(&f->machine);
+	initialise_pics(f);
+	out(f, 0x4d1, 1, 0x08);
+	program_ioapic(f, 17, 0xa041);
+	f->nr_messages = 0;
+	assert_false(f->intr);
+	pci_set_intx(&card.function, true);
+	assert_int_equal(f->nr_messages, 1);
+	assert_int_equal(f->message & 0xff, 0x41);
+	assert_true(f->intr);
+	assert_int_equal(f->machine.cpu_bus.acknowledge(f->machine.cpu_bus.board), 0x2b);
+	/* Still asserted when the guest has ended it. */
+	f->machine.cpu_bus.end_of_interrupt(f->machine.cpu_bus.board, 0x41);
+	assert_int_equal(f->nr_messages, 2);
+	pci_set_intx(&card.function, false);
+	f->machine.cpu_bus.end_of_interrupt(f->machine.cpu_bus.board, 0x41);
+	assert_int_equal(f->nr_messages, 2);
+	pci_test_card_finish(&card);
+}
+
+/* The SCI says that a card came; the power button's status does not hide it. */
+static void test_pci_hotplug_event(void **context)
+{
+	struct fixture *f = *context;
+	struct pci_test_card card;
+
+	initialise_pics(f);
+	out(f, 0x4d1, 1, 0x02);
+	out(f, 0x602, 2, 0x100);
+	out(f, 0x612, 2, 0x02);
+	board_power_button(f->board);
+	pci_test_card_init(&card, "card", NULL);
+	assert_int_equal(pci_plug(board_pci(f->board), &card.function, 5, true, NULL), 0);
+	assert_int_equal(in(f, 0x610, 2), 0x02);
+	assert_int_equal(in(f, 0x620, 4), 1u << 5);
+	out(f, 0x600, 2, 0x100);
+	assert_true(f->intr);
+	out(f, 0x610, 2, 0x02);
+	assert_false(f->intr);
+	pci_test_card_finish(&card);
 }
 
 /* Gives every chip something to remember. */
@@ -383,6 +458,9 @@ static void exercise(struct fixture *f)
 	out(f, 0xcf9, 1, 0x02);
 	out(f, 0x92, 1, 0x02);
 	board_com1_receive(f->board, (const uint8_t *)"abc", 3);
+	out(f, 0x612, 2, 0x02);
+	out(f, 0xcf8, 4, 0x80000004);
+	out(f, 0xcfc, 2, 0x04);
 	advance(f, 1234567);
 }
 
@@ -401,7 +479,7 @@ static void test_states_are_declared_whole(void **context)
 {
 	struct fixture *f = *context;
 
-	assert_true(f->machine.nr_devices >= 9);
+	assert_true(f->machine.nr_devices >= 12);
 	for (unsigned i = 0; i < f->machine.nr_devices; i++) {
 		const struct device_type *type = f->machine.devices[i].type;
 		struct error err = { 0 };
@@ -492,6 +570,9 @@ int main(void)
 		board_test(test_requests),
 		board_test(test_a20_has_two_sources),
 		board_test(test_description),
+		cmocka_unit_test(test_no_pci_unless_asked_for),
+		board_test(test_pci_interrupts),
+		board_test(test_pci_hotplug_event),
 		board_test(test_states_are_declared_whole),
 		board_test(test_save_restore_save),
 		board_test(test_reset_is_like_new),

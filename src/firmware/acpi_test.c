@@ -125,10 +125,45 @@ static void describes_interrupts(void **state)
 	fixture_stop(&f);
 }
 
+static void install_with_pci(struct fixture *f, gpa_t *rsdp)
+{
+	struct acpi_config filled = config;
+
+	fixture_start(f, 2 * MIB);
+	filled.dsdt_size = acpi_micro_dsdt_size;
+	filled.gpe0_port = 0x610;
+	filled.gpe0_length = 4;
+	filled.ecam_address = 0xfe000000;
+	filled.ssdts[0] = (struct acpi_aml){ acpi_pci_ssdt, acpi_pci_ssdt_size };
+	filled.nr_ssdts = 1;
+	assert_int_equal(acpi_install(&filled, &f->memory, rsdp, &f->err), 0);
+}
+
+/* ACPI 6.4, table 5.9; PCI Firmware 3.2, 4.1.2. */
+static void describes_pci(void **state)
+{
+	struct fixture f;
+	gpa_t rsdp, fadt, mcfg;
+
+	(void)state;
+	install_with_pci(&f, &rsdp);
+	fadt = find_table(&f, rsdp, "FACP");
+	assert_int_equal(fixture_get32(&f, fadt + 80), 0x610);
+	assert_int_equal(*fixture_at(&f, fadt + 92, 1), 4);
+	assert_memory_equal(fixture_at(&f, fadt + 220, 4), "\1\40\0\1", 4);
+	assert_int_equal(fixture_get64(&f, fadt + 224), 0x610);
+	mcfg = find_table(&f, rsdp, "MCFG");
+	assert_int_equal(fixture_get32(&f, mcfg + 4), 60);
+	assert_int_equal(fixture_get64(&f, mcfg + 44), 0xfe000000);
+	assert_int_equal(fixture_get64(&f, mcfg + 52), 0); /* segment 0, buses 0 to 0 */
+	assert_int_equal(fixture_get32(&f, find_table(&f, rsdp, "SSDT") + 4), acpi_pci_ssdt_size);
+	fixture_stop(&f);
+}
+
 /* iasl, ACPICA's own reader, finds nothing wrong with the tables. */
 static void iasl_accepts(void **state)
 {
-	static const char *const signatures[] = { "FACP", "APIC" };
+	static const char *const signatures[] = { "FACP", "APIC", "MCFG" };
 	struct fixture f;
 	gpa_t rsdp;
 
@@ -137,7 +172,7 @@ static void iasl_accepts(void **state)
 		print_message("no iasl\n");
 		skip();
 	}
-	install(&f, &rsdp);
+	install_with_pci(&f, &rsdp);
 	for (unsigned i = 0; i < ARRAY_SIZE(signatures); i++) {
 		gpa_t table = find_table(&f, rsdp, signatures[i]);
 		uint32_t size = fixture_get32(&f, table + 4);
@@ -193,6 +228,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(describes_power_management),
 		cmocka_unit_test(describes_interrupts),
+		cmocka_unit_test(describes_pci),
 		cmocka_unit_test(iasl_accepts),
 		cmocka_unit_test(holds_the_largest_machine),
 		cmocka_unit_test(needs_memory),

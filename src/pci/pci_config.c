@@ -2,7 +2,7 @@
  * The guest's accesses to a function's configuration space, and what they change.
  *
  * A conventional function has 256 bytes. Through ECAM it has 4096, of which the upper ones read as
- * 0: there are no extended capabilities (PCI Express Base 4.0, 7.6.2).
+ * 0: there are no extended capabilities (PCI Express Base 4.0, 7.6).
  */
 #include "pci/pci_bus.h"
 
