@@ -61,10 +61,11 @@ static int set_soft_mode(void *target, const char *value, struct error *err)
 	struct run_options *options = target;
 	const char *mode;
 
-	if (set_word(&mode, "soft-mode", value, "interpret translate", err))
+	if (set_word(&mode, "soft-mode", value, "interpret translate direct", err))
 		return -EINVAL;
+	options->vm.soft_direct = strncmp(mode, "direct", 6) == 0;
 	options->vm.soft_mode =
-		strcmp(mode, "translate") == 0 ? SOFT_MODE_TRANSLATE : SOFT_MODE_INTERPRET;
+		strncmp(mode, "interpret", 9) == 0 ? SOFT_MODE_INTERPRET : SOFT_MODE_TRANSLATE;
 	return 0;
 }
 
@@ -300,10 +301,11 @@ const struct option_spec run_option_table[] = {
 		NULL, COMPLETE_NOTHING, NULL, set_test_card },
 	{ "no-reboot", NULL, "A reset by the guest ends atoll instead of restarting the guest.",
 		NULL, COMPLETE_NOTHING, NULL, set_no_reboot },
-	{ "soft-mode", "interpret|translate",
-		"How the software engine executes: translate runs 64-bit code as host code, "
-		"interpret is slower and the reference.",
-		"translate", COMPLETE_WORDS, "interpret translate", set_soft_mode },
+	{ "soft-mode", "interpret|translate|direct",
+		"How the software engine executes: translate runs 64-bit code as host code, direct "
+		"also runs programs that compute for long natively, in processes without "
+		"privileges, interpret is slower and the reference.",
+		"translate", COMPLETE_WORDS, "interpret translate direct", set_soft_mode },
 	{ "time", NULL, "Print how long each stage took, as JSON on stderr.", NULL,
 		COMPLETE_NOTHING, NULL, set_time },
 	{ "stats", "[=json,exact]",

@@ -32,6 +32,7 @@ struct engine_config {
 	struct machine *machine; /* its memory layout is complete */
 	const struct cpu_model *cpu_model;
 	enum soft_mode soft_mode;
+	bool soft_direct;   /* with SOFT_MODE_TRANSLATE: hot user code in processes of its own */
 	bool count_exactly; /* also what costs speed to count */
 };
 

@@ -229,6 +229,7 @@ static int vm_create_engine(struct vm *vm, struct error *err)
 		.machine = &vm->machine,
 		.cpu_model = &vm->cpu_model,
 		.soft_mode = config->soft_mode,
+		.soft_direct = config->soft_direct,
 		.count_exactly = config->count_exactly,
 	};
 

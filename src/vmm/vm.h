@@ -16,6 +16,7 @@ struct vm_config {
 	const char *board;  /* "micro" */
 	const char *cpu;    /* a CPU model's name */
 	enum soft_mode soft_mode;
+	bool soft_direct;
 	const char *kernel;
 	const char *initrds[VM_MAX_INITRDS];
 	unsigned nr_initrds;

@@ -8,6 +8,8 @@
  */
 #include "engine/soft/code_pages.h"
 
+#include "engine/soft/direct.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -24,6 +26,7 @@ _Static_assert(MACHINE_MAX_VCPUS <= 64, "a set of vCPUs is a word");
 struct code_page {
 	_Atomic uint64_t lines;
 	_Atomic uint32_t generation;
+	_Atomic bool written_directly; /* some runner may have it mapped writable */
 };
 
 struct code_region {
@@ -141,11 +144,13 @@ static void await_write(struct vcpu *writer)
  * Takes away the direct write entries that any vCPU has for the page. A vCPU that had one may have
  * checked it and not written yet: it has when it next stands between two instructions.
  */
-static void revoke_writes(struct vcpu *vcpu, gpa_t page)
+static void revoke_writes(struct vcpu *vcpu, struct code_page *record, gpa_t page)
 {
 	struct soft_engine *engine = vcpu->engine;
 	uint64_t writers = 0;
 
+	if (atomic_exchange(&record->written_directly, false))
+		direct_revoke(engine);
 	for (unsigned i = 0; i < engine->nr_vcpus; i++) {
 		struct vcpu *other = &engine->vcpus[i];
 
@@ -179,12 +184,23 @@ uint32_t code_pages_add(struct vcpu *vcpu, gpa_t physical, unsigned size)
 	do {
 		before = after;
 		if (atomic_fetch_or(&page->lines, lines) == 0)
-			revoke_writes(vcpu, align_down(physical, GUEST_PAGE_SIZE));
+			revoke_writes(vcpu, page, align_down(physical, GUEST_PAGE_SIZE));
 		after = atomic_load(&page->generation);
 	} while (after != before);
 	pthread_mutex_unlock(&engine->code_pages->lock);
 	atomic_store(&vcpu->quiescent, was_quiescent);
 	return after;
+}
+
+bool code_pages_write_directly(struct soft_engine *engine, gpa_t physical)
+{
+	struct code_page *page = find(engine, physical);
+
+	if (!page)
+		return false;
+	/* Either this thread sees the code that another adds, or that one sees the mark. */
+	atomic_store(&page->written_directly, true);
+	return atomic_load(&page->lines) == 0;
 }
 
 bool code_pages_is_code(const struct soft_engine *engine, gpa_t physical)

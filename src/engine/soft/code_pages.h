@@ -37,6 +37,12 @@ static inline void code_pages_answer(struct vcpu *vcpu)
 bool code_pages_is_code(const struct soft_engine *engine, gpa_t physical);
 
 /*
+ * For direct execution, whose writes nobody sees: may the page be mapped writable in a runner? Not
+ * if it holds code. When it starts to, runners lose what they have: direct_revoke.
+ */
+bool code_pages_write_directly(struct soft_engine *engine, gpa_t physical);
+
+/*
  * A write happened: by a vCPU's slow path, a device's DMA, or the processor itself. True if it hit
  * decoded code. Any thread.
  */

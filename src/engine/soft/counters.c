@@ -11,6 +11,8 @@ enum source {
 	TRANSLATE, /* struct translator_counters, if the guest is translated */
 	TICKS,     /* likewise, ticks of the host's TSC, shown as nanoseconds */
 	EXACT,     /* struct vcpu, under --stats=exact */
+	DIRECT,    /* struct vcpu, if user code may run natively */
+	DIRECT_TICKS,
 };
 
 #define VCPU(field)       offsetof(struct vcpu, field)
@@ -57,6 +59,23 @@ static const struct row {
 	{ "code pages killed", TRANSLATE, TRANSLATOR(killed),
 		"their code was written, their blocks are dead" },
 	{ "code cache flushes", TRANSLATE, TRANSLATOR(flushes), "everything was dropped" },
+	{ "direct address spaces", DIRECT, VCPU(direct_counters.spaces),
+		"computed for long, and were run natively" },
+	{ "direct pauses", DIRECT, VCPU(direct_counters.pauses),
+		"native runs were too short, the translator went on for a while" },
+	{ "direct ns", DIRECT_TICKS, VCPU(direct_counters.run_tsc),
+		"time in native runs, switching included" },
+	{ "direct runs", DIRECT, VCPU(direct_counters.entries),
+		"times user code was run natively; they ended for what follows" },
+	{ "direct system calls", DIRECT, VCPU(direct_counters.system_calls), "SYSCALL, INT 80h" },
+	{ "direct kicks", DIRECT, VCPU(direct_counters.kicks), "a request, such as an interrupt" },
+	{ "direct faults mapped", DIRECT, VCPU(direct_counters.faults_mapped),
+		"a page that the guest's page tables have" },
+	{ "direct faults interpreted", DIRECT, VCPU(direct_counters.faults_interpreted),
+		"a page fault of the guest's, a device, written code" },
+	{ "direct exceptions", DIRECT, VCPU(direct_counters.exceptions), "any other exception" },
+	{ "direct unfit code", DIRECT, VCPU(direct_counters.unfit),
+		"times code was left to the translator because its page may not run natively" },
 };
 
 static uint64_t value_of(const struct vcpu *vcpu, const struct row *row)
@@ -66,13 +85,17 @@ static uint64_t value_of(const struct vcpu *vcpu, const struct row *row)
 		of_translator ? (const void *)&vcpu->translate.translator->counters : vcpu;
 	uint64_t value = *(const uint64_t *)((const uint8_t *)from + row->offset);
 
-	return row->source == TICKS ? mul_div(value, NS_PER_S, vcpu->cpu_model->tsc_hz) : value;
+	return row->source == TICKS || row->source == DIRECT_TICKS
+		       ? mul_div(value, NS_PER_S, vcpu->cpu_model->tsc_hz)
+		       : value;
 }
 
 static bool is_kept(const struct soft_engine *engine, const struct row *row)
 {
 	if (row->source == ALWAYS)
 		return true;
+	if (row->source == DIRECT || row->source == DIRECT_TICKS)
+		return engine->vcpus[0].direct;
 	return engine->mode == SOFT_MODE_TRANSLATE &&
 	       (row->source != EXACT || engine->count_exactly);
 }

@@ -17,6 +17,13 @@ struct vcpu_counters {
 	uint64_t interrupts, exceptions;
 };
 
+/* Of direct execution: direct.h. */
+struct direct_counters {
+	uint64_t entries, spaces, pauses, run_tsc;
+	/* Why it ended. */
+	uint64_t system_calls, kicks, faults_mapped, faults_interpreted, exceptions, unfit;
+};
+
 /* Sums over all vCPUs; as engine_ops.counters. */
 unsigned soft_counters(struct engine *base, struct engine_counter *counters, unsigned max);
 

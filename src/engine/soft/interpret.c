@@ -175,6 +175,14 @@ void interpret_insn(struct vcpu *vcpu, const struct insn *insn)
 	vcpu->instructions++;
 }
 
+void interpret_one(struct vcpu *vcpu)
+{
+	const struct block *block = block_find(vcpu, linear_rip(vcpu));
+
+	interpret_insn(vcpu, &block->insns[0]);
+	vector_leave(vcpu);
+}
+
 /*
  * A string instruction that is to go on sets RF, which an event between two iterations has in its
  * frame (SDM 3B 18.3.1.1). Called when a block has run.

@@ -39,6 +39,8 @@ bool interpret_must_look(const struct vcpu *vcpu);
  * at vcpu->rip. Both raise. */
 bool interpret_block(struct vcpu *vcpu);
 void interpret_insn(struct vcpu *vcpu, const struct insn *insn);
+/* The instruction at vcpu->rip; then the vector registers are put away. Raises. */
+void interpret_one(struct vcpu *vcpu);
 void interpret_poll_timer(struct vcpu *vcpu);
 
 /* Runs in the place of insn->exec for rows that have conditions: privilege, mode, units. */

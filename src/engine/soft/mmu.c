@@ -512,6 +512,7 @@ static void flush(struct vcpu *vcpu, bool keep_global)
 {
 	struct tlb *tlb = &vcpu->tlb;
 
+	vcpu->direct_flushes++;
 	trace(tlb_flush, keep_global);
 	translate_forget_mappings(vcpu, keep_global);
 	for (unsigned set = 0; set < TLB_NEVER; set++) {
@@ -562,6 +563,7 @@ void mmu_flush_page(struct vcpu *vcpu, gva_t address)
 	struct tlb *tlb = &vcpu->tlb;
 	bool large = may_be_large(tlb, address);
 
+	vcpu->direct_flushes++;
 	trace(tlb_flush_page, address);
 	if (large)
 		translate_forget_mappings(vcpu, false);

@@ -6,6 +6,7 @@
 #include "engine/soft/apic.h"
 #include "engine/soft/code_pages.h"
 #include "engine/soft/counters.h"
+#include "engine/soft/direct.h"
 #include "engine/soft/interpret.h"
 #include "engine/soft/kvmclock.h"
 #include "engine/soft/mmu.h"
@@ -108,7 +109,8 @@ static int create_vcpus(struct soft_engine *engine, struct error *err)
 	return 0;
 }
 
-static int create_parts(struct soft_engine *engine, struct error *err)
+static int create_parts(
+	struct soft_engine *engine, const struct engine_config *config, struct error *err)
 {
 	int ret = create_vcpus(engine, err);
 
@@ -120,6 +122,8 @@ static int create_parts(struct soft_engine *engine, struct error *err)
 		ret = block_cache_create(&engine->vcpus[i], err);
 	if (ret == 0 && engine->mode == SOFT_MODE_TRANSLATE)
 		ret = translate_create(engine, err);
+	if (ret == 0 && config->soft_direct)
+		direct_create(engine);
 	return ret;
 }
 
@@ -133,6 +137,7 @@ static void soft_destroy(struct engine *base)
 	if (engine->base.machine->memory.written_context == engine)
 		engine->base.machine->memory.written = NULL;
 	if (engine->vcpus) {
+		direct_destroy(engine);
 		translate_destroy(engine);
 		for (unsigned i = 0; i < engine->nr_vcpus; i++)
 			block_cache_destroy(&engine->vcpus[i]);
@@ -165,7 +170,7 @@ static int soft_create(
 	atomic_init(&engine->tsc_anchor.stale, true);
 	pthread_mutex_init(&engine->split_lock, NULL);
 	pthread_mutex_init(&engine->tsc_lock, NULL);
-	ret = create_parts(engine, err);
+	ret = create_parts(engine, config, err);
 	if (ret < 0) {
 		soft_destroy(&engine->base);
 		return ret;

@@ -4,6 +4,7 @@
  */
 #include "engine/soft/ticker.h"
 
+#include "engine/soft/direct.h"
 #include "engine/soft/tsc.h"
 
 #include <errno.h>
@@ -33,8 +34,10 @@ static uint64_t fire(struct ticker *ticker, uint64_t now)
 
 		if (deadline <= now) {
 			if (atomic_compare_exchange_strong(
-				    &ticker->deadlines[i], &deadline, UINT64_MAX))
+				    &ticker->deadlines[i], &deadline, UINT64_MAX)) {
 				atomic_fetch_or(&ticker->engine->vcpus[i].requests, REQUEST_TIMER);
+				direct_kick(&ticker->engine->vcpus[i]);
+			}
 		} else if (deadline < first) {
 			first = deadline;
 		}

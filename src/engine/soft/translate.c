@@ -12,6 +12,7 @@
 #include "base/trace.h"
 
 #include "engine/soft/code_pages.h"
+#include "engine/soft/direct.h"
 #include "engine/soft/interpret.h"
 #include "engine/soft/ticker.h"
 #include "engine/soft/vector.h"
@@ -72,6 +73,22 @@ void translate_forget_mappings(struct vcpu *vcpu, bool keep_global)
 {
 	if (vcpu->translate.translator)
 		translator_unmap_all(vcpu->translate.translator, keep_global);
+}
+
+void translate_forget_user(struct vcpu *vcpu)
+{
+	for (unsigned slot = 0; slot < CODE_ID_SLOTS; slot++)
+		vcpu->translate.code_ids[TLB_USER][slot] = 0;
+}
+
+void translate_arm_timer(struct vcpu *vcpu)
+{
+	struct translator *translator = vcpu->translate.translator;
+
+	if (vcpu->timer_deadline_tsc == translator->armed_deadline)
+		return;
+	translator->armed_deadline = vcpu->timer_deadline_tsc;
+	ticker_arm(vcpu);
 }
 
 void translate_forget_page(struct vcpu *vcpu, gva_t address)
@@ -221,10 +238,7 @@ static uint32_t enter(struct vcpu *vcpu, uint32_t offset)
 		thunk_serialise();
 		translator->written = false;
 	}
-	if (vcpu->timer_deadline_tsc != translator->armed_deadline) {
-		translator->armed_deadline = vcpu->timer_deadline_tsc;
-		ticker_arm(vcpu);
-	}
+	translate_arm_timer(vcpu);
 	vcpu->shadow_active = false;
 	translator->repeats = false;
 	vcpu->translate.units_missing = units_missing(vcpu);
@@ -424,6 +438,11 @@ static void translate_blocks(struct vcpu *vcpu)
 		stepped = vcpu->lockstep && vcpu->lockstep->one_block;
 		flushes = translator->counters.flushes;
 		take_requests(vcpu);
+		if (vcpu->direct && direct_enter(vcpu)) {
+			translator->repeats = false;
+			word = EXIT_INSN;
+			continue;
+		}
 		if (!is_translatable(vcpu)) {
 			translator->repeats = interpret_block(vcpu);
 			word = EXIT_INSN;
@@ -448,6 +467,7 @@ static void translate_blocks(struct vcpu *vcpu)
 	if (translator->repeats)
 		vcpu->flags_system |= RFLAGS_RF;
 	translator->repeats = false;
+	direct_sample(vcpu);
 }
 
 /* What the thread had before translated code was to run on it. */

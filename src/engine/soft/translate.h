@@ -54,6 +54,12 @@ void translate_destroy(struct soft_engine *engine);
 void translate_forget_mappings(struct vcpu *vcpu, bool keep_global);
 void translate_forget_page(struct vcpu *vcpu, gva_t address);
 
+/* Translated user code is not entered before find has been asked for each of its pages again. */
+void translate_forget_user(struct vcpu *vcpu);
+
+/* Sees to it that REQUEST_TIMER comes when the vCPU's APIC timer is due. */
+void translate_arm_timer(struct vcpu *vcpu);
+
 /*
  * For the handler of a synchronous signal. If `pc` is translated code, the guest's state goes into
  * the vCPU, the machine context is made to leave translated code at the guest's instruction, and it

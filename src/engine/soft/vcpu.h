@@ -151,6 +151,9 @@ struct vcpu {
 	struct vcpu_lockstep *lockstep; /* NULL: it runs free */
 	struct block_cache *blocks;
 	struct translate_context translate;
+	struct direct *direct; /* NULL: no direct execution */
+	struct direct_counters direct_counters;
+	uint64_t direct_flushes; /* of the TLB, whole or in part */
 
 	/* Any thread. */
 	_Atomic uint64_t requests;
@@ -158,7 +161,9 @@ struct vcpu {
 	 * may stay for long; while it is not it answers REQUEST_WRITES soon. */
 	_Atomic bool quiescent;
 	_Atomic uint32_t sipi_vector;
-	_Atomic int futex; /* a halted vCPU sleeps on it */
+	_Atomic int futex;             /* a halted vCPU sleeps on it */
+	_Atomic int direct_running;    /* the process that runs the guest's code, 0 if none does */
+	_Atomic uint64_t direct_stops; /* how often it has stopped */
 	struct apic apic;
 
 	/* Immutable. */
@@ -189,7 +194,8 @@ struct soft_engine {
 	/* One point of both the host's TSC and the machine clock's source: tsc.h. */
 	pthread_mutex_t tsc_lock;
 	struct tsc_anchor tsc_anchor;
-	struct ticker *ticker; /* of the translator */
+	struct ticker *ticker;           /* of the translator */
+	_Atomic uint64_t direct_revokes; /* see direct_revoke */
 	/* For atomic accesses that one host instruction cannot do: MMIO, across pages. */
 	pthread_mutex_t split_lock;
 };

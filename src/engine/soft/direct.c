@@ -1,0 +1,625 @@
+/*
+ * Direct execution: when, how a vCPU's registers get into a runner and back, and what its stops
+ * mean (direct.h).
+ *
+ * Whatever a runner stops at, the interpreter then executes the instruction there and finds what
+ * the guest is to get; only page faults that the guest's page tables already answer are answered by
+ * mapping. Owned by the vCPU's thread, which is the tracer of its runners.
+ */
+#include "engine/soft/direct.h"
+
+#include "base/log.h"
+#include "engine/soft/debug.h"
+#include "engine/soft/direct_map.h"
+#include "engine/soft/direct_place.h"
+#include "engine/soft/interpret.h"
+#include "engine/soft/segment.h"
+#include "engine/soft/tsc.h"
+#include "engine/soft/vector.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define MAX_SPACES 4
+
+/* The host's selectors for 64-bit user code, which are Linux guests' too. */
+#define HOST_CS    0x33
+#define HOST_SS    0x2b
+#define HOST_CS_32 0x23
+
+/* Flags a user can change, or sees. */
+#define USER_FLAGS                                                                                 \
+	(RFLAGS_ARITHMETIC | RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_NT | RFLAGS_AC | RFLAGS_ID)
+#define AVX_STATE (XCR0_X87 | XCR0_SSE | XCR0_AVX)
+
+/* Ticks of the guest in a row that find the same address space in user mode make it hot. */
+#define HOT_SAMPLES 2
+/* An address space whose last STOPS_JUDGED runs were shorter than this on average is left to the
+ * translator for a while: a stop costs some 10 us. */
+#define STOPS_JUDGED   64
+#define WORTH_NS       (25 * NS_PER_US)
+#define FIRST_PAUSE_NS (10 * NS_PER_MS)
+#define LAST_PAUSE_NS  NS_PER_S
+#define TOGETHER_NS    (8 * NS_PER_MS)
+
+/* An address space that runs natively, or did. */
+struct direct_space {
+	gpa_t root; /* CR3 without flags; UINT64_MAX: none */
+	bool refused;
+	struct direct_runner runner;
+	struct direct_map map;
+	bool vectors_inside; /* the runner has the guest's vector registers */
+	/* Host TSC. */
+	uint64_t pause_until, pause, used_at;
+	uint64_t run_tsc;
+	unsigned stops; /* since the last judgement */
+	gva_t fault_rip, fault_address;
+	bool fault_repeats;
+};
+
+struct direct {
+	struct direct_commands commands;
+	pthread_t owner;
+	bool owned;
+	bool forced;
+	struct direct_place place;
+	struct direct_space *active;
+	struct direct_space spaces[MAX_SPACES];
+	gpa_t sampled;
+	unsigned samples;
+};
+
+static gpa_t root_of(const struct vcpu *vcpu)
+{
+	return vcpu->cr3 & BITS(51, 12);
+}
+
+static uint64_t ticks(const struct vcpu *vcpu, ns_t ns)
+{
+	return mul_div(ns, vcpu->cpu_model->tsc_hz, NS_PER_S);
+}
+
+static bool suits_segment(uint16_t selector)
+{
+	return selector == 0 || selector == HOST_SS;
+}
+
+static bool suits_segments(const struct vcpu *vcpu)
+{
+	const struct cpu_segment *segment = vcpu->segment;
+
+	return segment[X86_CS].selector == HOST_CS && segment[X86_SS].selector == HOST_SS &&
+	       suits_segment(segment[X86_DS].selector) && suits_segment(segment[X86_ES].selector) &&
+	       segment[X86_FS].selector == 0 && segment[X86_GS].selector == 0 &&
+	       segment[X86_FS].base < DIRECT_USER_END && segment[X86_GS].base < DIRECT_USER_END;
+}
+
+static bool suits_units(const struct vcpu *vcpu)
+{
+	return !(vcpu->cr0 & (CR0_TS | CR0_EM)) && vcpu->cr4 & CR4_OSFXSR &&
+	       vcpu->cr4 & CR4_OSXSAVE && (vcpu->xcr0 & AVX_STATE) == AVX_STATE &&
+	       (vcpu->vector_components & AVX_STATE) == AVX_STATE;
+}
+
+/* Would native code see the processor that the guest has? */
+static bool suits(const struct vcpu *vcpu)
+{
+	const uint64_t flags =
+		RFLAGS_IF | RFLAGS_IOPL | RFLAGS_TF | RFLAGS_RF | RFLAGS_NT | RFLAGS_VM;
+
+	return vcpu->mode.cpl == 3 && vcpu->mode.insn == INSN_MODE_64 && vcpu->mode.paging &&
+	       (vcpu->flags_system & flags) == RFLAGS_IF &&
+	       vcpu->tlb_data == vcpu->tlb.entries[TLB_USER] && vcpu->efer & EFER_NXE &&
+	       vcpu->a20_mask == UINT64_MAX && !vcpu->nmi_blocked && suits_units(vcpu) &&
+	       suits_segments(vcpu);
+}
+
+static void put_registers(const struct vcpu *vcpu, struct user_regs_struct *regs)
+{
+	const uint64_t *gpr = vcpu->gpr;
+
+	regs->rax = gpr[X86_RAX];
+	regs->rcx = gpr[X86_RCX];
+	regs->rdx = gpr[X86_RDX];
+	regs->rbx = gpr[X86_RBX];
+	regs->rsp = gpr[X86_RSP];
+	regs->rbp = gpr[X86_RBP];
+	regs->rsi = gpr[X86_RSI];
+	regs->rdi = gpr[X86_RDI];
+	regs->r8 = gpr[X86_R8];
+	regs->r9 = gpr[X86_R9];
+	regs->r10 = gpr[X86_R10];
+	regs->r11 = gpr[X86_R11];
+	regs->r12 = gpr[X86_R12];
+	regs->r13 = gpr[X86_R13];
+	regs->r14 = gpr[X86_R14];
+	regs->r15 = gpr[X86_R15];
+	regs->rip = vcpu->rip;
+	regs->eflags = vcpu_rflags(vcpu);
+	regs->cs = HOST_CS;
+	regs->ss = HOST_SS;
+	regs->ds = vcpu->segment[X86_DS].selector;
+	regs->es = vcpu->segment[X86_ES].selector;
+	regs->fs = regs->gs = 0;
+	regs->fs_base = vcpu->segment[X86_FS].base;
+	regs->gs_base = vcpu->segment[X86_GS].base;
+}
+
+static void take_registers(struct vcpu *vcpu, const struct user_regs_struct *regs)
+{
+	uint64_t *gpr = vcpu->gpr;
+
+	gpr[X86_RAX] = regs->rax;
+	gpr[X86_RCX] = regs->rcx;
+	gpr[X86_RDX] = regs->rdx;
+	gpr[X86_RBX] = regs->rbx;
+	gpr[X86_RSP] = regs->rsp;
+	gpr[X86_RBP] = regs->rbp;
+	gpr[X86_RSI] = regs->rsi;
+	gpr[X86_RDI] = regs->rdi;
+	gpr[X86_R8] = regs->r8;
+	gpr[X86_R9] = regs->r9;
+	gpr[X86_R10] = regs->r10;
+	gpr[X86_R11] = regs->r11;
+	gpr[X86_R12] = regs->r12;
+	gpr[X86_R13] = regs->r13;
+	gpr[X86_R14] = regs->r14;
+	gpr[X86_R15] = regs->r15;
+	vcpu->rip = regs->rip;
+	vcpu->segment[X86_FS].base = regs->fs_base;
+	vcpu->segment[X86_GS].base = regs->gs_base;
+	vcpu_set_rflags(vcpu, (regs->eflags & USER_FLAGS) | RFLAGS_IF);
+}
+
+/* A far transfer to the host's 32-bit code segment: the same one for a Linux guest. */
+static void take_code_segment(struct vcpu *vcpu, uint16_t selector)
+{
+	struct cpu_segment *cs = &vcpu->segment[X86_CS];
+
+	if (selector != HOST_CS_32)
+		return;
+	cs->selector = selector;
+	cs->limit = UINT32_MAX;
+	cs->attributes = (cs->attributes & ~SEG_L) | SEG_DB;
+	vcpu_update_mode(vcpu);
+}
+
+/* Selectors that the guest loaded natively. Raises if they are not in its own tables. */
+static void take_selectors(struct vcpu *vcpu, const struct user_regs_struct *regs)
+{
+	if (regs->cs != HOST_CS)
+		take_code_segment(vcpu, (uint16_t)regs->cs);
+	if (regs->ds != vcpu->segment[X86_DS].selector)
+		segment_load(vcpu, X86_DS, (uint16_t)regs->ds);
+	if (regs->es != vcpu->segment[X86_ES].selector)
+		segment_load(vcpu, X86_ES, (uint16_t)regs->es);
+	if (regs->fs != 0) {
+		segment_load(vcpu, X86_FS, (uint16_t)regs->fs);
+		vcpu->segment[X86_FS].base = regs->fs_base;
+	}
+	if (regs->gs != 0) {
+		segment_load(vcpu, X86_GS, (uint16_t)regs->gs);
+		vcpu->segment[X86_GS].base = regs->gs_base;
+	}
+}
+
+/* A runner that died took the guest's registers with it. */
+static void lose(struct vcpu *vcpu, struct direct_space *space)
+{
+	log_error("the process that ran the guest's code on vCPU %u was killed; use --soft-mode "
+		  "translate where processes are",
+		vcpu->index);
+	direct_runner_stop(&space->runner);
+	vcpu->shutdown = true;
+}
+
+static bool put_vectors(struct vcpu *vcpu, struct direct_space *space)
+{
+	struct cpu_xsave image;
+
+	vector_get(vcpu, &image);
+	space->vectors_inside = true;
+	return direct_runner_put_vectors(&space->runner, &image, sizeof(image)) == 0;
+}
+
+static void take_vectors(struct vcpu *vcpu, struct direct_space *space)
+{
+	struct cpu_xsave image;
+
+	if (!space->vectors_inside)
+		return;
+	space->vectors_inside = false;
+	if (direct_runner_get_vectors(&space->runner, &image, sizeof(image)) == 0)
+		vector_set(vcpu, &image);
+	else
+		lose(vcpu, space);
+}
+
+/* One instruction at vcpu->rip. */
+static void interpret_here(struct vcpu *vcpu, struct direct_space *space)
+{
+	take_vectors(vcpu, space);
+	interpret_one(vcpu);
+}
+
+/* Once and until it stops. */
+static enum direct_stop run_once(
+	struct vcpu *vcpu, struct direct_space *space, struct direct_signal *why)
+{
+	struct direct *direct = vcpu->direct;
+	enum direct_stop stop = DIRECT_STOP_KICK;
+	uint64_t start = host_tsc();
+
+	direct_place_together(&direct->place, space->runner.pid, start, ticks(vcpu, TOGETHER_NS));
+	put_registers(vcpu, &space->runner.regs);
+	if (!space->vectors_inside && !put_vectors(vcpu, space))
+		return DIRECT_STOP_DEAD;
+	/* Whoever wants the vCPU's attention sets what is looked at here, then looks at this. */
+	atomic_store(&vcpu->direct_running, space->runner.pid);
+	if (atomic_load(&vcpu->requests) == 0 &&
+		atomic_load(&vcpu->engine->direct_revokes) == space->map.revokes_seen) {
+		/* Its writes are not this thread's: who waits for those need not wait. */
+		atomic_store(&vcpu->quiescent, true);
+		stop = direct_runner_run(&space->runner, why);
+		atomic_store(&vcpu->quiescent, false);
+		if (stop != DIRECT_STOP_DEAD)
+			take_registers(vcpu, &space->runner.regs);
+		space->stops++;
+	}
+	atomic_store(&vcpu->direct_running, 0);
+	atomic_fetch_add(&vcpu->direct_stops, 1);
+	space->used_at = host_tsc();
+	space->run_tsc += space->used_at - start;
+	vcpu->direct_counters.run_tsc += space->used_at - start;
+	vcpu->direct_counters.entries++;
+	return stop;
+}
+
+/* A page fault of the host's. */
+static void take_fault(struct vcpu *vcpu, struct direct_space *space, gva_t address)
+{
+	bool again = space->fault_repeats && space->fault_rip == vcpu->rip &&
+		     space->fault_address == address;
+
+	space->fault_rip = vcpu->rip;
+	space->fault_address = address;
+	space->fault_repeats = true;
+	/* Code that is not mapped is looked at before the next run. */
+	if (address == vcpu->rip && !again)
+		return;
+	if (!again &&
+		direct_map_fill(&space->map, address, address - vcpu->rip < INSN_MAX_LENGTH)) {
+		vcpu->direct_counters.faults_mapped++;
+		return;
+	}
+	vcpu->direct_counters.faults_interpreted++;
+	interpret_here(vcpu, space);
+	direct_map_fill(&space->map, address, false);
+}
+
+static uint8_t byte_before(struct vcpu *vcpu, gva_t rip, unsigned distance)
+{
+	gpa_t physical;
+	uint8_t byte = 0;
+
+	if (mmu_translate(vcpu, rip - distance, &physical))
+		guest_memory_read(&vcpu->machine->memory, physical, &byte, 1);
+	return byte;
+}
+
+/* INT3, INT 3, INT1, or the end of a step that the guest asked for. */
+static void take_trap(struct vcpu *vcpu, struct direct_space *space, int code)
+{
+	if (code == TRAP_TRACE || vcpu->flags_system & RFLAGS_TF) {
+		take_vectors(vcpu, space);
+		vcpu->debug_pending |= DR6_BS;
+		return;
+	}
+	if (code == SI_KERNEL && byte_before(vcpu, vcpu->rip, 1) != 0xcc)
+		vcpu->rip -= 2;
+	else
+		vcpu->rip -= 1;
+	interpret_here(vcpu, space);
+}
+
+static void take_signal(
+	struct vcpu *vcpu, struct direct_space *space, const struct direct_signal *why)
+{
+	if (why->number == SIGSEGV && why->code != SI_KERNEL) {
+		take_fault(vcpu, space, why->address);
+		return;
+	}
+	space->fault_repeats = false;
+	vcpu->direct_counters.exceptions++;
+	if (why->number == SIGTRAP)
+		take_trap(vcpu, space, why->code);
+	else
+		interpret_here(vcpu, space);
+}
+
+/* Short runs do not pay: leaves the address space to the translator for a time. */
+static void judge(struct vcpu *vcpu, struct direct_space *space)
+{
+	struct direct *direct = vcpu->direct;
+	uint64_t average;
+
+	if (space->stops < STOPS_JUDGED || direct->forced)
+		return;
+	average = space->run_tsc / space->stops;
+	space->stops = 0;
+	space->run_tsc = 0;
+	if (average >= ticks(vcpu, WORTH_NS)) {
+		space->pause = ticks(vcpu, FIRST_PAUSE_NS);
+		return;
+	}
+	space->pause_until = host_tsc() + space->pause;
+	if (space->pause < ticks(vcpu, LAST_PAUSE_NS))
+		space->pause *= 2;
+	direct->active = NULL;
+	vcpu->direct_counters.pauses++;
+}
+
+static void take_stop(struct vcpu *vcpu, struct direct_space *space, enum direct_stop stop,
+	const struct direct_signal *why)
+{
+	struct direct_counters *counters = &vcpu->direct_counters;
+
+	switch (stop) {
+	case DIRECT_STOP_DEAD: lose(vcpu, space); return;
+	case DIRECT_STOP_KICK:
+		counters->kicks++;
+		take_selectors(vcpu, &space->runner.regs);
+		return;
+	case DIRECT_STOP_SYSTEM_CALL:
+		counters->system_calls++;
+		vcpu->rip -= 2;
+		space->fault_repeats = false;
+		take_selectors(vcpu, &space->runner.regs);
+		interpret_here(vcpu, space);
+		return;
+	case DIRECT_STOP_SIGNAL:
+		take_selectors(vcpu, &space->runner.regs);
+		take_signal(vcpu, space, why);
+		return;
+	}
+}
+
+/* True if anything was run. */
+static bool run(struct vcpu *vcpu, struct direct_space *space)
+{
+	bool ran = false;
+
+	while (!vcpu->shutdown && vcpu->direct->active == space && !vcpu->debug_pending &&
+		atomic_load(&vcpu->requests) == 0 && suits(vcpu)) {
+		struct direct_signal why = { 0 };
+		enum direct_stop stop;
+
+		if (!direct_map_sync(&space->map))
+			break;
+		if (!direct_map_executes(&space->map, vcpu->rip)) {
+			vcpu->direct_counters.unfit++;
+			break;
+		}
+		vcpu->shadow_active = false;
+		stop = run_once(vcpu, space, &why);
+		ran = true;
+		judge(vcpu, space);
+		take_stop(vcpu, space, stop, &why);
+	}
+	take_vectors(vcpu, space);
+	return ran;
+}
+
+static struct direct_space *find(struct direct *direct, gpa_t root)
+{
+	for (unsigned i = 0; i < MAX_SPACES; i++)
+		if (direct->spaces[i].root == root)
+			return &direct->spaces[i];
+	return NULL;
+}
+
+static struct direct_space *oldest(struct direct *direct)
+{
+	struct direct_space *found = &direct->spaces[0];
+
+	for (unsigned i = 1; i < MAX_SPACES; i++)
+		if (direct->spaces[i].used_at < found->used_at)
+			found = &direct->spaces[i];
+	return found;
+}
+
+/* Linux gives programs the ends of the user half; the stub goes where nothing is in between. */
+static gva_t free_place(struct vcpu *vcpu, gpa_t root)
+{
+	uint64_t random = host_tsc() * UINT64_C(0x9e3779b97f4a7c15);
+
+	for (unsigned i = 0; i < 16; i++) {
+		uint64_t slot = 16 + (random >> 40) % 128;
+		gva_t at = slot << 39 | (random & BITS(37, 16));
+
+		if (direct_map_is_free(vcpu, root, at))
+			return at;
+		random *= UINT64_C(0x9e3779b97f4a7c15);
+	}
+	return 0;
+}
+
+static bool start_runner(struct vcpu *vcpu, struct direct_space *space, gpa_t root)
+{
+	struct direct *direct = vcpu->direct;
+	int fd = vcpu->machine->memory.regions[0].fd;
+	gva_t stub = free_place(vcpu, root);
+
+	direct_map_finish(&space->map);
+	direct_map_init(&space->map, vcpu, &space->runner);
+	return stub && direct_runner_start(&space->runner, &direct->commands, fd, stub) == 0;
+}
+
+/* Gives the least recently used runner, or a new one, to an address space. */
+static struct direct_space *claim(struct vcpu *vcpu, gpa_t root)
+{
+	struct direct *direct = vcpu->direct;
+	struct direct_space *space = oldest(direct);
+
+	space->root = UINT64_MAX;
+	space->used_at = host_tsc();
+	space->pause = ticks(vcpu, FIRST_PAUSE_NS);
+	space->pause_until = 0;
+	space->stops = 0;
+	space->run_tsc = 0;
+	space->fault_repeats = false;
+	if (space->runner.pid > 0 && !direct_map_is_free(vcpu, root, space->runner.stub)) {
+		direct_place_release(&direct->place);
+		direct_runner_stop(&space->runner);
+	}
+	if (space->runner.pid <= 0 && !start_runner(vcpu, space, root))
+		return NULL;
+	direct_map_reset(&space->map, root);
+	space->root = root;
+	vcpu->direct_counters.spaces++;
+	return space;
+}
+
+/* The runners' tracer is a thread: another one starts anew. */
+static void own(struct vcpu *vcpu)
+{
+	struct direct *direct = vcpu->direct;
+
+	if (direct->owned && pthread_equal(direct->owner, pthread_self()))
+		return;
+	for (unsigned i = 0; i < MAX_SPACES; i++) {
+		direct_runner_stop(&direct->spaces[i].runner);
+		direct->spaces[i].root = UINT64_MAX;
+	}
+	direct->active = NULL;
+	direct->owner = pthread_self();
+	direct->owned = true;
+	direct_place_init(&direct->place);
+}
+
+static bool activate(struct vcpu *vcpu, gpa_t root)
+{
+	struct direct *direct = vcpu->direct;
+	struct direct_space *space;
+
+	vector_leave(vcpu);
+	own(vcpu);
+	space = find(direct, root);
+	if (!space)
+		space = claim(vcpu, root);
+	if (!space || space->pause_until > host_tsc())
+		return false;
+	direct->active = space;
+	/* Translated user code is left where it enters another page, and direct_enter asked. */
+	translate_forget_user(vcpu);
+	return true;
+}
+
+bool direct_enter(struct vcpu *vcpu)
+{
+	struct direct *direct = vcpu->direct;
+	struct direct_space *space;
+
+	if (!direct || vcpu->mode.cpl != 3 || !direct->owned)
+		return false;
+	if (!direct->active || direct->active->root != root_of(vcpu)) {
+		space = find(direct, root_of(vcpu));
+		if (!space || space->pause_until > host_tsc())
+			return false;
+		direct->active = space;
+	}
+	if (!suits(vcpu) || !pthread_equal(direct->owner, pthread_self()))
+		return false;
+	vector_leave(vcpu);
+	translate_arm_timer(vcpu);
+	return run(vcpu, direct->active);
+}
+
+void direct_sample(struct vcpu *vcpu)
+{
+	struct direct *direct = vcpu->direct;
+	gpa_t root = root_of(vcpu);
+
+	if (!direct)
+		return;
+	if (direct->place.cpu >= 0 && direct->owned &&
+		(!direct->active ||
+			host_tsc() - direct->active->used_at > ticks(vcpu, TOGETHER_NS))) {
+		vector_leave(vcpu);
+		direct_place_release(&direct->place);
+	}
+	if (vcpu->mode.cpl != 3 || (direct->active && direct->active->root == root))
+		return;
+	direct->samples = root == direct->sampled ? direct->samples + 1 : 1;
+	direct->sampled = root;
+	if (direct->samples >= HOT_SAMPLES && suits(vcpu))
+		activate(vcpu, root);
+}
+
+bool direct_force(struct vcpu *vcpu)
+{
+	if (!vcpu->direct)
+		return false;
+	vcpu->direct->forced = true;
+	return activate(vcpu, root_of(vcpu));
+}
+
+void direct_revoke(struct soft_engine *engine)
+{
+	atomic_fetch_add(&engine->direct_revokes, 1);
+	for (unsigned i = 0; i < engine->nr_vcpus; i++) {
+		struct vcpu *vcpu = &engine->vcpus[i];
+		uint64_t stops = atomic_load(&vcpu->direct_stops);
+
+		direct_kick(vcpu);
+		while (atomic_load(&vcpu->direct_running) > 0 &&
+			atomic_load(&vcpu->direct_stops) == stops)
+			sched_yield();
+	}
+}
+
+void direct_create(struct soft_engine *engine)
+{
+	struct sigaction action;
+
+	/* A runner's stop is no business of any thread but its tracer. */
+	if (sigaction(SIGCHLD, NULL, &action) == 0 && action.sa_handler == SIG_DFL) {
+		action.sa_flags |= SA_NOCLDSTOP;
+		sigaction(SIGCHLD, &action, NULL);
+	}
+	for (unsigned i = 0; i < engine->nr_vcpus; i++) {
+		struct direct *direct = calloc(1, sizeof(*direct));
+
+		if (!direct)
+			return;
+		direct->commands.fd = -1;
+		direct->place.cpu = -1;
+		if (engine->base.machine->memory.regions[0].fd < 0 ||
+			direct_commands_create(&direct->commands) < 0) {
+			free(direct);
+			return;
+		}
+		for (unsigned n = 0; n < MAX_SPACES; n++)
+			direct->spaces[n].root = UINT64_MAX;
+		engine->vcpus[i].direct = direct;
+	}
+}
+
+void direct_destroy(struct soft_engine *engine)
+{
+	for (unsigned i = 0; i < engine->nr_vcpus; i++) {
+		struct direct *direct = engine->vcpus[i].direct;
+
+		if (!direct)
+			continue;
+		for (unsigned n = 0; n < MAX_SPACES; n++) {
+			direct_runner_stop(&direct->spaces[n].runner);
+			direct_map_finish(&direct->spaces[n].map);
+		}
+		direct_commands_destroy(&direct->commands);
+		free(direct);
+		engine->vcpus[i].direct = NULL;
+	}
+}
