@@ -23,8 +23,8 @@ struct ram_region {
 	uint64_t size; /* bytes, a multiple of the page size */
 	uint8_t *host;
 	bool read_only; /* ROM: the guest's writes are dropped */
-	/* The file that is mapped, and where the region begins in it; -1: the host has no such files,
-	 * and the memory is private to this process. Owned by the guest_memory. */
+	/* The file that is mapped, and where the region begins in it; -1: the host has no such
+	 * files, and the memory is private to this process. Owned by the guest_memory. */
 	int fd;
 	uint64_t fd_offset;
 };
