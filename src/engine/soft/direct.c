@@ -513,7 +513,7 @@ static bool activate(struct vcpu *vcpu, gpa_t root)
 		return false;
 	direct->active = space;
 	/* Translated user code is left where it enters another page, and direct_enter asked. */
-	translate_forget_user(vcpu);
+	translate_forget_mappings(vcpu, true);
 	return true;
 }
 

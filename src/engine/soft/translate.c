@@ -75,12 +75,6 @@ void translate_forget_mappings(struct vcpu *vcpu, bool keep_global)
 		translator_unmap_all(vcpu->translate.translator, keep_global);
 }
 
-void translate_forget_user(struct vcpu *vcpu)
-{
-	for (unsigned slot = 0; slot < CODE_ID_SLOTS; slot++)
-		vcpu->translate.code_ids[TLB_USER][slot] = 0;
-}
-
 void translate_arm_timer(struct vcpu *vcpu)
 {
 	struct translator *translator = vcpu->translate.translator;

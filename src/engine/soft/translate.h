@@ -54,9 +54,6 @@ void translate_destroy(struct soft_engine *engine);
 void translate_forget_mappings(struct vcpu *vcpu, bool keep_global);
 void translate_forget_page(struct vcpu *vcpu, gva_t address);
 
-/* Translated user code is not entered before find has been asked for each of its pages again. */
-void translate_forget_user(struct vcpu *vcpu);
-
 /* Sees to it that REQUEST_TIMER comes when the vCPU's APIC timer is due. */
 void translate_arm_timer(struct vcpu *vcpu);
 
