@@ -56,9 +56,9 @@ struct pci_bar {
 
 /* What a device is told. Any may be NULL. */
 struct pci_function_ops {
-	/* After configuration space went to its reset values: power on, a reset of the machine, or
-	 * a function level reset by the guest. The command register is 0, all vectors are masked,
-	 * INTx is low. */
+	/* After configuration space went to its reset values: power on, a reset of the machine, a
+	 * function level reset by the guest, or before it is taken off the bus. The command
+	 * register is 0, all vectors are masked, INTx is low. */
 	void (*reset)(void *device);
 	/* The function's state was replaced as a whole (restore). */
 	void (*restored)(void *device);

@@ -203,10 +203,11 @@ void pci_unplug(struct pci_function *function)
 	uint32_t bit = UINT32_C(1) << function->number;
 
 	assert(host && host->functions[function->number] == function);
+	/* Without power it does nothing more: no interrupt, no access to memory. */
+	pci_config_reset(function);
 	pci_bar_unmap(function);
 	while (function->doorbells)
 		pci_detach_doorbell(function, function->doorbells);
-	pci_host_set_intx(function, false);
 	host->functions[function->number] = NULL;
 	host->state.slots_up &= ~bit;
 	host->state.slots_down &= ~bit;
