@@ -16,7 +16,7 @@
 #include <sys/types.h>
 
 #define KVM_IOAPIC_PINS    24
-#define KVM_MAX_IRQFDS     512
+#define KVM_MAX_IRQFDS     128
 #define KVM_MAX_STATE_MSRS 128
 
 enum kvm_counter {
