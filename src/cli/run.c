@@ -89,6 +89,46 @@ static int set_initrd(void *target, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_net(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	if (options->vm.nr_nets == VM_MAX_NETS)
+		return error_set(
+			err, EXIT_CODE_USAGE, "--net can be given %u times at most", VM_MAX_NETS);
+	options->vm.nets[options->vm.nr_nets++] = value;
+	return 0;
+}
+
+static int set_rng(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	(void)value;
+	(void)err;
+	options->vm.rng = true;
+	return 0;
+}
+
+static int set_balloon(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	(void)value;
+	(void)err;
+	options->vm.balloon = true;
+	return 0;
+}
+
+static int set_vsock(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	(void)err;
+	options->vm.vsock = value;
+	return 0;
+}
+
 static int set_append(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
@@ -295,6 +335,30 @@ const struct option_spec run_option_table[] = {
 		"A PCI bus even if no device is on it, so that devices can be added while the "
 		"guest runs.",
 		NULL, COMPLETE_NOTHING, NULL, set_pci },
+	{ "net", "KIND[,KEY=VALUE...]",
+		"A network card, and where its cable leads. user: out through the host, without "
+		"root "
+		"(forward=tcp:2222:22+udp:..., address=10.0.2.15, mtu=); tap: a tap interface "
+		"(name=); bridge: a new tap in a bridge (name=); switch: an 'atoll switch' "
+		"(path=); "
+		"none. For all: mac=, queues=1, rate=BYTES a second, burst=BYTES, "
+		"capture=FILE.pcap. "
+		"Can be given 8 times.",
+		NULL, COMPLETE_WORDS, "user tap bridge switch none", set_net },
+	{ "rng", NULL, "A source of random numbers (virtio-rng).", NULL, COMPLETE_NOTHING, NULL,
+		set_rng },
+	{ "balloon", NULL,
+		"A balloon (virtio-balloon), through which the guest gives back memory that it "
+		"does "
+		"not use.",
+		NULL, COMPLETE_NOTHING, NULL, set_balloon },
+	{ "vsock", "PATH[,cid=N]",
+		"Sockets between guest and host (virtio-vsock). Who connects to the unix socket "
+		"PATH "
+		"and writes 'CONNECT PORT' reaches the guest's port; the guest's connections to "
+		"port "
+		"N of CID 2 go to the unix socket PATH_N. The guest's CID is 3 unless given.",
+		NULL, COMPLETE_FILE, NULL, set_vsock },
 	{ "test-card", NULL,
 		"A PCI card for tests of PCI itself: BARs of every kind, every kind of interrupt, "
 		"and a second card that the guest plugs and unplugs.",

@@ -1,5 +1,7 @@
 #include "machine/memory.h"
 
+#include "base/bits.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
@@ -118,6 +120,37 @@ int guest_memory_write(
 	if (memory->written)
 		memory->written(memory->written_context, address, size);
 	return 0;
+}
+
+static const struct ram_region *region_of_host(
+	const struct guest_memory *memory, const uint8_t *host, uint64_t size)
+{
+	for (unsigned i = 0; i < memory->nr_regions; i++) {
+		const struct ram_region *region = &memory->regions[i];
+		uint64_t offset = (uint64_t)(host - region->host);
+
+		if (host >= region->host && offset < region->size && size <= region->size - offset)
+			return region;
+	}
+	return NULL;
+}
+
+uint64_t guest_memory_discard(const struct guest_memory *memory, void *host, uint64_t size)
+{
+	const struct ram_region *region = region_of_host(memory, host, size);
+	uint64_t offset, first, end;
+
+	if (!region || region->read_only)
+		return 0;
+	offset = (uint64_t)((uint8_t *)host - region->host);
+	first = align_up(offset, GUEST_PAGE_SIZE);
+	end = align_down(offset + size, GUEST_PAGE_SIZE);
+	if (first >= end || madvise(region->host + first, end - first,
+				    region->fd < 0 ? MADV_DONTNEED : MADV_REMOVE) < 0)
+		return 0;
+	if (memory->written)
+		memory->written(memory->written_context, region->base + first, end - first);
+	return end - first;
 }
 
 uint64_t guest_memory_size(const struct guest_memory *memory)

@@ -58,6 +58,13 @@ int guest_memory_read(const struct guest_memory *memory, gpa_t address, void *to
 int guest_memory_write(
 	const struct guest_memory *memory, gpa_t address, const void *from, uint64_t size);
 
+/*
+ * Gives the whole pages inside [host, host + size) back to the host; they read as zero from then
+ * on. `host` came from guest_memory_host. For balloons: who discards knows that the guest has
+ * given the content up. Returns the bytes given back.
+ */
+uint64_t guest_memory_discard(const struct guest_memory *memory, void *host, uint64_t size);
+
 /* Total bytes of RAM. */
 uint64_t guest_memory_size(const struct guest_memory *memory);
 

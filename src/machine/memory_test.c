@@ -97,6 +97,30 @@ static void test_copies(void **context)
 	assert_int_equal(guest_memory_write(memory, 0x10000, "rom", 4), -EFAULT);
 }
 
+/* Whole pages only, of RAM that is not ROM, and the engine is told. */
+static void test_discard(void **context)
+{
+	struct guest_memory *memory = *context;
+	uint8_t *host = guest_memory_host(memory, 0x1000, 0x4000);
+	uint64_t seen[2] = { 0 };
+
+	memset(host, 0x5a, 0x4000);
+	memory->written = record_write;
+	memory->written_context = seen;
+	assert_int_equal(guest_memory_discard(memory, host + 1, 0x2fff), 0x2000);
+	assert_int_equal(seen[0], 0x2000);
+	assert_int_equal(seen[1], 0x2000);
+	assert_int_equal(host[0xfff], 0x5a);
+	assert_int_equal(host[0x1000] | host[0x2fff], 0);
+	assert_int_equal(host[0x3000], 0x5a);
+	assert_int_equal(guest_memory_discard(memory, host + 1, 0x1ffe), 0);
+	assert_int_equal(
+		guest_memory_discard(memory, guest_memory_host(memory, 0x10000, 0x1000), 0x1000),
+		0);
+	assert_int_equal(guest_memory_discard(memory, host, UINT64_MAX), 0);
+	assert_int_equal(guest_memory_discard(memory, seen, 0x1000), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -104,6 +128,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copies, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_discard, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

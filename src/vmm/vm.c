@@ -293,7 +293,8 @@ static int vm_create(struct vm *vm, struct error *err)
 	if (vm_open_signals(vm, err) ||
 		cpu_model_init(&vm->cpu_model, config->cpu, config->nr_cpus, err) ||
 		board_create(&vm->board, &board, &vm->machine, err) ||
-		devices_create(&vm->devices, config, vm->board, err) || vm_create_engine(vm, err))
+		devices_create(&vm->devices, config, &vm->machine, vm->board, err) ||
+		vm_create_engine(vm, err))
 		return -EINVAL;
 	stages_reach(&vm->stages, STAGE_MACHINE);
 	result = vm_load(vm, err);

@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 
 #define VM_MAX_INITRDS 16
+#define VM_MAX_NETS    8
 
 struct vm_config {
 	const char *engine; /* "auto", "kvm", "soft" */
@@ -24,9 +25,13 @@ struct vm_config {
 	uint64_t memory_bytes;
 	unsigned nr_cpus;
 	const char *serial;
-	int debug_exit_port; /* -1: none */
-	bool pci;            /* a PCI bus, even if nothing is on it yet */
-	bool test_card;      /* pci/pci_test_card.h */
+	int debug_exit_port;           /* -1: none */
+	bool pci;                      /* a PCI bus, even if nothing is on it yet */
+	bool test_card;                /* pci/pci_test_card.h */
+	const char *nets[VM_MAX_NETS]; /* what --net was given */
+	unsigned nr_nets;
+	bool rng, balloon;
+	const char *vsock; /* NULL: none */
 	bool no_reboot;
 	bool print_time;
 	bool print_stats;

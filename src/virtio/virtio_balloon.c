@@ -1,0 +1,321 @@
+/*
+ * virtio-balloon (virtio_balloon.h). Not modelled: free page hinting, which only a migration uses;
+ * page poisoning.
+ *
+ * A page that the driver names is discarded whatever it holds: the guest can only harm itself.
+ * Statistics are a request that stays here until new ones are asked for.
+ */
+#include "virtio/virtio_balloon.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define QUEUE_SIZE      128
+#define PCI_CLASS_OTHER 0x00ff00
+#define PAGE_SHIFT      12 /* of the balloon's page numbers, whatever the guest's pages are */
+#define PFNS_AT_A_TIME  256
+#define MAX_STATISTICS  64 /* tags of one report that are looked at */
+
+/* Feature bits (5.5.3). */
+#define BALLOON_F_TELL_HOST      BIT(0)
+#define BALLOON_F_STATS_VQ       BIT(1)
+#define BALLOON_F_DEFLATE_ON_OOM BIT(2)
+#define BALLOON_F_REPORTING      BIT(5)
+
+/* 5.5.4 */
+struct balloon_registers {
+	uint32_t nr_pages; /* that the balloon is to have */
+	uint32_t actual;   /* that it has: the driver's */
+};
+
+enum balloon_queue { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUE_STATISTICS, QUEUE_REPORTING, NR_QUEUES };
+
+struct statistic {
+	uint16_t tag;
+	uint64_t value;
+} __attribute__((packed));
+
+struct virtio_balloon {
+	struct virtio_device device;
+
+	/* Machine lock. */
+	struct balloon_registers registers;
+
+	/* Lane. */
+	struct virtq_request *report; /* the driver's buffer for statistics */
+	struct virtio_balloon_statistics statistics;
+	bool asked;
+};
+
+static struct virtio_balloon *balloon_of(struct virtio_device *device)
+{
+	return (struct virtio_balloon *)device;
+}
+
+static void discard_pages(struct virtio_balloon *balloon, uint64_t first, uint64_t count)
+{
+	const struct guest_memory *memory = &balloon->device.machine->memory;
+	uint64_t bytes = count << PAGE_SHIFT;
+	void *host = guest_memory_host(memory, first << PAGE_SHIFT, bytes);
+
+	if (host) {
+		guest_memory_discard(memory, host, bytes);
+		return;
+	}
+	/* A run that leaves a region: page by page, and what is not RAM is nobody's. */
+	for (uint64_t page = first; count > 1 && page < first + count; page++)
+		discard_pages(balloon, page, 1);
+}
+
+/* Runs of neighbouring pages, upward or downward, are discarded in one call. */
+static void discard_list(struct virtio_balloon *balloon, const uint32_t *pfns, size_t count)
+{
+	uint64_t first = 0, pages = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (pages && pfns[i] == first + pages) {
+			pages++;
+		} else if (pages && (uint64_t)pfns[i] + 1 == first) {
+			first--;
+			pages++;
+		} else {
+			if (pages)
+				discard_pages(balloon, first, pages);
+			first = pfns[i];
+			pages = 1;
+		}
+	}
+	if (pages)
+		discard_pages(balloon, first, pages);
+}
+
+static void serve_inflate(struct virtio_balloon *balloon)
+{
+	struct virtq *queue = virtio_queue(&balloon->device, QUEUE_INFLATE);
+	struct virtq_request *request;
+
+	while ((request = virtq_pop(queue)) != NULL) {
+		uint32_t pfns[PFNS_AT_A_TIME];
+		size_t bytes;
+
+		while ((bytes = virtq_read(request, pfns, sizeof(pfns))) >= sizeof(pfns[0]))
+			discard_list(balloon, pfns, bytes / sizeof(pfns[0]));
+		virtq_push(queue, request, 0);
+	}
+}
+
+/* Pages come back by being used. */
+static void serve_deflate(struct virtio_balloon *balloon)
+{
+	struct virtq *queue = virtio_queue(&balloon->device, QUEUE_DEFLATE);
+	struct virtq_request *request;
+
+	while ((request = virtq_pop(queue)) != NULL)
+		virtq_push(queue, request, 0);
+}
+
+static void serve_reporting(struct virtio_balloon *balloon, unsigned index)
+{
+	const struct guest_memory *memory = &balloon->device.machine->memory;
+	struct virtq *queue = virtio_queue(&balloon->device, index);
+	struct virtq_request *request;
+
+	while ((request = virtq_pop(queue)) != NULL) {
+		for (unsigned i = 0; i < request->nr_writable; i++)
+			guest_memory_discard(memory, request->writable[i].iov_base,
+				request->writable[i].iov_len);
+		virtq_push(queue, request, 0);
+	}
+}
+
+static void forget_statistics(struct virtio_balloon *balloon)
+{
+	memset(&balloon->statistics, 0xff, sizeof(balloon->statistics));
+}
+
+static void note_statistic(
+	struct virtio_balloon_statistics *statistics, const struct statistic *statistic)
+{
+	uint64_t *const places[] = { &statistics->swapped_in, &statistics->swapped_out,
+		&statistics->major_faults, &statistics->minor_faults, &statistics->free,
+		&statistics->total, &statistics->available, &statistics->disk_caches,
+		&statistics->hugetlb_allocations, &statistics->hugetlb_failures };
+
+	if (statistic->tag < ARRAY_SIZE(places))
+		*places[statistic->tag] = statistic->value;
+}
+
+static void return_report(struct virtio_balloon *balloon)
+{
+	if (!balloon->report)
+		return;
+	virtq_push(virtio_queue(&balloon->device, QUEUE_STATISTICS), balloon->report, 0);
+	balloon->report = NULL;
+}
+
+static void serve_statistics(struct virtio_balloon *balloon)
+{
+	struct virtq *queue = virtio_queue(&balloon->device, QUEUE_STATISTICS);
+	struct virtq_request *request;
+
+	if (balloon->asked) {
+		balloon->asked = false;
+		return_report(balloon);
+	}
+	while ((request = virtq_pop(queue)) != NULL) {
+		struct statistic statistic;
+
+		/* There is one buffer (5.5.6.3); a second one replaces it. */
+		return_report(balloon);
+		for (unsigned i = 0;
+			i < MAX_STATISTICS &&
+			virtq_read(request, &statistic, sizeof(statistic)) == sizeof(statistic);
+			i++)
+			note_statistic(&balloon->statistics, &statistic);
+		balloon->report = request;
+	}
+}
+
+/* Queues whose feature was not accepted are left out, not empty: that is how drivers count. */
+static enum balloon_queue queue_kind(const struct virtio_device *device, unsigned index)
+{
+	if (index >= QUEUE_STATISTICS && !virtio_has_feature(device, BALLOON_F_STATS_VQ))
+		index++;
+	return index < NR_QUEUES ? (enum balloon_queue)index : QUEUE_DEFLATE;
+}
+
+static bool balloon_serve(struct virtio_device *device, unsigned index)
+{
+	struct virtio_balloon *balloon = balloon_of(device);
+
+	switch (queue_kind(device, index)) {
+	case QUEUE_INFLATE: serve_inflate(balloon); break;
+	case QUEUE_STATISTICS: serve_statistics(balloon); break;
+	case QUEUE_REPORTING: serve_reporting(balloon, index); break;
+	default: serve_deflate(balloon);
+	}
+	return true;
+}
+
+static void balloon_drain(struct virtio_device *device, unsigned index, bool cancel)
+{
+	struct virtio_balloon *balloon = balloon_of(device);
+
+	(void)cancel;
+	if (!balloon->report || balloon->report->queue != virtio_queue(device, index))
+		return;
+	virtq_drop(balloon->report->queue, balloon->report);
+	balloon->report = NULL;
+}
+
+static void balloon_reset(struct virtio_device *device)
+{
+	struct virtio_balloon *balloon = balloon_of(device);
+	struct virtio_lane *lane = virtio_queue_lane(device, 0);
+
+	/* A guest that starts again has all its memory until it is asked again. */
+	balloon->registers = (struct balloon_registers){ 0 };
+	virtio_lane_enter(lane);
+	balloon->asked = false;
+	forget_statistics(balloon);
+	virtio_lane_leave(lane);
+}
+
+static const struct virtio_device_type virtio_balloon_type = {
+	.name = "virtio-balloon",
+	.id = VIRTIO_ID_BALLOON,
+	.pci_class = PCI_CLASS_OTHER,
+	.serve = balloon_serve,
+	.drain = balloon_drain,
+	.reset = balloon_reset,
+};
+
+int virtio_balloon_create(struct virtio_balloon **result,
+	const struct virtio_balloon_config *config, struct error *err)
+{
+	static const uint8_t writable[sizeof(struct balloon_registers)] = {
+		[offsetof(struct balloon_registers, actual)] = 0xff, 0xff, 0xff, 0xff
+	};
+	static const struct virtio_queue_config queues[NR_QUEUES] = {
+		{ .size = QUEUE_SIZE },
+		{ .size = QUEUE_SIZE },
+		{ .size = QUEUE_SIZE },
+		{ .size = QUEUE_SIZE },
+	};
+	struct virtio_balloon *balloon = calloc(1, sizeof(*balloon));
+	struct virtio_device_config device = {
+		.name = config->name,
+		.machine = config->machine,
+		.features = BALLOON_F_STATS_VQ | BALLOON_F_DEFLATE_ON_OOM | BALLOON_F_REPORTING,
+		.config_writable = writable,
+		.config_size = sizeof(balloon->registers),
+		.queues = queues,
+		.nr_queues = NR_QUEUES,
+		.nr_lanes = 1,
+	};
+
+	if (!balloon)
+		return error_set_errno(
+			err, EXIT_CODE_HOST, ENOMEM, "cannot make the balloon '%s'", config->name);
+	forget_statistics(balloon);
+	device.config = &balloon->registers;
+	if (virtio_device_init(&balloon->device, &virtio_balloon_type, &device, err)) {
+		virtio_balloon_destroy(&balloon->device);
+		return -EINVAL;
+	}
+	*result = balloon;
+	return 0;
+}
+
+void virtio_balloon_destroy(struct virtio_device *device)
+{
+	struct virtio_balloon *balloon = balloon_of(device);
+
+	if (!device)
+		return;
+	virtio_device_finish(&balloon->device);
+	free(balloon);
+}
+
+struct virtio_device *virtio_balloon_device(struct virtio_balloon *balloon)
+{
+	return &balloon->device;
+}
+
+void virtio_balloon_set_target(struct virtio_balloon *balloon, uint64_t bytes)
+{
+	uint64_t all = guest_memory_size(&balloon->device.machine->memory);
+	uint64_t pages = bytes < all ? (all - bytes) >> PAGE_SHIFT : 0;
+	uint32_t nr_pages = pages < UINT32_MAX ? (uint32_t)pages : UINT32_MAX;
+
+	virtio_config_change(&balloon->device, offsetof(struct balloon_registers, nr_pages),
+		&nr_pages, sizeof(nr_pages));
+}
+
+uint64_t virtio_balloon_inflated(const struct virtio_balloon *balloon)
+{
+	return (uint64_t)balloon->registers.actual << PAGE_SHIFT;
+}
+
+void virtio_balloon_ask(struct virtio_balloon *balloon)
+{
+	struct virtio_lane *lane = &balloon->device.lanes[0];
+
+	if (!virtio_has_feature(&balloon->device, BALLOON_F_STATS_VQ))
+		return;
+	virtio_lane_enter(lane);
+	balloon->asked = true;
+	virtio_serve_again(&balloon->device, QUEUE_STATISTICS);
+	virtio_lane_leave(lane);
+}
+
+void virtio_balloon_get_statistics(
+	struct virtio_balloon *balloon, struct virtio_balloon_statistics *statistics)
+{
+	struct virtio_lane *lane = &balloon->device.lanes[0];
+
+	virtio_lane_enter(lane);
+	*statistics = balloon->statistics;
+	virtio_lane_leave(lane);
+}
