@@ -165,7 +165,7 @@ struct block_request {
 	/* Of the block layer from submission to `done`; zero before the first. */
 	struct block_request *next_;
 	struct block_queue *queue_;
-	uint64_t private_[6];
+	uint64_t private_[8];
 };
 
 /*

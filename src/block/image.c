@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct image_format *const image_formats[] = { &image_raw, NULL };
+const struct image_format *const image_formats[] = { &image_raw, &image_qcow2, NULL };
 
 const struct image_format *image_format_find(const char *name, struct error *err)
 {
@@ -17,10 +17,12 @@ const struct image_format *image_format_find(const char *name, struct error *err
 			return image_formats[i];
 	}
 	if (name)
-		error_set(err, EXIT_CODE_USAGE, "there is no image format '%s'; use raw", name);
+		error_set(err, EXIT_CODE_USAGE, "there is no image format '%s'; use raw or qcow2",
+			name);
 	else
 		error_set(err, EXIT_CODE_USAGE,
-			"the format of the image is not given; say raw, it is never guessed");
+			"the format of the image is not given; say raw or qcow2, it is never "
+			"guessed");
 	return NULL;
 }
 

@@ -43,7 +43,7 @@ enum image_content {
 struct image_pin {
 	struct host_file *file;
 	uint64_t host_offset;
-	uint64_t private_[4]; /* the format's */
+	uint64_t private_[6]; /* the format's */
 };
 
 struct image_format {
