@@ -33,6 +33,7 @@ PAYLOADS = [
     Payload("gates64", 50),
     Payload("singlestep64", 27),
     Payload("smc64", 19),
+    Payload("codegen64", 1),
     Payload("syscall64", 21),
     Payload("apic64", 55),
     Payload("smp64", 33, cpus=2),
