@@ -46,6 +46,12 @@ static inline void emit_u64(struct emitter *emitter, uint64_t value)
 	emitter->at += 8;
 }
 
+static inline void emit_bytes(struct emitter *emitter, const uint8_t *bytes, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		emit_u8(emitter, bytes[i]);
+}
+
 static inline bool fits_i32(uint64_t value)
 {
 	return (uint64_t)(int64_t)(int32_t)value == value;

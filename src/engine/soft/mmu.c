@@ -71,14 +71,32 @@ static bool is_apic_page(const struct vcpu *vcpu, gpa_t page)
 	       (vcpu->apic_base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == APIC_BASE_ENABLE;
 }
 
+static unsigned large_hash(gva_t address, unsigned shift)
+{
+	return (unsigned)(((address >> shift) + shift) * UINT64_C(0x9e3779b97f4a7c15) >>
+			  (64 - LARGE_FILTER_BITS));
+}
+
+static void note_large(struct tlb *tlb, gva_t address, unsigned shift)
+{
+	unsigned hash = large_hash(address, shift);
+
+	tlb->large_filter[hash / 64] |= BIT(hash % 64);
+}
+
+static bool is_noted(const struct tlb *tlb, gva_t address, unsigned shift)
+{
+	unsigned hash = large_hash(address, shift);
+
+	return tlb->large_filter[hash / 64] & BIT(hash % 64);
+}
+
 static void log_entry(struct vcpu *vcpu, enum tlb_set set, struct tlb_entry *entry)
 {
 	struct tlb *tlb = &vcpu->tlb;
 
-	if (entry->page_shift == 30)
-		tlb->huge_filter |= BIT(entry->linear >> 30 & 63);
-	else if (entry->page_shift > 12)
-		tlb->large_filter[entry->linear >> 27 & 7] |= BIT(entry->linear >> 21 & 63);
+	if (entry->page_shift > 12)
+		note_large(tlb, entry->linear, entry->page_shift == 30 ? 30 : 21);
 	if (entry->logged[entry->global])
 		return;
 	entry->logged[entry->global] = true;
@@ -524,7 +542,6 @@ static void flush(struct vcpu *vcpu, bool keep_global)
 		return;
 	for (unsigned n = 0; n < ARRAY_SIZE(tlb->large_filter); n++)
 		tlb->large_filter[n] = 0;
-	tlb->huge_filter = 0;
 }
 
 void mmu_flush_all(struct vcpu *vcpu)
@@ -540,10 +557,8 @@ void mmu_flush_non_global(struct vcpu *vcpu)
 static bool may_be_large(const struct tlb *tlb, gva_t address)
 {
 	/* A 4 MiB page is noted by the 2 MiB half that was used. */
-	uint64_t pair = UINT64_C(3) << (address >> 21 & 62);
-
-	return tlb->large_filter[address >> 27 & 7] & pair ||
-	       tlb->huge_filter & BIT(address >> 30 & 63);
+	return is_noted(tlb, address, 21) || is_noted(tlb, address ^ BIT(21), 21) ||
+	       is_noted(tlb, address, 30);
 }
 
 /* INVLPG invalidates the whole page that maps the address, whatever its size. */

@@ -16,9 +16,10 @@
 
 #include <stdatomic.h>
 
-#define TLB_BITS    12
-#define TLB_ENTRIES (1u << TLB_BITS)
-#define TLB_INVALID UINT64_C(1) /* never a page-aligned address */
+#define TLB_BITS          12
+#define TLB_ENTRIES       (1u << TLB_BITS)
+#define LARGE_FILTER_BITS 14
+#define TLB_INVALID       UINT64_C(1) /* never a page-aligned address */
 
 enum tlb_set {
 	TLB_SUPERVISOR,    /* CPL 0 to 2, implicit accesses; SMAP in force if CR4 has it */
@@ -49,9 +50,9 @@ struct tlb {
 	 */
 	uint16_t log[2][TLB_NR_SETS][TLB_ENTRIES];
 	unsigned nr_logged[2][TLB_NR_SETS];
-	/* Which large pages have entries, by the low bits of their 2 MiB and 1 GiB number, so that
+	/* Which large pages may have entries, by a hash of their 2 MiB or 1 GiB number, so that
 	 * INVLPG need not look. */
-	uint64_t large_filter[8], huge_filter;
+	uint64_t large_filter[1u << (LARGE_FILTER_BITS - 6)];
 };
 
 static inline unsigned tlb_index(gva_t address)

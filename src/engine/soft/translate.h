@@ -16,7 +16,7 @@ struct soft_engine;
 struct translator;
 
 #define MAX_CODE_PAGES  (1u << 14)
-#define JUMP_CACHE_BITS 14
+#define JUMP_CACHE_BITS 16
 #define JUMP_CACHE_SIZE (1u << JUMP_CACHE_BITS)
 
 /* Sets of the TLB that translated code can run with: supervisor, user, supervisor with AC. */

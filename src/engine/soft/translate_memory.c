@@ -187,6 +187,19 @@ static struct emit_memory check_general(
 	return (struct emit_memory){ TEMP_A, TEMP_B, 0 };
 }
 
+struct emit_memory work_check_r11(struct work *work, unsigned size, bool write)
+{
+	struct emitter *emitter = &work->emitter;
+	size_t scratch = offsetof(struct vcpu, translate.scratch);
+
+	emit_state_op(emitter, OPCODE_STORE, TEMP_A, scratch);
+	emit_register_op(emitter, OPCODE_LOAD, TEMP_B, TEMP_A);
+	emit_lea(emitter, true, TEMP_A, TEMP_A, EMIT_NO_REGISTER, 0, (int32_t)size - 1);
+	emit_lookup(work, write);
+	emit_state_op(emitter, OPCODE_LOAD, TEMP_A, scratch);
+	return (struct emit_memory){ TEMP_A, TEMP_B, 0 };
+}
+
 struct emit_memory work_check(
 	struct work *work, struct place_in_memory place, unsigned size, bool write)
 {

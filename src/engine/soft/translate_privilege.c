@@ -70,8 +70,7 @@ void work_syscall(struct work *work)
 	need_syscall(work);
 	emit_state_op(emitter, OPCODE_STORE, TEMP_A, spill);
 	emit_state_op(emitter, OPCODE_LOAD, TEMP_B, offsetof(struct vcpu, sfmask));
-	for (unsigned i = 0; i < sizeof(not_r10); i++)
-		emit_u8(emitter, not_r10[i]);
+	emit_bytes(emitter, not_r10, sizeof(not_r10));
 	emit_register_op(emitter, OPCODE_AND, TEMP_A, TEMP_B);
 	emit_test(emitter, TEMP_A, RFLAGS_TF | RFLAGS_AC);
 	leave_if(work, CONDITION_NE);

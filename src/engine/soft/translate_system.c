@@ -8,12 +8,6 @@
  */
 #include "engine/soft/translator.h"
 
-static void emit_bytes(struct emitter *emitter, const uint8_t *bytes, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++)
-		emit_u8(emitter, bytes[i]);
-}
-
 static void work_cli(struct work *work)
 {
 	struct emitter *emitter = &work->emitter;
@@ -196,9 +190,20 @@ static size_t segment_offset(unsigned segment)
 
 static void work_mov_from_segment(struct work *work, const struct insn *insn)
 {
-	emit_load_state_u16(&work->emitter, TEMP_A,
-		segment_offset(insn->reg & 7) + offsetof(struct cpu_segment, selector));
-	store_result(work, insn->rm);
+	static const uint8_t mov_r11_r10w[] = { 0x66, 0x45, 0x89, 0x13 };
+	struct emitter *emitter = &work->emitter;
+	size_t selector = segment_offset(insn->reg & 7) + offsetof(struct cpu_segment, selector);
+	struct emit_memory memory;
+
+	if (!insn->has_memory) {
+		emit_load_state_u16(emitter, TEMP_A, selector);
+		store_result(work, insn->rm);
+		return;
+	}
+	memory = work_check(work, (struct place_in_memory){ .insn = insn }, 2, true);
+	emit_memory_op(emitter, OPCODE_LEA, TEMP_A, memory);
+	emit_load_state_u16(emitter, TEMP_B, selector);
+	emit_bytes(emitter, mov_r11_r10w, sizeof(mov_r11_r10w));
 }
 
 static void work_mov_from_cr(struct work *work, const struct insn *insn)

@@ -143,6 +143,7 @@ enum translate_kind {
 	KIND_PLAIN, /* the same instruction */
 	KIND_NOP,
 	KIND_LEA,
+	KIND_BIT_STRING,
 	/* Of supervisors only: */
 	KIND_CLI,
 	KIND_STI,
@@ -241,13 +242,18 @@ void work_flags_written(struct work *work);
 /* translate_memory.c: the checks; leaves through the instruction's stub unless direct. */
 struct emit_memory work_check(
 	struct work *work, struct place_in_memory place, unsigned size, bool write);
-/* R11 = the linear address of the instruction's memory operand. */
+/* Of the address in R11; after work_before_clobber. */
+struct emit_memory work_check_r11(struct work *work, unsigned size, bool write);
+/* R11 = the linear address of the instruction's memory operand; may use R10. */
 void work_linear(struct work *work, const struct insn *insn);
 
 /* translate_insn.c */
 void work_plain(struct work *work, const struct insn *insn);
 void work_lea(struct work *work, const struct insn *insn);
 void work_check_units(struct work *work, const struct insn *insn);
+
+/* translate_bit.c: BT, BTS, BTR, BTC with memory and a register. */
+void work_bit_string(struct work *work, const struct insn *insn);
 
 /* translate_system.c */
 void work_system(struct work *work, const struct insn *insn, enum translate_kind kind);
