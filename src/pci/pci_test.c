@@ -50,6 +50,13 @@ static uint32_t card_get(struct pci_fixture *f, unsigned reg)
 	return (uint32_t)machine_mmio_read(&f->machine, bar_of(f, 0) + reg, 4);
 }
 
+static void machine_reset_locked(struct machine *machine)
+{
+	machine_lock(machine);
+	machine_reset(machine);
+	machine_unlock(machine);
+}
+
 static void card_set(struct pci_fixture *f, unsigned reg, uint32_t value)
 {
 	machine_mmio_write(&f->machine, bar_of(f, 0) + reg, 4, value);
@@ -530,6 +537,52 @@ static void test_all_slots(void **context)
 	free(cards);
 }
 
+/* Raises vectors and rings until it is told to end, as an I/O thread and another vCPU do. */
+struct neighbour {
+	struct card_fixture *fixture;
+	_Atomic bool end;
+};
+
+static void *raise_and_ring(void *context)
+{
+	struct neighbour *neighbour = context;
+	struct card_fixture *c = neighbour->fixture;
+
+	for (unsigned i = 0; !neighbour->end; i++) {
+		pci_msix_notify(&c->card.function, i % PCI_TEST_CARD_VECTORS);
+		machine_mmio_write(&c->f.machine, 0xd0000000 + PCI_TEST_CARD_DOORBELL, 2, i);
+	}
+	return NULL;
+}
+
+/* The guest masks, moves, resets and disables meanwhile. */
+static void test_other_threads(void **context)
+{
+	struct card_fixture *c = *context;
+	struct neighbour neighbour = { .fixture = c };
+	pthread_t thread;
+
+	msix_enable(&c->f, PCI_MSIX_CONTROL_ENABLE);
+	assert_int_equal(pthread_create(&thread, NULL, raise_and_ring, &neighbour), 0);
+	for (unsigned i = 0; i < 2000; i++) {
+		config_set(&c->f, CARD, PCI_COMMAND, 2, i % 3 ? MEMORY_MASTER : 0);
+		config_set(&c->f, CARD, PCI_BAR0, 4, i % 2 ? 0xd0000000 : 0xd0002000);
+		msix_set(&c->f, i % 8, 3, i / 8 % 2);
+		if (i % 100 == 0)
+			machine_reset_locked(&c->f.machine);
+		if (i % 100 == 1)
+			msix_enable(&c->f, PCI_MSIX_CONTROL_ENABLE);
+	}
+	neighbour.end = true;
+	pthread_join(thread, NULL);
+	/* Nothing was lost for good: what is pending goes out now. */
+	config_set(&c->f, CARD, PCI_COMMAND, 2, MEMORY_MASTER);
+	msix_enable(&c->f, PCI_MSIX_CONTROL_ENABLE);
+	for (unsigned i = 0; i < PCI_TEST_CARD_VECTORS; i++)
+		msix_program(&c->f, i);
+	assert_int_equal(c->card.function.state.msix_pending[0], 0);
+}
+
 static void test_state_tables(void **context)
 {
 	struct error err = { 0 };
@@ -565,6 +618,7 @@ int main(void)
 		CARD_TEST(test_state_is_restored),
 		CARD_TEST(test_hotplug_registers),
 		CARD_TEST(test_all_slots),
+		CARD_TEST(test_other_threads),
 		cmocka_unit_test(test_state_tables),
 	};
 
