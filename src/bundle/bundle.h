@@ -7,6 +7,8 @@
  *VM's process while it lives; holds its number exit              how it ended last: the exit code
  *		control.sock      the control protocol (docs/control-protocol.md)
  *		console.sock      the serial console
+ *		agent.sock        the line to the guest agent
+ *		id_ed25519        the key of 'atoll ssh', if the VM is one of the catalogue
  *		console.log       what the guest printed there
  *		atoll.log         what atoll has to say
  *
@@ -26,6 +28,8 @@
 #define BUNDLE_SPEC        "vm.yaml"
 #define BUNDLE_CONTROL     "control.sock"
 #define BUNDLE_CONSOLE     "console.sock"
+#define BUNDLE_AGENT       "agent.sock"
+#define BUNDLE_SSH_KEY     "id_ed25519"
 #define BUNDLE_CONSOLE_LOG "console.log"
 #define BUNDLE_LOG         "atoll.log"
 

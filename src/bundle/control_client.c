@@ -9,9 +9,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* A VM's main thread never blocks for long; one that says nothing for this long is stuck. */
-#define ANSWER_TIMEOUT_NS (20 * NS_PER_S)
-
 /* Takes the first whole line out of the buffer; NULL if there is none, or it is no object. */
 static json_t *take_line(struct control_client *client)
 {
@@ -64,13 +61,13 @@ static int no_answer(const struct control_client *client, struct error *err)
 		client->vm_name);
 }
 
-int control_connect(struct control_client *client, const struct bundle *bundle, json_t **hello,
+int control_connect(struct control_client *client, const struct bundle *bundle, ns_t timeout_ns,
 	struct error *err)
 {
 	json_t *greeting;
 
 	*client = (struct control_client){
-		.fd = -1, .vm_name = bundle->name, .timeout_ns = ANSWER_TIMEOUT_NS
+		.fd = -1, .vm_name = bundle->name, .timeout_ns = timeout_ns
 	};
 	if (!bundle_is_running(bundle, NULL))
 		return error_set(err, EXIT_CODE_CONFIG,
@@ -86,7 +83,7 @@ int control_connect(struct control_client *client, const struct bundle *bundle, 
 		control_disconnect(client);
 		return error_set(err, EXIT_CODE_HOST, "out of memory");
 	}
-	if (receive(client, host_now() + ANSWER_TIMEOUT_NS, &greeting) <= 0) {
+	if (receive(client, host_now() + timeout_ns, &greeting) <= 0) {
 		control_disconnect(client);
 		return no_answer(client, err);
 	}
@@ -98,10 +95,7 @@ int control_connect(struct control_client *client, const struct bundle *bundle, 
 			"protocol this one does not speak",
 			bundle->name);
 	}
-	if (hello)
-		*hello = greeting;
-	else
-		json_decref(greeting);
+	json_decref(greeting);
 	return 0;
 }
 

@@ -13,13 +13,18 @@ struct control_client {
 	int fd; /* -1: not connected */
 	const char *vm_name;
 	int64_t last_id;
-	ns_t timeout_ns; /* of an answer; a stuck process is told from a slow one by it */
+	ns_t timeout_ns; /* of an answer */
 	char *buffer;    /* CONTROL_MAX_ANSWER_BYTES */
 	size_t buffered;
 };
 
-/* Connects to a VM that runs and checks the greeting; `hello` (may be NULL) gets it. */
-int control_connect(struct control_client *client, const struct bundle *bundle, json_t **hello,
+#define CONTROL_PATIENCE_NS (20 * NS_PER_S) /* for a VM that somebody needs an answer of */
+
+/*
+ * Connects to a VM that runs, and checks the greeting. Whoever does not answer for `timeout_ns`,
+ * now or later, is taken for stuck.
+ */
+int control_connect(struct control_client *client, const struct bundle *bundle, ns_t timeout_ns,
 	struct error *err);
 void control_disconnect(struct control_client *client);
 

@@ -42,9 +42,8 @@ static json_t *running_status(const struct bundle *bundle)
 	struct control_client client;
 	json_t *status = NULL;
 
-	if (control_connect(&client, bundle, NULL, NULL))
+	if (control_connect(&client, bundle, 2 * NS_PER_S, NULL))
 		return NULL;
-	client.timeout_ns = 2 * NS_PER_S;
 	control_call(&client, "status", NULL, &status, NULL);
 	control_disconnect(&client);
 	return status;

@@ -105,6 +105,18 @@ const struct command commands[] = {
 	{ "logs", "NAME", "print what a guest printed on its console",
 		"Prints what the guest printed on its console: the last one to two megabytes.",
 		logs_option_table, logs_main },
+	{ "exec", "NAME -- COMMAND...", "run a command in a virtual machine",
+		"Runs a command in a virtual machine through its guest agent, and prints what it "
+		"printed when it has ended. Ends with its exit code.",
+		exec_option_table, exec_main },
+	{ "cp", "FILE NAME:PATH | NAME:PATH FILE", "copy a file into or out of a virtual machine",
+		"Copies a file through the guest agent, between the host and a virtual machine. A "
+		"FILE of '-' is standard input or output.",
+		no_options, cp_main },
+	{ "ssh", "NAME [-- COMMAND...]", "log in to a virtual machine",
+		"Runs ssh to the port of this host that leads to the virtual machine's ssh server, "
+		"with the key of its directory.",
+		ssh_option_table, ssh_main },
 	{ "stop", "NAME...", "ask virtual machines to power off",
 		"Presses the power button and waits until the guest has powered off. One that "
 		"does "

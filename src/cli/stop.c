@@ -53,7 +53,7 @@ static bool wait_until_gone(const struct bundle *bundle, ns_t limit_ns)
 static int tell(const struct bundle *bundle, const char *command, struct error *err)
 {
 	struct control_client client;
-	int result = control_connect(&client, bundle, NULL, err);
+	int result = control_connect(&client, bundle, CONTROL_PATIENCE_NS, err);
 
 	if (result)
 		return result;
@@ -72,8 +72,7 @@ static int end_process(const struct bundle *bundle, struct error *err)
 		return error_set(err, EXIT_CODE_CONFIG,
 			"the VM '%s' is not running; 'atoll start %s' starts it", bundle->name,
 			bundle->name);
-	if (control_connect(&client, bundle, NULL, NULL) == 0) {
-		client.timeout_ns = 2 * NS_PER_S;
+	if (control_connect(&client, bundle, 2 * NS_PER_S, NULL) == 0) {
 		control_call(&client, "kill", NULL, NULL, NULL);
 		control_disconnect(&client);
 		if (wait_until_gone(bundle, host_now() + 5 * NS_PER_S))
