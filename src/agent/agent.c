@@ -68,12 +68,17 @@ static int agent_receive(struct agent *agent, ns_t deadline_ns)
 {
 	ssize_t count;
 
+	if (agent->buffered == AGENT_MAX_ANSWER_BYTES)
+		return -EMSGSIZE;
 	if (agent->buffered == agent->room) {
 		size_t room = agent->room ? 2 * agent->room : 65536;
-		char *grown = room > AGENT_MAX_ANSWER_BYTES ? NULL : realloc(agent->buffer, room);
+		char *grown;
 
+		if (room > AGENT_MAX_ANSWER_BYTES)
+			room = AGENT_MAX_ANSWER_BYTES;
+		grown = realloc(agent->buffer, room);
 		if (!grown)
-			return -EMSGSIZE;
+			return -ENOMEM;
 		agent->buffer = grown;
 		agent->room = room;
 	}

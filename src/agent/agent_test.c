@@ -111,6 +111,13 @@ static void test_sync(void **state)
 	peer_end(&peer);
 }
 
+#define EXITED                                                                                     \
+	"{\"return\": {\"exited\": true, \"exitcode\": 3, \"out-data\": \"YSBiCg==\", "            \
+	"\"err-data\": \"\", \"out-truncated\": true}}"
+#define INTERFACES                                                                                 \
+	"{\"return\": [{\"name\": \"lo\", \"ip-addresses\": [{\"ip-address\": \"127.0.0.1\", "     \
+	"\"ip-address-type\": \"ipv4\", \"prefix\": 8}]}]}"
+
 static void test_exec(void **state)
 {
 	char *const argv[] = { (char *)"echo", (char *)"a b", NULL };
@@ -122,9 +129,7 @@ static void test_exec(void **state)
 	(void)state;
 	open_agent(&agent, &peer,
 		SCRIPT(SYNC, "{\"return\": {\"pid\": 77}}", "{\"return\": {\"exited\": false}}",
-			"{\"return\": {\"exited\": true, \"exitcode\": 3, \"out-data\": "
-			"\"YSBiCg==\","
-			" \"err-data\": \"\", \"out-truncated\": true}}"));
+			EXITED));
 	assert_int_equal(agent_exec(&agent, argv, (const uint8_t *)"in", 2, 0, &result, &err), 0);
 	assert_int_equal(result.exit_code, 3);
 	assert_int_equal(result.out.size, 4);
@@ -199,9 +204,7 @@ static void test_others(void **state)
 
 	(void)state;
 	open_agent(&agent, &peer,
-		SCRIPT(SYNC, "{\"return\": 2}", "{\"return\": 2}", "{\"return\": {}}",
-			"{\"return\": [{\"name\": \"lo\", \"ip-addresses\": [{\"ip-address\": "
-			"\"127.0.0.1\", \"ip-address-type\": \"ipv4\", \"prefix\": 8}]}]}"));
+		SCRIPT(SYNC, "{\"return\": 2}", "{\"return\": 2}", "{\"return\": {}}", INTERFACES));
 	assert_int_equal(agent_freeze(&agent, true, &count, &err), 0);
 	assert_int_equal(count, 2);
 	assert_int_equal(agent_freeze(&agent, false, &count, &err), 0);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +17,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define COMPLETE_MARK "complete"
 
 /* A path in memory of its own, or NULL with `err` filled. */
 static char *path_of(struct error *err, const char *format, ...)
@@ -51,7 +50,7 @@ static const char *catalogue_directory(void)
 
 bool catalogue_has(const char *system, struct error *err)
 {
-	char *path = path_of(err, "%s/%s", catalogue_directory(), system), names[256] = "";
+	char *path = path_of(err, "%s/%s", catalogue_directory(), system), names[512] = "";
 	bool found = path && bundle_check_name(system, NULL) == 0 && access(path, X_OK) == 0;
 	DIR *directory = found ? NULL : opendir(catalogue_directory());
 	const struct dirent *entry;
@@ -61,7 +60,8 @@ bool catalogue_has(const char *system, struct error *err)
 		if (entry->d_name[0] != '.') {
 			size_t used = strlen(names);
 
-			snprintf(names + used, sizeof(names) - used, " %s", entry->d_name);
+			if (used < 200)
+				snprintf(names + used, sizeof(names) - used, " %s", entry->d_name);
 		}
 	if (directory)
 		closedir(directory);
@@ -189,9 +189,8 @@ static int make_keys(const struct bundle *bundle, const char *keys, struct error
 /* A port that nobody has now. */
 static unsigned free_port(void)
 {
-	struct sockaddr_in address = {
-		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)
-	};
+	struct sockaddr_in address = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t size = sizeof(address);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	unsigned port = 0;
@@ -227,7 +226,7 @@ static int make_spec(struct spec *spec, const struct spec *given, struct error *
 		{ "initrd", "initrd.img", true, false },
 		{ "append", "root=/dev/vda rw console=ttyS0 quiet", true, false },
 		{ "memory", "1G", true, false },
-		{ "disk", "root.qcow2,format=qcow2", true, true },
+		{ "disk", "root.img,format=raw", true, true },
 		{ "disk", "seed.img,format=raw,readonly=on", true, true },
 		{ "rng", "true", false, false },
 		{ "agent", "true", false, false },
@@ -259,24 +258,22 @@ static int fill_bundle(
 {
 	char *keys = path_of(err, "%s/authorized_keys", bundle->path);
 	char *seed = path_of(err, "%s/seed.img", bundle->path);
-	char *overlay = path_of(err, "%s/root.qcow2", bundle->path);
-	char *base = path_of(err, "%s/root.qcow2", image);
-	char *kernel = path_of(err, "%s/vmlinuz", image), *initrd = path_of(err, "%s/initrd.img", image);
-	const char *const copy[] = { "cp", kernel, initrd, bundle->path, NULL };
+	char *root = path_of(err, "%s/root.img", image);
+	char *kernel = path_of(err, "%s/vmlinuz", image);
+	char *initrd = path_of(err, "%s/initrd.img", image);
+	const char *const copy[] = { "cp", "--reflink=auto", "--sparse=always", kernel, initrd,
+		root, bundle->path, NULL };
 	const char *const make_seed[] = { program, "seed", seed, bundle->name, keys, NULL };
-	const char *const make_overlay[] = { "/proc/self/exe", "disk", "create", "--format", "qcow2",
-		"--backing", base, "--backing-format", "qcow2", overlay, NULL };
 	int result = -ENOMEM;
 
-	if (keys && seed && overlay && base && kernel && initrd)
+	if (keys && seed && root && kernel && initrd)
 		result = run_program(copy, err) || make_keys(bundle, keys, err) ||
-				run_program(make_seed, err) || run_program(make_overlay, err)
-			? -EINVAL
-			: 0;
+					 run_program(make_seed, err)
+				 ? -EINVAL
+				 : 0;
 	free(keys);
 	free(seed);
-	free(overlay);
-	free(base);
+	free(root);
 	free(kernel);
 	free(initrd);
 	return result;

@@ -75,7 +75,7 @@ static int version_main(const struct command *self, int argc, char **argv)
 }
 
 const struct command commands[] = {
-	{ "run", "", "boot a virtual machine and stay with it until it ends",
+	{ "run", "[SYSTEM]", "boot a virtual machine and stay with it until it ends",
 		"Boots a kernel in a new virtual machine, with its serial console on this "
 		"terminal. "
 		"A guest that powers off ends with exit code 0. SIGTERM asks the guest to power "

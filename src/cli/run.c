@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/properties.h"
 #include "base/trace.h"
+#include "cli/catalogue.h"
 #include "cli/command.h"
 #include "cli/run_options.h"
 #include "cli/vm_spec.h"
@@ -421,6 +422,32 @@ int run_options_run(struct run_options *options, struct error *err)
 	return vm_run(&options->vm, err);
 }
 
+/* A system of the catalogue: made if it is not there, started, with its console. */
+static int run_system(const char *system, const struct run_options *options,
+	const struct spec *given, struct error *err)
+{
+	const char *name = options->name ? options->name : system;
+	struct bundle bundle;
+
+	if (!catalogue_has(system, err))
+		return err->exit_code;
+	if (bundle_open(&bundle, name, NULL) == 0) {
+		bundle_close(&bundle);
+		if (given->nr_entries > 0) {
+			error_set(err, EXIT_CODE_CONFIG,
+				"there is a VM '%s' already, with options of its own; choose "
+				"another "
+				"name with --name, or edit its " BUNDLE_SPEC
+				" and 'atoll start %s --attach'",
+				name, name);
+			return err->exit_code;
+		}
+	} else if (catalogue_create(system, name, given, err)) {
+		return err->exit_code;
+	}
+	return vm_start_named(name, true);
+}
+
 int run_main(const struct command *command, int argc, char **argv)
 {
 	struct run_options options;
@@ -443,16 +470,13 @@ int run_main(const struct command *command, int argc, char **argv)
 		exit_code = EXIT_CODE_OK;
 		goto done;
 	}
-	if (nr_operands > 0) {
-		error_set(&err, EXIT_CODE_USAGE,
-			"'%s' is not an option; a kernel is given as --kernel %s", argv[0],
-			argv[0]);
+	if (nr_operands > 0)
+		exit_code = run_system(argv[nr_operands - 1], &options, &spec, &err);
+	else if (run_options_check(&options, &err))
 		goto mistake;
-	}
-	if (run_options_check(&options, &err))
-		goto mistake;
-	exit_code = options.name ? vm_run_named(&options, &spec, &err)
-				 : run_options_run(&options, &err);
+	else
+		exit_code = options.name ? vm_run_named(&options, &spec, &err)
+					 : run_options_run(&options, &err);
 	if (!err.exit_code)
 		goto done;
 mistake:

@@ -29,6 +29,7 @@ def assert_mistake(done, code, *words):
     (["run", "--frobnicate"], USAGE, ["--frobnicate", "--help"]),
     (["run", "-k", "x"], USAGE, ["-k", "--help"]),
     (["run", "vmlinuz"], USAGE, ["vmlinuz", "--kernel vmlinuz"]),
+    (["run", "plan9"], USAGE, ["plan9", "catalogue", "debian"]),
     (["run", "--kernel"], USAGE, ["--kernel", "needs a value"]),
     (["run", "--no-reboot=1", "--kernel", "x"], USAGE, ["--no-reboot", "no value"]),
     (["run", "--engine", "warp"], USAGE, ["warp", "auto kvm soft"]),
