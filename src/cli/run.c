@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/run_options.h"
 #include "cli/vm_spec.h"
+#include "vmm/disk.h"
 #include "vmm/vm.h"
 #include "vmm/serial.h"
 
@@ -227,6 +228,22 @@ static int set_test_card(void *target, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_disk(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+	struct disk_options disk;
+	int rc = disk_options_parse(&disk, value, err);
+
+	disk_options_finish(&disk);
+	if (rc < 0)
+		return rc;
+	if (options->vm.nr_disks == VM_MAX_DISKS)
+		return error_set(
+			err, EXIT_CODE_USAGE, "--disk can be given %u times at most", VM_MAX_DISKS);
+	options->vm.disks[options->vm.nr_disks++] = value;
+	return 0;
+}
+
 static int set_no_reboot(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
@@ -332,6 +349,15 @@ const struct option_spec run_option_table[] = {
 		"it "
 		"(isa-debug-exit).",
 		NULL, COMPLETE_NOTHING, NULL, set_debug_exit },
+	{ "disk", "FILE,format=raw|qcow2[,...]",
+		"A disk (virtio-blk): /dev/vda for the first. Further: readonly=on, serial=TEXT, "
+		"queues=N, cache=writeback|none|writethrough|directsync|unsafe, "
+		"aio=auto|io_uring|threads, discard=off, on-error=enospc|stop|report|ignore (stop "
+		"and "
+		"enospc pause the guest until there is room), iops=N, bps=SIZE, transitional=on "
+		"for "
+		"drivers of before 2016. Can be given several times.",
+		NULL, COMPLETE_FILE, NULL, set_disk },
 	{ "pci", NULL,
 		"A PCI bus even if no device is on it, so that devices can be added while the "
 		"guest runs.",

@@ -608,6 +608,28 @@ int virtio_pci_create(struct virtio_pci **created, struct virtio_device *device,
 	return 0;
 }
 
+int virtio_pci_plug(struct virtio_pci *transport, struct pci_host *host, unsigned device, bool hot,
+	struct error *err)
+{
+	struct machine *machine = transport->device->machine;
+	int rc;
+
+	machine_lock(machine);
+	rc = pci_plug(host, &transport->function, device, hot, err);
+	machine_unlock(machine);
+	return rc;
+}
+
+void virtio_pci_unplug(struct virtio_pci *transport)
+{
+	struct machine *machine = transport->device->machine;
+
+	machine_lock(machine);
+	if (transport->function.host)
+		pci_unplug(&transport->function);
+	machine_unlock(machine);
+}
+
 void virtio_pci_destroy(struct virtio_pci *transport)
 {
 	if (!transport)

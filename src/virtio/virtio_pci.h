@@ -11,7 +11,7 @@
 #ifndef VIRTIO_VIRTIO_PCI_H
 #define VIRTIO_VIRTIO_PCI_H
 
-#include "pci/pci.h"
+#include "pci/pci_host.h"
 #include "virtio/virtio.h"
 
 struct virtio_pci_state {
@@ -51,6 +51,10 @@ struct virtio_pci {
  */
 int virtio_pci_create(struct virtio_pci **transport, struct virtio_device *device,
 	bool transitional, struct error *err);
+/* pci_plug and pci_unplug with the machine lock taken. Unplugging what is not plugged is fine. */
+int virtio_pci_plug(struct virtio_pci *transport, struct pci_host *host, unsigned device, bool hot,
+	struct error *err);
+void virtio_pci_unplug(struct virtio_pci *transport);
 /* After it is unplugged and virtio_device_finish has ended the device's threads. Takes NULL. */
 void virtio_pci_destroy(struct virtio_pci *transport);
 

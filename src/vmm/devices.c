@@ -12,8 +12,8 @@
 
 bool devices_need_pci(const struct vm_config *config)
 {
-	return config->pci || config->test_card || config->nr_nets > 0 || config->balloon ||
-	       config->rng || config->vsock;
+	return config->pci || config->test_card || config->nr_nets > 0 || config->nr_disks > 0 ||
+	       config->balloon || config->rng || config->vsock;
 }
 
 static int create_test_cards(struct devices *devices, struct board *board, struct error *err)
@@ -26,6 +26,19 @@ static int create_test_cards(struct devices *devices, struct board *board, struc
 	pci_test_card_init(&cards[0], "test-card", &cards[1]);
 	pci_test_card_init(&cards[1], "other-test-card", NULL);
 	return pci_plug(board_pci(board), &cards[0].function, PCI_ANY_DEVICE, false, err);
+}
+
+static int create_disks(struct devices *devices, const struct vm_config *config,
+	struct board *board, const struct devices_events *events, struct error *err)
+{
+	while (devices->nr_disks < config->nr_disks) {
+		unsigned index = devices->nr_disks++;
+
+		if (disk_create(&devices->disks[index], index, config->disks[index], board,
+			    events->disk_stopped, events->context, err))
+			return -EINVAL;
+	}
+	return 0;
 }
 
 /* The entry that the next device will have, with its name; NULL, and `err`, if all are taken. */
@@ -68,12 +81,15 @@ static int create_nics(struct devices *devices, const struct vm_config *config,
 	return 0;
 }
 
+/* What the guest may take from the host's random numbers. */
+#define RNG_BYTES_PER_S (1 << 20)
+
 static int create_rng(
 	struct devices *devices, struct machine *machine, struct board *board, struct error *err)
 {
 	struct devices_entry *entry = next_entry(devices, "rng", 0, err);
 
-	if (!entry || virtio_rng_create(&entry->device, entry->name, machine, 0, err))
+	if (!entry || virtio_rng_create(&entry->device, entry->name, machine, RNG_BYTES_PER_S, err))
 		return -EINVAL;
 	return plug(devices, entry, board, virtio_rng_destroy, err);
 }
@@ -124,9 +140,11 @@ static int create_vsock(struct devices *devices, const char *value, struct machi
 }
 
 int devices_create(struct devices *devices, const struct vm_config *config, struct machine *machine,
-	struct board *board, struct error *err)
+	struct board *board, const struct devices_events *events, struct error *err)
 {
 	if (config->test_card && create_test_cards(devices, board, err))
+		return -EINVAL;
+	if (create_disks(devices, config, board, events, err))
 		return -EINVAL;
 	if (create_nics(devices, config, machine, board, err))
 		return -EINVAL;
@@ -141,8 +159,8 @@ int devices_create(struct devices *devices, const struct vm_config *config, stru
 
 static void destroy_entry(struct devices_entry *entry)
 {
-	if (entry->transport && entry->transport->function.host)
-		pci_unplug(&entry->transport->function);
+	if (entry->transport)
+		virtio_pci_unplug(entry->transport);
 	/* Ends its threads, which call the transport. */
 	virtio_device_finish(entry->device);
 	virtio_pci_destroy(entry->transport);
@@ -151,6 +169,8 @@ static void destroy_entry(struct devices_entry *entry)
 
 void devices_destroy(struct devices *devices)
 {
+	for (unsigned i = 0; i < devices->nr_disks; i++)
+		disk_destroy(&devices->disks[i]);
 	while (devices->count)
 		destroy_entry(&devices->entries[--devices->count]);
 	if (!devices->test_cards)

@@ -280,6 +280,8 @@ static int vm_create(struct vm *vm, struct error *err)
 		.com1 = serial_line(&vm->serial),
 		.wall_clock_ns = wall_clock_now(),
 	};
+	const struct devices_events device_events = { .disk_stopped = vm_disk_stopped,
+		.context = vm };
 	int result = loop_init(&vm->loop);
 
 	if (vm->console)
@@ -293,7 +295,8 @@ static int vm_create(struct vm *vm, struct error *err)
 	if (vm_open_signals(vm, err) ||
 		cpu_model_init(&vm->cpu_model, config->cpu, config->nr_cpus, err) ||
 		board_create(&vm->board, &board, &vm->machine, err) ||
-		devices_create(&vm->devices, config, &vm->machine, vm->board, err) ||
+		devices_create(
+			&vm->devices, config, &vm->machine, vm->board, &device_events, err) ||
 		vm_create_engine(vm, err))
 		return -EINVAL;
 	stages_reach(&vm->stages, STAGE_MACHINE);
@@ -325,7 +328,10 @@ static void vm_loop(struct vm *vm)
 		machine_unlock(&vm->machine);
 		if (vm->console && console_deadline(vm->console) < deadline_ns)
 			deadline_ns = console_deadline(vm->console);
+		if (vm->waits_for_disk && vm->disk_retry_ns < deadline_ns)
+			deadline_ns = vm->disk_retry_ns;
 		loop_run_once(&vm->loop, deadline_ns);
+		vm_serve_disks(vm);
 		serial_service(&vm->serial);
 		if (vm->console)
 			console_service(vm->console);

@@ -11,6 +11,7 @@
 
 #define VM_MAX_INITRDS 16
 #define VM_MAX_NETS    8
+#define VM_MAX_DISKS   24
 
 struct vm_config {
 	const char *engine; /* "auto", "kvm", "soft" */
@@ -30,6 +31,8 @@ struct vm_config {
 	bool test_card;                /* pci/pci_test_card.h */
 	const char *nets[VM_MAX_NETS]; /* what --net was given */
 	unsigned nr_nets;
+	const char *disks[VM_MAX_DISKS]; /* what --disk was given */
+	unsigned nr_disks;
 	bool rng, balloon;
 	const char *vsock; /* NULL: none */
 	bool no_reboot;

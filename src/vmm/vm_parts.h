@@ -32,8 +32,14 @@ struct vm {
 	/* Event loop only. */
 	unsigned nr_terminations; /* SIGTERMs taken */
 	bool paused;              /* by somebody outside */
+	bool waits_for_disk;      /* paused until the host has room */
+	ns_t disk_retry_ns;       /* CLOCK_MONOTONIC: when to look again */
 	bool ended;
 	int exit_code;
+
+	/* Any thread. */
+	_Atomic bool disk_stopped; /* vm_serve_disks has something to do */
+	_Atomic bool disk_trouble; /* it has been said */
 
 	/* Machine lock. */
 	char engine_error[256]; /* the text of VCPU_EXIT_ERROR */
@@ -48,6 +54,11 @@ void vm_reset_button(struct vm *vm);
 /* Stops the vCPUs and the guest's clock; both may be called twice. */
 void vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);
+
+/* A disk keeps requests that the host failed (vm_disks.c): pauses the guest, says why, and tries
+ * again until it works. The first on any thread. */
+void vm_disk_stopped(void *context, const struct error *why);
+void vm_serve_disks(struct vm *vm);
 
 /* What a VM can be told through its control socket (vm_control.c). */
 extern const struct control_command vm_control_commands[];
