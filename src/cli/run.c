@@ -284,6 +284,15 @@ static int set_stats(void *target, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_dump_code(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	(void)err;
+	options->vm.dump_code = value;
+	return 0;
+}
+
 static int set_trace(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
@@ -404,6 +413,10 @@ const struct option_spec run_option_table[] = {
 		"exact: "
 		"also count each instruction of translated code, which makes it slower.",
 		NULL, COMPLETE_NOTHING, NULL, set_stats },
+	{ "dump-code", "FILE",
+		"Write each block that the software engine translates into a file: the guest's "
+		"instructions and the host's.",
+		NULL, COMPLETE_FILE, NULL, set_dump_code },
 	{ "trace", "CATEGORY,...[:FILE]",
 		"Print a line on stderr, or into a file, for each event of these categories: "
 		"exits, "

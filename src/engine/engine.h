@@ -32,8 +32,9 @@ struct engine_config {
 	struct machine *machine; /* its memory layout is complete */
 	const struct cpu_model *cpu_model;
 	enum soft_mode soft_mode;
-	bool soft_direct;   /* with SOFT_MODE_TRANSLATE: hot user code in processes of its own */
-	bool count_exactly; /* also what costs speed to count */
+	bool soft_direct;      /* with SOFT_MODE_TRANSLATE: hot user code in processes of its own */
+	bool count_exactly;    /* also what costs speed to count */
+	const char *dump_code; /* a file for translated code, or NULL */
 };
 
 struct engine;

@@ -231,10 +231,16 @@ static int vm_create_engine(struct vm *vm, struct error *err)
 		.soft_mode = config->soft_mode,
 		.soft_direct = config->soft_direct,
 		.count_exactly = config->count_exactly,
+		.dump_code = config->dump_code,
 	};
 
 	if (!ops)
 		return -EINVAL;
+	if (config->dump_code &&
+		(ops != &soft_engine_ops || config->soft_mode != SOFT_MODE_TRANSLATE))
+		return error_set(err, EXIT_CODE_CONFIG,
+			"--dump-code has nothing to write: no code is translated here; "
+			"give --engine soft --soft-mode translate");
 	if (strcmp(config->engine, "auto") == 0)
 		log_info("%s", why);
 	return ops->create(&engine_config, &vm->engine, err);

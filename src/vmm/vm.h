@@ -39,8 +39,9 @@ struct vm_config {
 	bool print_time;
 	bool print_stats;
 	bool stats_as_json;
-	bool count_exactly; /* engine_config.count_exactly */
-	ns_t started_ns;    /* CLOCK_MONOTONIC when the process began */
+	bool count_exactly;    /* engine_config's */
+	const char *dump_code; /* likewise */
+	ns_t started_ns;       /* CLOCK_MONOTONIC when the process began */
 
 	/* The VM's directory, with its control socket; NULL: it has no name. */
 	const struct bundle *bundle;

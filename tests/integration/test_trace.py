@@ -1,4 +1,5 @@
 """atoll run --trace: every line has the documented form, and each category has its events."""
+import json
 import pathlib
 import re
 import subprocess
@@ -42,3 +43,21 @@ def test_help(atoll):
     done = subprocess.run([atoll, "run", "--trace", "help"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "port_read" in done.stdout and "interrupts" in done.stdout
+
+
+def test_dump_code(atoll, tmp_path):
+    """Each translated block, with the guest's instructions before the host's."""
+    path = tmp_path / "code"
+    done = subprocess.run(
+        [atoll, "run", "--engine", "soft", "--quiet", "--debug-exit", "0x501", "--memory", "64M",
+         "--kernel", IMAGES / "smc64", "--dump-code", path, "--stats=json"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1, done.stderr
+    text = path.read_text()
+    blocks = re.findall(r"^block ([0-9a-f]{16}) .*\n((?:.+\n)+)", text, re.M)
+    assert len(blocks) == json.loads(done.stderr)["blocks_translated"]
+    for address, body in blocks:
+        assert re.search(rf"^{address}  \S", body, re.M), body
+        assert re.search(r"^    \+[0-9a-f]{4}  \S", body, re.M), body
+    # The tests' machine has the disassembler.
+    assert re.search(r"^[0-9a-f]{16}  mov ", text, re.M)

@@ -195,6 +195,7 @@ void translator_kill(struct translator *translator, gpa_t physical)
 		if (view->physical == physical && view->id) {
 			translator->vcpu->translate.code_ids[n] = 0;
 			view->id = 0;
+			trace(page_killed, view->linear, physical);
 			translator->counters.killed++;
 		}
 		n = view->next_physical;

@@ -145,9 +145,22 @@ static void soft_destroy(struct engine *base)
 		munmap(engine->vcpus, engine->nr_vcpus * sizeof(struct vcpu));
 	}
 	code_pages_destroy(engine);
+	if (engine->code_dump)
+		fclose(engine->code_dump);
 	pthread_mutex_destroy(&engine->split_lock);
 	pthread_mutex_destroy(&engine->tsc_lock);
 	free(engine);
+}
+
+static int open_code_dump(struct soft_engine *engine, const char *path, struct error *err)
+{
+	if (!path)
+		return 0;
+	engine->code_dump = fopen(path, "we");
+	if (!engine->code_dump)
+		return error_set_errno(err, EXIT_CODE_CANNOT_WRITE, errno,
+			"cannot write translated code to '%s'", path);
+	return 0;
 }
 
 static int soft_create(
@@ -170,7 +183,9 @@ static int soft_create(
 	atomic_init(&engine->tsc_anchor.stale, true);
 	pthread_mutex_init(&engine->split_lock, NULL);
 	pthread_mutex_init(&engine->tsc_lock, NULL);
-	ret = create_parts(engine, config, err);
+	ret = open_code_dump(engine, config->dump_code, err);
+	if (ret == 0)
+		ret = create_parts(engine, config, err);
 	if (ret < 0) {
 		soft_destroy(&engine->base);
 		return ret;

@@ -11,6 +11,7 @@
 
 #include "base/trace.h"
 
+#include "engine/soft/code_dump.h"
 #include "engine/soft/code_pages.h"
 #include "engine/soft/direct.h"
 #include "engine/soft/interpret.h"
@@ -174,6 +175,8 @@ static struct translation *find_slow(struct vcpu *vcpu, unsigned set)
 		vector_leave(vcpu);
 		translation = translate_block(translator, block, vcpu->rip, view, second_view);
 		translator->counters.translation_ticks += host_tsc() - started;
+		if (vcpu->engine->code_dump)
+			code_dump(vcpu->engine->code_dump, translator, translation);
 	}
 	*lookup_at(translator, vcpu->rip) = (struct lookup){ vcpu->rip, translation };
 	return translation;

@@ -18,6 +18,7 @@
 #include "engine/soft/translate.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 
 struct soft_engine;
 struct block;
@@ -187,6 +188,7 @@ struct soft_engine {
 	unsigned nr_vcpus;
 	enum soft_mode mode;
 	bool count_exactly;
+	FILE *code_dump; /* NULL: off */
 	/* By physical page of RAM, see code_pages.h. */
 	struct code_pages *code_pages;
 	_Atomic uint64_t a20_mask;

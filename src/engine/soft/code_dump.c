@@ -1,0 +1,120 @@
+#include "engine/soft/code_dump.h"
+
+#include "engine/soft/translator.h"
+#include "engine/soft/vcpu.h"
+
+#include <inttypes.h>
+
+#ifdef HAVE_ZYDIS
+#include <Zydis/Zydis.h>
+
+/* Prints the instruction at `bytes`; returns its length, 0 if it cannot be read. */
+static unsigned print_insn(FILE *out, uint64_t address, const uint8_t *bytes, size_t size)
+{
+	ZydisDisassembledInstruction insn;
+
+	if (!ZYAN_SUCCESS(
+		    ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, address, bytes, size, &insn)))
+		return 0;
+	fputs(insn.text, out);
+	return insn.info.length;
+}
+#else
+static unsigned print_insn(FILE *out, uint64_t address, const uint8_t *bytes, size_t size)
+{
+	(void)out;
+	(void)address;
+	(void)bytes;
+	(void)size;
+	return 0;
+}
+#endif
+
+static void print_bytes(FILE *out, const uint8_t *bytes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		fprintf(out, i ? " %02x" : "%02x", bytes[i]);
+}
+
+/* The instruction whose code begins at `offset`, or -1. */
+static int insn_at_offset(
+	const struct translator *translator, const struct translation *translation, unsigned offset)
+{
+	for (unsigned n = 0; n < translation->nr_insns; n++)
+		if (translator->sites[translation->sites + n].host == offset)
+			return (int)n;
+	return -1;
+}
+
+static void dump_guest(FILE *out, const struct translator *translator,
+	const struct translation *translation, unsigned n)
+{
+	const struct insn *insn = &translation->block->insns[n];
+	gva_t address = translation->rip + translator->sites[translation->sites + n].guest;
+
+	fprintf(out, "%016" PRIx64 "  ", address);
+	if (!print_insn(out, address, insn->bytes, insn->length))
+		print_bytes(out, insn->bytes, insn->length);
+	fputc('\n', out);
+}
+
+/* One host instruction, or bytes up to the next guest instruction; returns how many. */
+static unsigned dump_host(FILE *out, const struct translator *translator,
+	const struct translation *translation, unsigned offset)
+{
+	const uint8_t *code = translator->executable + translation->code;
+	unsigned length;
+
+	fprintf(out, "    +%04x  ", offset);
+	length = print_insn(
+		out, (uintptr_t)code + offset, code + offset, translation->code_size - offset);
+	if (!length) {
+		do
+			length++;
+		while (length < 16 && offset + length < translation->code_size &&
+			insn_at_offset(translator, translation, offset + length) < 0);
+		print_bytes(out, code + offset, length);
+	}
+	fputc('\n', out);
+	return length;
+}
+
+static const char *entry_name(const struct translation *translation, unsigned offset)
+{
+	if (offset == 0)
+		return "indirect";
+	if (offset == translation->guard)
+		return "guard";
+	if (offset == translation->poll)
+		return "poll";
+	if (offset == translation->memory)
+		return "memory";
+	if (offset == translation->body)
+		return "body";
+	return NULL;
+}
+
+void code_dump(
+	FILE *out, const struct translator *translator, const struct translation *translation)
+{
+	unsigned offset = 0;
+
+	flockfile(out);
+	fprintf(out,
+		"\nblock %016" PRIx64 " physical %" PRIx64 " vcpu %u: %u instructions, %u bytes "
+		"at %p\n",
+		translation->rip, translation->block->physical, translator->vcpu->index,
+		translation->nr_insns, translation->code_size,
+		(const void *)(translator->executable + translation->code));
+	while (offset < translation->code_size) {
+		const char *entry = entry_name(translation, offset);
+		int n = insn_at_offset(translator, translation, offset);
+
+		if (entry)
+			fprintf(out, "  %s:\n", entry);
+		if (n >= 0)
+			dump_guest(out, translator, translation, (unsigned)n);
+		offset += dump_host(out, translator, translation, offset);
+	}
+	funlockfile(out);
+}
