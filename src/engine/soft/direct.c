@@ -317,10 +317,11 @@ static void take_trap(struct vcpu *vcpu, struct direct_space *space, int code)
 		vcpu->debug_pending |= DR6_BS;
 		return;
 	}
-	if (code == SI_KERNEL && byte_before(vcpu, vcpu->rip, 1) != 0xcc)
-		vcpu->rip -= 2;
+	/* Some hypervisors under the host show INT1 as a fault, with RIP before it. */
+	if (code != SI_KERNEL)
+		vcpu->rip -= byte_before(vcpu, vcpu->rip, 1) == 0xf1;
 	else
-		vcpu->rip -= 1;
+		vcpu->rip -= byte_before(vcpu, vcpu->rip, 1) == 0xcc ? 1 : 2;
 	interpret_here(vcpu, space);
 }
 
@@ -386,6 +387,19 @@ static void take_stop(struct vcpu *vcpu, struct direct_space *space, enum direct
 	}
 }
 
+/* May code at RIP run natively? Sets A of its page, or raises what fetching does. */
+static bool executes(struct vcpu *vcpu, struct direct_space *space)
+{
+	unsigned available;
+	gpa_t physical;
+
+	if (direct_map_executes(&space->map, vcpu->rip))
+		return true;
+	take_vectors(vcpu, space);
+	mmu_fetch(vcpu, vcpu->rip, &physical, &available);
+	return direct_map_executes(&space->map, vcpu->rip);
+}
+
 /* True if anything was run. */
 static bool run(struct vcpu *vcpu, struct direct_space *space)
 {
@@ -398,7 +412,7 @@ static bool run(struct vcpu *vcpu, struct direct_space *space)
 
 		if (!direct_map_sync(&space->map))
 			break;
-		if (!direct_map_executes(&space->map, vcpu->rip)) {
+		if (!executes(vcpu, space)) {
 			vcpu->direct_counters.unfit++;
 			break;
 		}

@@ -423,6 +423,13 @@ enum direct_stop direct_runner_run(struct direct_runner *runner, struct direct_s
 	/* Somebody sent it: not the guest's doing. */
 	if (info.si_code <= 0)
 		return DIRECT_STOP_KICK;
+	if (stop == SIGSYS) {
+		/* A call of the vsyscall page, which Linux refuses by returning; RAX is lost. */
+		runner->regs.rip = (uint64_t)(uintptr_t)info.si_call_addr;
+		runner->regs.rsp -= 8;
+		*signal = (struct direct_signal){ SIGSEGV, SEGV_MAPERR, runner->regs.rip };
+		return DIRECT_STOP_SIGNAL;
+	}
 	*signal = (struct direct_signal){
 		.number = stop, .code = info.si_code, .address = (uint64_t)(uintptr_t)info.si_addr
 	};
