@@ -34,15 +34,22 @@
 	(RFLAGS_ARITHMETIC | RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_NT | RFLAGS_AC | RFLAGS_ID)
 #define AVX_STATE (XCR0_X87 | XCR0_SSE | XCR0_AVX)
 
-/* Ticks of the guest in a row that find the same address space in user mode make it hot. */
+/* Ticks of the guest in a row that find the same address space in user mode make it hot, unless the
+ * kernel was busy meanwhile: so many exceptions and TLB flushes a millisecond. */
 #define HOT_SAMPLES 2
-/* An address space whose last STOPS_JUDGED runs were shorter than this on average is left to the
- * translator for a while: a stop costs some 10 us. */
-#define STOPS_JUDGED   64
-#define WORTH_NS       (25 * NS_PER_US)
+#define SAMPLE_NS   NS_PER_MS
+#define BUSY_PER_MS 10
+/* A hot one that has not run for so long has to show it again. */
+#define STALE_NS (30 * NS_PER_MS)
+/* An address space whose last STOPS_JUDGED runs took less of a processor than this on average is
+ * left to the translator for a while: a stop costs some 10 us. */
+#define STOPS_JUDGED   16
+#define WORTH_NS       (40 * NS_PER_US)
 #define FIRST_PAUSE_NS (10 * NS_PER_MS)
 #define LAST_PAUSE_NS  NS_PER_S
-#define TOGETHER_NS    (8 * NS_PER_MS)
+/* Runs shorter than SHORT_NS keep the runner on the thread's CPU, TOGETHER_NS at a time. */
+#define SHORT_NS    (200 * NS_PER_US)
+#define TOGETHER_NS (8 * NS_PER_MS)
 
 /* An address space that runs natively, or did. */
 struct direct_space {
@@ -53,8 +60,9 @@ struct direct_space {
 	bool vectors_inside; /* the runner has the guest's vector registers */
 	/* Host TSC. */
 	uint64_t pause_until, pause, used_at;
-	uint64_t run_tsc;
-	unsigned stops; /* since the last judgement */
+	uint64_t last_run;
+	ns_t judged_ns; /* the runner's processor time at the last judgement */
+	unsigned stops; /* since */
 	gva_t fault_rip, fault_address;
 	bool fault_repeats;
 };
@@ -69,6 +77,7 @@ struct direct {
 	struct direct_space spaces[MAX_SPACES];
 	gpa_t sampled;
 	unsigned samples;
+	uint64_t sampled_at, sampled_activity;
 };
 
 static gpa_t root_of(const struct vcpu *vcpu)
@@ -240,7 +249,9 @@ static void take_vectors(struct vcpu *vcpu, struct direct_space *space)
 /* One instruction at vcpu->rip. */
 static void interpret_here(struct vcpu *vcpu, struct direct_space *space)
 {
+	/* It may raise, and not come back. */
 	take_vectors(vcpu, space);
+	direct_place_release(&vcpu->direct->place);
 	interpret_one(vcpu);
 }
 
@@ -271,7 +282,7 @@ static enum direct_stop run_once(
 	atomic_store(&vcpu->direct_running, 0);
 	atomic_fetch_add(&vcpu->direct_stops, 1);
 	space->used_at = host_tsc();
-	space->run_tsc += space->used_at - start;
+	space->last_run = space->used_at - start;
 	vcpu->direct_counters.run_tsc += space->used_at - start;
 	vcpu->direct_counters.entries++;
 	return stop;
@@ -344,14 +355,15 @@ static void take_signal(
 static void judge(struct vcpu *vcpu, struct direct_space *space)
 {
 	struct direct *direct = vcpu->direct;
-	uint64_t average;
+	ns_t now, used;
 
 	if (space->stops < STOPS_JUDGED || direct->forced)
 		return;
-	average = space->run_tsc / space->stops;
+	now = direct_runner_time(&space->runner);
+	used = now - space->judged_ns;
+	space->judged_ns = now;
 	space->stops = 0;
-	space->run_tsc = 0;
-	if (average >= ticks(vcpu, WORTH_NS)) {
+	if (used >= STOPS_JUDGED * WORTH_NS) {
 		space->pause = ticks(vcpu, FIRST_PAUSE_NS);
 		return;
 	}
@@ -396,6 +408,7 @@ static bool executes(struct vcpu *vcpu, struct direct_space *space)
 	if (direct_map_executes(&space->map, vcpu->rip))
 		return true;
 	take_vectors(vcpu, space);
+	direct_place_release(&vcpu->direct->place);
 	mmu_fetch(vcpu, vcpu->rip, &physical, &available);
 	return direct_map_executes(&space->map, vcpu->rip);
 }
@@ -423,6 +436,7 @@ static bool run(struct vcpu *vcpu, struct direct_space *space)
 		take_stop(vcpu, space, stop, &why);
 	}
 	take_vectors(vcpu, space);
+	direct_place_release(&vcpu->direct->place);
 	return ran;
 }
 
@@ -482,7 +496,7 @@ static struct direct_space *claim(struct vcpu *vcpu, gpa_t root)
 	space->pause = ticks(vcpu, FIRST_PAUSE_NS);
 	space->pause_until = 0;
 	space->stops = 0;
-	space->run_tsc = 0;
+	space->last_run = 0;
 	space->fault_repeats = false;
 	if (space->runner.pid > 0 && !direct_map_is_free(vcpu, root, space->runner.stub)) {
 		direct_place_release(&direct->place);
@@ -526,6 +540,7 @@ static bool activate(struct vcpu *vcpu, gpa_t root)
 	if (!space || space->pause_until > host_tsc())
 		return false;
 	direct->active = space;
+	space->used_at = host_tsc();
 	/* Translated user code is left where it enters another page, and direct_enter asked. */
 	translate_forget_mappings(vcpu, true);
 	return true;
@@ -539,8 +554,11 @@ bool direct_enter(struct vcpu *vcpu)
 	if (!direct || vcpu->mode.cpl != 3 || !direct->owned)
 		return false;
 	if (!direct->active || direct->active->root != root_of(vcpu)) {
+		uint64_t now = host_tsc();
+
 		space = find(direct, root_of(vcpu));
-		if (!space || space->pause_until > host_tsc())
+		if (!space || space->pause_until > now ||
+			now - space->used_at > ticks(vcpu, STALE_NS))
 			return false;
 		direct->active = space;
 	}
@@ -551,24 +569,35 @@ bool direct_enter(struct vcpu *vcpu)
 	return run(vcpu, direct->active);
 }
 
+/* Has the kernel left the address space alone since the last sample? */
+static bool is_calm(struct vcpu *vcpu, uint64_t now)
+{
+	struct direct *direct = vcpu->direct;
+	uint64_t activity = vcpu->direct_flushes + vcpu->counters.exceptions;
+	uint64_t events = activity - direct->sampled_activity;
+	uint64_t passed = now - direct->sampled_at;
+
+	direct->sampled_activity = activity;
+	direct->sampled_at = now;
+	return events <= mul_div(passed, BUSY_PER_MS, ticks(vcpu, NS_PER_MS));
+}
+
 void direct_sample(struct vcpu *vcpu)
 {
 	struct direct *direct = vcpu->direct;
 	gpa_t root = root_of(vcpu);
+	uint64_t now = host_tsc();
 
-	if (!direct)
+	if (!direct || now - direct->sampled_at < ticks(vcpu, SAMPLE_NS))
 		return;
-	if (direct->place.cpu >= 0 && direct->owned &&
-		(!direct->active ||
-			host_tsc() - direct->active->used_at > ticks(vcpu, TOGETHER_NS))) {
-		vector_leave(vcpu);
-		direct_place_release(&direct->place);
-	}
-	if (vcpu->mode.cpl != 3 || (direct->active && direct->active->root == root))
+	if (!is_calm(vcpu, now))
+		direct->samples = 0;
+	if (vcpu->mode.cpl != 3 || (direct->active && direct->active->root == root &&
+					   now - direct->active->used_at < ticks(vcpu, STALE_NS)))
 		return;
 	direct->samples = root == direct->sampled ? direct->samples + 1 : 1;
 	direct->sampled = root;
-	if (direct->samples >= HOT_SAMPLES && suits(vcpu))
+	if (direct->samples > HOT_SAMPLES && suits(vcpu))
 		activate(vcpu, root);
 }
 

@@ -79,6 +79,9 @@ enum direct_stop direct_runner_run(struct direct_runner *runner, struct direct_s
 /* Stops it if it runs. Any thread; async-signal-safe. */
 void direct_runner_kick(int pid);
 
+/* Processor time it has used. */
+ns_t direct_runner_time(const struct direct_runner *runner);
+
 /* The vector registers, as an XSAVE image of x87, SSE and AVX; all else is initial. */
 int direct_runner_put_vectors(struct direct_runner *runner, const void *image, size_t size);
 int direct_runner_get_vectors(struct direct_runner *runner, void *image, size_t size);
