@@ -9,7 +9,7 @@ import pytest
 
 from conftest import ROOT
 
-MODES = ["interpret", "translate"]
+MODES = ["interpret", "translate", "direct"]
 LIMIT = int(os.environ.get("ATOLL_BOOT_LIMIT", "180"))
 
 

@@ -224,13 +224,24 @@ static void lose(struct vcpu *vcpu, struct direct_space *space)
 	vcpu->shutdown = true;
 }
 
+/* Its runner is of no use any more. */
+static void forsake(struct vcpu *vcpu, struct direct_space *space)
+{
+	direct_place_release(&vcpu->direct->place);
+	direct_runner_stop(&space->runner);
+	space->root = UINT64_MAX;
+	space->vectors_inside = false;
+	vcpu->direct->active = NULL;
+}
+
 static bool put_vectors(struct vcpu *vcpu, struct direct_space *space)
 {
 	struct cpu_xsave image;
 
 	vector_get(vcpu, &image);
-	space->vectors_inside = true;
-	return direct_runner_put_vectors(&space->runner, &image, sizeof(image)) == 0;
+	space->vectors_inside =
+		direct_runner_put_vectors(&space->runner, &image, sizeof(image)) == 0;
+	return space->vectors_inside;
 }
 
 static void take_vectors(struct vcpu *vcpu, struct direct_space *space)
@@ -266,7 +277,7 @@ static enum direct_stop run_once(
 	direct_place_together(&direct->place, space->runner.pid, start, ticks(vcpu, TOGETHER_NS));
 	put_registers(vcpu, &space->runner.regs);
 	if (!space->vectors_inside && !put_vectors(vcpu, space))
-		return DIRECT_STOP_DEAD;
+		return DIRECT_STOP_ABSENT;
 	/* Whoever wants the vCPU's attention sets what is looked at here, then looks at this. */
 	atomic_store(&vcpu->direct_running, space->runner.pid);
 	if (atomic_load(&vcpu->requests) == 0 &&
@@ -380,6 +391,7 @@ static void take_stop(struct vcpu *vcpu, struct direct_space *space, enum direct
 	struct direct_counters *counters = &vcpu->direct_counters;
 
 	switch (stop) {
+	case DIRECT_STOP_ABSENT: forsake(vcpu, space); return;
 	case DIRECT_STOP_DEAD: lose(vcpu, space); return;
 	case DIRECT_STOP_KICK:
 		counters->kicks++;

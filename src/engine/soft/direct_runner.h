@@ -51,7 +51,8 @@ enum direct_stop {
 	DIRECT_STOP_SYSTEM_CALL, /* SYSCALL or INT 80h, RIP behind it */
 	DIRECT_STOP_SIGNAL,      /* an exception */
 	DIRECT_STOP_KICK,
-	DIRECT_STOP_DEAD, /* the process is gone, and the guest's registers with it */
+	DIRECT_STOP_ABSENT, /* it could not be started: the process is gone */
+	DIRECT_STOP_DEAD,   /* likewise, and the guest's registers with it */
 };
 
 struct direct_signal {

@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -360,6 +361,37 @@ static void requests_end_it(void **state)
 	}
 }
 
+static void *note_runner(void *context)
+{
+	struct vcpu *vcpu = context;
+	int pid;
+
+	while ((pid = atomic_load(&vcpu->direct_running)) == 0)
+		sched_yield();
+	vcpu_request(vcpu, REQUEST_KICK);
+	return (void *)(intptr_t)pid;
+}
+
+/* Somebody kills the process while it stands still. */
+static void survives_its_runner(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	pthread_t thread;
+	void *pid;
+
+	enter(f);
+	/* 1: test ebx, ebx; jnz 1b; syscall */
+	FIXTURE_LOAD_CODE(f, 0x85, 0xdb, 0x75, 0xfc, SYSCALL);
+	f->vcpu->gpr[X86_RBX] = 1;
+	assert_int_equal(pthread_create(&thread, NULL, note_runner, f->vcpu), 0);
+	assert_int_equal(translate_executor.execute(f->vcpu), VCPU_EXIT_KICKED);
+	pthread_join(thread, &pid);
+	assert_int_equal(kill((pid_t)(intptr_t)pid, SIGKILL), 0);
+	f->vcpu->gpr[X86_RBX] = 0;
+	f->vcpu->rip = FIXTURE_CODE;
+	assert_int_equal(run(f), SYSCALL_VECTOR);
+}
+
 struct decoder {
 	struct vcpu_fixture *fixture;
 	struct vcpu *other; /* only its engine is looked at */
@@ -453,6 +485,7 @@ int main(void)
 		cmocka_unit_test(reaches_devices),
 		cmocka_unit_test(carries_vector_registers),
 		cmocka_unit_test(requests_end_it),
+		cmocka_unit_test(survives_its_runner),
 		cmocka_unit_test(writes_to_new_code_are_seen),
 		cmocka_unit_test(finds_what_must_not_run),
 	};
