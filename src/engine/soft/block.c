@@ -176,8 +176,8 @@ static _Noreturn void raise_decode_error(struct vcpu *vcpu, enum insn_error erro
 	cpu_raise(vcpu, X86_UD);
 }
 
-/* Decodes up to the end of the block or of the page. False: the first one crosses the page. */
-static bool decode_run(
+/* Decodes up to the end of the block or of the page; says what is wrong with the first one. */
+static enum insn_error decode_run(
 	struct vcpu *vcpu, struct block *block, const uint8_t *bytes, unsigned available)
 {
 	unsigned n = 0, at = 0;
@@ -190,9 +190,7 @@ static bool decode_run(
 		if (error != INSN_OK) {
 			if (n > 0)
 				break;
-			if (error == INSN_TRUNCATED)
-				return false;
-			raise_decode_error(vcpu, error);
+			return error;
 		}
 		n++;
 		at += insn->length;
@@ -201,7 +199,7 @@ static bool decode_run(
 			break;
 	}
 	set_size(block, n, at);
-	return true;
+	return INSN_OK;
 }
 
 static gva_t second_page(const struct vcpu *vcpu, gva_t linear)
@@ -326,18 +324,27 @@ static struct block *build_crossing(
 	return place->next_host ? block : NULL;
 }
 
+static struct block *begin(struct vcpu *vcpu, gpa_t physical)
+{
+	struct block *block = allocate(vcpu);
+
+	block->physical = physical;
+	block->generation_now = code_pages_generation_at(vcpu->engine, physical);
+	block->mode = vcpu->mode.insn;
+	block->crosses = false;
+	return block;
+}
+
 /* NULL: it cannot be cached, and is in the scratch block. */
 static struct block *build(struct vcpu *vcpu, gva_t linear, struct place *place)
 {
 	for (;;) {
-		struct block *block = allocate(vcpu);
+		struct block *block = begin(vcpu, place->physical);
+		enum insn_error error = decode_run(vcpu, block, place->host, place->available);
 
-		block->physical = place->physical;
-		block->generation_now = code_pages_generation_at(vcpu->engine, place->physical);
-		block->mode = vcpu->mode.insn;
-		block->crosses = false;
-		if (!decode_run(vcpu, block, place->host, place->available) &&
-			!build_crossing(vcpu, block, linear, place))
+		if (error != INSN_OK && error != INSN_TRUNCATED)
+			raise_decode_error(vcpu, error);
+		if (error == INSN_TRUNCATED && !build_crossing(vcpu, block, linear, place))
 			return NULL;
 		if (tie(vcpu, block, place)) {
 			insert(vcpu->blocks, block);
@@ -388,6 +395,27 @@ struct block *block_find(struct vcpu *vcpu, gva_t linear)
 	const struct block_at *at = lookup(vcpu->blocks, linear);
 
 	return block_serves(vcpu, at, linear) ? at->block : block_find_slow(vcpu, linear);
+}
+
+const struct block *block_ahead(struct vcpu *vcpu, gva_t linear)
+{
+	const struct tlb_entry *entry = &vcpu->tlb_code[tlb_index(linear)];
+	struct block_at *at = lookup(vcpu->blocks, linear);
+	struct place place;
+	struct block *block;
+
+	if (block_serves(vcpu, at, linear))
+		return at->block;
+	if (entry->exec_tag != (linear & PAGE_MASK) || ARENA_SIZE - vcpu->blocks->used < MAX_BLOCK)
+		return NULL;
+	place.host = mmu_fetch(vcpu, linear, &place.physical, &place.available);
+	block = begin(vcpu, place.physical);
+	if (decode_run(vcpu, block, place.host, place.available) != INSN_OK ||
+		!tie(vcpu, block, &place))
+		return NULL;
+	insert(vcpu->blocks, block);
+	*at = (struct block_at){ .linear = linear, .block = block };
+	return block;
 }
 
 struct block *block_find_successor(struct vcpu *vcpu, struct block *block, gva_t linear)

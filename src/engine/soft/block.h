@@ -77,6 +77,9 @@ static inline bool block_serves(const struct vcpu *vcpu, const struct block_at *
  */
 struct block *block_find_slow(struct vcpu *vcpu, gva_t linear);
 struct block *block_find(struct vcpu *vcpu, gva_t linear);
+/* Likewise of an address in the page of vcpu->rip's block: but NULL where that would raise, or has
+ * no room without dropping other blocks. */
+const struct block *block_ahead(struct vcpu *vcpu, gva_t linear);
 /* The same, and notes it as a successor. */
 struct block *block_find_successor(struct vcpu *vcpu, struct block *block, gva_t linear);
 

@@ -145,7 +145,8 @@ bool translator_has_room(const struct translator *translator)
 	return CODE_CACHE_BYTES - translator->used > MAX_BLOCK_CODE &&
 	       translator->nr_translations < MAX_TRANSLATIONS &&
 	       MAX_SITES - translator->nr_sites > BLOCK_MAX_INSNS &&
-	       MAX_LINKS - translator->nr_links > 4 && translator->nr_views + 2 <= MAX_CODE_PAGES;
+	       MAX_LINKS - translator->nr_links > 3 * BLOCK_MAX_INSNS &&
+	       translator->nr_views + 2 <= MAX_CODE_PAGES;
 }
 
 static uint32_t page_hash(uint64_t page)
@@ -244,14 +245,16 @@ void translator_unmap(struct translator *translator, gva_t linear)
 			translator->vcpu->translate.code_ids[n] = 0;
 }
 
-struct translation *translator_find(struct translator *translator, gva_t rip, uint32_t page_id)
+struct translation *translator_find(
+	struct translator *translator, gva_t rip, uint32_t page_id, bool single)
 {
 	uint32_t n = translator->buckets[translation_hash(rip, page_id)];
 
 	while (n != NONE) {
 		struct translation *translation = &translator->translations[n];
 
-		if (translation->rip == rip && translation->page_id == page_id)
+		if (translation->rip == rip && translation->page_id == page_id &&
+			translation->single == single)
 			return translation;
 		n = translation->next;
 	}

@@ -30,7 +30,7 @@
 #define MAX_STEPS    250 /* blocks, or parts of them between faults */
 #define RUNS         3
 #define NR_PROGRAMS  10000 /* of each test */
-#define MIN_BLOCKS   15    /* of a program, on average */
+#define MIN_BLOCKS   10    /* of a program, on average */
 #define COMPARED_RAM 0x230000
 #define RAM_MIB      4
 #define OTHER_FLAGS  (RFLAGS_DF | RFLAGS_IF | RFLAGS_AC)

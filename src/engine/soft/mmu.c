@@ -321,6 +321,41 @@ void mmu_write_slow(struct vcpu *vcpu, gva_t address, unsigned size, uint64_t va
 		debug_data_access(vcpu, address, size, MMU_WRITE);
 }
 
+static bool is_direct(const struct vcpu *vcpu, gva_t address, enum mmu_access access)
+{
+	const struct tlb_entry *entry = &vcpu->tlb_data[tlb_index(address)];
+
+	return tag_is(
+		access == MMU_WRITE ? &entry->write_tag : &entry->read_tag, address & PAGE_MASK);
+}
+
+enum mmu_fill mmu_fill(struct vcpu *vcpu, gva_t address, unsigned size, enum mmu_access access)
+{
+	enum tlb_set set = data_set(vcpu);
+	struct paging_access kind = {
+		.kind = access,
+		.user = set == TLB_USER,
+		.smap = set == TLB_SUPERVISOR && vcpu->cr4 & CR4_SMAP,
+	};
+	struct paging_page page;
+	struct target target = { 0 };
+	uint32_t error;
+
+	if (size > left_in_page(address) || looks_each_time(vcpu) ||
+		is_direct(vcpu, address, access))
+		return MMU_NOT_DIRECT;
+	if (!x86_is_canonical(address) || !paging_walk(vcpu, address, kind, &page, &error))
+		return MMU_RAISES;
+	vcpu->counters.tlb_misses[access]++;
+	target.physical = page.physical | (address & ~PAGE_MASK);
+	if (!is_apic_page(vcpu, page.physical))
+		target.host = paging_ram(vcpu, target.physical, &target.read_only);
+	if (!target.host)
+		return MMU_NOT_DIRECT;
+	fill(vcpu, set, address, &page, &target);
+	return is_direct(vcpu, address, access) ? MMU_FILLED : MMU_NOT_DIRECT;
+}
+
 static void probe(struct vcpu *vcpu, gva_t address, unsigned size, enum mmu_access kind)
 {
 	resolve(vcpu, address, kind);

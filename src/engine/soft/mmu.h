@@ -96,6 +96,17 @@ void mmu_write(struct vcpu *vcpu, gva_t address, const void *from, unsigned size
  */
 void *mmu_pointer(struct vcpu *vcpu, gva_t address, unsigned size, enum mmu_access access);
 
+/*
+ * For accesses that found nothing in the TLB: walks the page tables and puts there what makes such
+ * an access direct, A and D set as it would. Raises nothing.
+ */
+enum mmu_fill {
+	MMU_FILLED,
+	MMU_NOT_DIRECT, /* or nothing was missing */
+	MMU_RAISES,
+};
+enum mmu_fill mmu_fill(struct vcpu *vcpu, gva_t address, unsigned size, enum mmu_access access);
+
 /* Raises what a write of `size` bytes would raise; changes nothing but A and D bits. */
 void mmu_probe_write(struct vcpu *vcpu, gva_t address, unsigned size);
 void mmu_probe_read(struct vcpu *vcpu, gva_t address, unsigned size);

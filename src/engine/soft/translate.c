@@ -150,7 +150,7 @@ static bool is_dead(const struct translator *translator, const struct translatio
 }
 
 /* The translation of what is at vcpu->rip, NULL if there is none. Raises what fetching does. */
-static struct translation *find_slow(struct vcpu *vcpu, unsigned set)
+static struct translation *find_slow(struct vcpu *vcpu, unsigned set, bool single)
 {
 	struct translator *translator = vcpu->translate.translator;
 	uint64_t started = host_tsc();
@@ -168,17 +168,19 @@ static struct translation *find_slow(struct vcpu *vcpu, unsigned set)
 	if (block->crosses)
 		second_view =
 			map_view(vcpu, vcpu->rip + GUEST_PAGE_SIZE, block->next_physical, set);
-	translation = translator_find(translator, vcpu->rip, translator->views[view].id);
+	translation = translator_find(translator, vcpu->rip, translator->views[view].id, single);
 	if (!translation || translation->second_view != second_view ||
 		is_dead(translator, translation)) {
 		/* The compiler may copy and clear with the C library's functions. */
 		vector_leave(vcpu);
-		translation = translate_block(translator, block, vcpu->rip, view, second_view);
+		translation =
+			translate_block(translator, block, vcpu->rip, view, second_view, single);
 		translator->counters.translation_ticks += host_tsc() - started;
 		if (vcpu->engine->code_dump)
 			code_dump(vcpu->engine->code_dump, translator, translation);
 	}
-	*lookup_at(translator, vcpu->rip) = (struct lookup){ vcpu->rip, translation };
+	if (!single)
+		*lookup_at(translator, vcpu->rip) = (struct lookup){ vcpu->rip, translation };
 	return translation;
 }
 
@@ -221,7 +223,7 @@ static struct translation *find(struct vcpu *vcpu)
 	if (lookup->rip == vcpu->rip && translation &&
 		(is_mapped(vcpu, translation) || map_again(vcpu, translation)))
 		return translation;
-	return find_slow(vcpu, current_set(vcpu));
+	return find_slow(vcpu, current_set(vcpu), false);
 }
 
 /* Runs translated code from `offset` until it is left; returns the exit word. */
@@ -248,17 +250,28 @@ static uint32_t enter(struct vcpu *vcpu, uint32_t offset)
 static const struct insn *insn_at(
 	struct vcpu *vcpu, const struct translation *translation, unsigned n)
 {
-	if (translation->decoded_epoch == vcpu->blocks->times_emptied)
-		return &translation->block->insns[n];
-	return &block_find(vcpu, vcpu->rip)->insns[0];
+	unsigned part = translation->nr_parts;
+
+	if (translation->decoded_epoch != vcpu->blocks->times_emptied)
+		return &block_find(vcpu, vcpu->rip)->insns[0];
+	while (translation->parts[--part].first > n)
+		;
+	return &translation->parts[part].block->insns[n - translation->parts[part].first];
+}
+
+static gva_t address_of(
+	const struct translator *translator, const struct translation *translation, unsigned n)
+{
+	return align_down(translation->rip, GUEST_PAGE_SIZE) |
+	       translator->sites[translation->sites + n].guest;
 }
 
 /* May translated code go on at vcpu->rip, the `n`th instruction of the block? */
 static bool can_resume(struct vcpu *vcpu, const struct translation *translation, unsigned n)
 {
-	const struct site *site = &vcpu->translate.translator->sites[translation->sites + n];
+	const struct translator *translator = vcpu->translate.translator;
 
-	return n < translation->nr_resumes && vcpu->rip == translation->rip + site->guest &&
+	return n < translation->nr_resumes && vcpu->rip == address_of(translator, translation, n) &&
 	       !interpret_must_look(vcpu) && is_translatable(vcpu) &&
 	       is_mapped(vcpu, translation) && !(translation->units & units_missing(vcpu));
 }
@@ -284,6 +297,8 @@ static uint32_t interpret_site(struct vcpu *vcpu, const struct translation *tran
 	if (atomic_load_explicit(&vcpu->requests, memory_order_relaxed) &
 		(REQUEST_CODE | REQUEST_TIMER))
 		take_requests(vcpu);
+	if (!vcpu->translate.translator->sites[translation->sites + n + 1].resumable)
+		return NONE;
 	return can_resume(vcpu, translation, n + 1) ? site_offset(vcpu, translation, n + 1) : NONE;
 }
 
@@ -369,15 +384,17 @@ static void take_rip(struct vcpu *vcpu, uint32_t word)
 
 	switch (field_get(EXIT_KIND, word)) {
 	case EXIT_BRANCH: return;
-	case EXIT_LINK: vcpu->rip = translator->links[word >> EXIT_INSN_SHIFT].target; return;
-	default: vcpu->rip = translation->rip + translator->sites[translation->sites + n].guest;
+	case EXIT_LINK:
+	case EXIT_GROUP: vcpu->rip = translator->links[word >> EXIT_INSN_SHIFT].target; return;
+	default: vcpu->rip = address_of(translator, translation, n);
 	}
 }
 
 /* The instruction that was left before had been counted. */
 static void uncount(struct vcpu *vcpu, enum exit_kind kind)
 {
-	if (vcpu->translate.translator->counting && (kind == EXIT_INSN || kind == EXIT_UNIT))
+	if (vcpu->translate.translator->counting &&
+		(kind == EXIT_INSN || kind == EXIT_UNIT || kind == EXIT_GROUP))
 		vcpu->translate.executed--;
 }
 
@@ -386,32 +403,88 @@ static const char *const exit_names[] = {
 	[EXIT_UNIT] = "unit",
 	[EXIT_ENTRY] = "entry",
 	[EXIT_LINK] = "link",
+	[EXIT_GROUP] = "group",
 	[EXIT_BRANCH] = "indirect-branch",
 };
+
+/*
+ * An access of the `n`th instruction was not in the TLB. Where that is all, it is now, and the
+ * instruction is tried again; but not twice, should two accesses be in each other's way.
+ */
+static uint32_t fill_and_retry(
+	struct vcpu *vcpu, const struct translation *translation, unsigned n, bool retried)
+{
+	if (retried || translate_fill(vcpu, insn_at(vcpu, translation, n)) != MMU_FILLED ||
+		!can_resume(vcpu, translation, n))
+		return NONE;
+	return site_offset(vcpu, translation, n);
+}
+
+/* A group's check has failed: the host address to go on at. */
+static uint32_t leave_group(struct vcpu *vcpu, uint32_t word, bool retried)
+{
+	struct translator *translator = vcpu->translate.translator;
+	uint32_t n = word >> EXIT_INSN_SHIFT;
+	const struct translation *from = &translator->translations[translator->links[n].from];
+	uint32_t offset = fill_and_retry(vcpu, from, translator->links[n].insn, retried);
+	uint64_t flushes = translator->counters.flushes;
+	const struct translation *single;
+
+	if (offset != NONE)
+		return offset;
+	if (interpret_must_look(vcpu))
+		return NONE;
+	single = find_slow(vcpu, current_set(vcpu), true);
+	if (!single)
+		return NONE;
+	/* Both would count the instruction. */
+	if (flushes == translator->counters.flushes && !translator->counting)
+		bind_link(vcpu, n, single);
+	if (single->interpret_first)
+		return interpret_site(vcpu, single, 0);
+	return single->code + single->body;
+}
+
+/* An instruction that translated code does not finish. */
+static uint32_t leave_insn(struct vcpu *vcpu, uint32_t word, bool retried)
+{
+	const struct translator *translator = vcpu->translate.translator;
+	const struct translation *translation = &translator->translations[word >> EXIT_BLOCK_SHIFT];
+	unsigned n = word >> EXIT_INSN_SHIFT & (BLOCK_MAX_INSNS - 1);
+	uint32_t offset = NONE;
+
+	if (!translator->sites[translation->sites + n + 1].resumable)
+		offset = fill_and_retry(vcpu, translation, n, retried);
+	return offset != NONE ? offset : interpret_site(vcpu, translation, n);
+}
 
 /* Runs from `offset` on until something else than the next instructions of a block is due. */
 static uint32_t run(struct vcpu *vcpu, uint32_t offset)
 {
 	struct translator *translator = vcpu->translate.translator;
+	uint32_t last = NONE;
 
 	for (;;) {
 		uint32_t word = enter(vcpu, offset);
-		const struct translation *translation =
-			&translator->translations[word >> EXIT_BLOCK_SHIFT];
-		unsigned n = word >> EXIT_INSN_SHIFT & (BLOCK_MAX_INSNS - 1);
 		enum exit_kind kind = (enum exit_kind)field_get(EXIT_KIND, word);
+		unsigned n = word >> EXIT_INSN_SHIFT & (BLOCK_MAX_INSNS - 1);
+		bool retried = word == last;
 
 		vector_settle(vcpu);
 		take_rip(vcpu, word);
 		translator->counters.exits[kind]++;
 		uncount(vcpu, kind);
 		trace(exit, vcpu->rip, trace_text(exit_names[kind]));
-		if (kind == EXIT_INSN)
-			offset = interpret_site(vcpu, translation, n);
-		else if (kind == EXIT_UNIT)
-			offset = get_units(vcpu, translation, n);
-		else
-			return word;
+		last = word;
+		switch (kind) {
+		case EXIT_INSN: offset = leave_insn(vcpu, word, retried); break;
+		case EXIT_GROUP: offset = leave_group(vcpu, word, retried); break;
+		case EXIT_UNIT:
+			offset = get_units(
+				vcpu, &translator->translations[word >> EXIT_BLOCK_SHIFT], n);
+			break;
+		default: return word;
+		}
 		if (offset == NONE)
 			return EXIT_INSN;
 	}

@@ -22,6 +22,8 @@ struct translator;
 /* Sets of the TLB that translated code can run with: supervisor, user, supervisor with AC. */
 #define TRANSLATE_SETS 3
 
+#define NR_POINTERS 8
+
 /* Units of the host that an instruction needs, bits of translate_context.units_missing. */
 #define UNIT_X87 1
 #define UNIT_SSE 2
@@ -29,12 +31,13 @@ struct translator;
 
 struct translate_context {
 	uint64_t host_rsp;
-	uint64_t target;    /* where translate_enter goes */
-	uint64_t scratch;   /* within an address check */
-	uint64_t spill;     /* within an instruction with two accesses */
-	uint64_t poll_mask; /* requests that translated code is left for */
-	uint64_t executed;  /* instructions, if the translator is counting */
-	uint32_t exit;      /* why it was left: translator.h */
+	uint64_t target;                /* where translate_enter goes */
+	uint64_t scratch;               /* within an address check */
+	uint64_t spill;                 /* within an instruction with two accesses */
+	uint64_t poll_mask;             /* requests that translated code is left for */
+	uint64_t executed;              /* instructions, if the translator is counting */
+	uint64_t pointers[NR_POINTERS]; /* within a block: host addresses of groups of accesses */
+	uint32_t exit;                  /* why it was left: translator.h */
 	uint8_t units_missing;
 	/*
 	 * By view of a code page: its ID while the page is known to be mapped there, else 0. An ID

@@ -44,6 +44,11 @@ static void emit_exit(struct work *work, uint32_t word, bool flags_in_memory)
 	emit_bind(emit_jump(&work->emitter), translator->writable + target);
 }
 
+static bool is_link(const struct stub *stub)
+{
+	return stub->kind == EXIT_LINK || stub->kind == EXIT_GROUP;
+}
+
 static void emit_link_stub(struct work *work, const struct stub *stub)
 {
 	struct link *link = &work->translator->links[stub->link];
@@ -56,12 +61,12 @@ static void emit_link_stub(struct work *work, const struct stub *stub)
 	}
 	link->at = (uint32_t)(at - work->translator->writable);
 	link->flags_in_memory = stub->flags_in_memory;
-	emit_exit(work, EXIT_LINK | stub->link << EXIT_INSN_SHIFT, stub->flags_in_memory);
+	emit_exit(work, stub->kind | stub->link << EXIT_INSN_SHIFT, stub->flags_in_memory);
 }
 
 static bool same_exit(const struct stub *a, const struct stub *b)
 {
-	return a->kind == b->kind && a->insn == b->insn && a->kind != EXIT_LINK &&
+	return a->kind == b->kind && a->insn == b->insn && !is_link(a) &&
 	       a->flags_in_memory == b->flags_in_memory;
 }
 
@@ -80,7 +85,7 @@ static void emit_stubs(struct work *work)
 		}
 		at = work->emitter.at;
 		emit_bind(stub->at, at);
-		if (stub->kind == EXIT_LINK)
+		if (is_link(stub))
 			emit_link_stub(work, stub);
 		else
 			emit_exit(work, word, stub->flags_in_memory);
@@ -218,21 +223,25 @@ static bool falls_through(const struct work *work)
 {
 	unsigned last = work->nr_insns - 1;
 
-	return !work->ended && !(insn_row(&work->block->insns[last])->attributes & ISA_BRANCH);
+	return !work->ended && !(insn_row(work->insns[last])->attributes & ISA_BRANCH);
 }
 
-static void note_site(struct work *work)
+static struct site *site_of(const struct work *work, unsigned n)
 {
-	work->translator->sites[work->translation->sites + work->n] = (struct site){
-		.guest = (uint16_t)(work->rip - work->translation->rip),
+	return &work->translator->sites[work->translation->sites + n];
+}
+
+static void begin_insn(struct work *work, unsigned n)
+{
+	work->n = n;
+	work->rip = work->at[n];
+	if (n < work->nr_insns)
+		work->next_rip = work->rip + work->insns[n]->length;
+	*site_of(work, n) = (struct site){
+		.guest = work->rip & (GUEST_PAGE_SIZE - 1),
 		.host = offset_in_block(work),
+		.resumable = n == work->nr_insns || !work->pointer_live[n],
 	};
-}
-
-static void next_insn(struct work *work)
-{
-	work->rip += work->block->insns[work->n].length;
-	work->n++;
 }
 
 /* Without touching the flags. Exits before the instruction take it back: translate.c. */
@@ -247,69 +256,68 @@ static void emit_count(struct work *work)
 	emit_state_op(emitter, OPCODE_STORE, TEMP_A, executed);
 }
 
-/* The instruction or run at work->n. */
-static void emit_next(struct work *work)
+/* Does it keep R10, or say so where it does not, wherever it leaves and comes back? */
+static bool keeps_pointer(enum translate_kind kind)
 {
-	const struct insn *insn = &work->block->insns[work->n];
-	struct site *site = &work->translator->sites[work->translation->sites + work->n];
+	switch (kind) {
+	case KIND_PLAIN:
+	case KIND_NOP:
+	case KIND_LEA:
+	case KIND_PUSH_REGISTER:
+	case KIND_PUSH_IMMEDIATE:
+	case KIND_POP_REGISTER:
+	case KIND_LEAVE:
+	case KIND_JCC:
+	case KIND_JMP:
+	case KIND_CALL:
+	case KIND_RET: return true;
+	default: return false;
+	}
+}
+
+/* The instruction or run at `n`; returns how many these are. */
+static unsigned emit_next(struct work *work, unsigned n)
+{
+	enum translate_kind kind = (enum translate_kind)work->kinds[n];
+	bool counting = work->translator->counting;
 	unsigned count;
 
-	note_site(work);
-	work->next_rip = work->rip + insn->length;
-	if (work->translator->counting)
+	begin_insn(work, n);
+	if (!keeps_pointer(kind))
+		work_forget_pointer(work);
+	if (counting)
 		emit_count(work);
-	count = work->translator->counting ? 0 : work_run(work);
-	if (count < 2) {
-		emit_insn(work, insn);
+	count = counting ? 0 : work_run(work);
+	if (count == 0) {
+		emit_insn(work, work->insns[n]);
 		count = 1;
 	}
-	site->flags_in_memory = work->flags_in_memory;
-	site->untranslated = work->kinds[work->n] == KIND_INTERPRET;
-	while (count-- > 0)
-		next_insn(work);
+	if (!keeps_pointer(kind))
+		work_forget_pointer(work);
+	site_of(work, n)->flags_in_memory = work->flags_in_memory;
+	site_of(work, n)->untranslated = kind == KIND_INTERPRET;
+	return count;
 }
 
 static void emit_insns(struct work *work)
 {
-	work->rip = work->translation->rip;
-	while (work->n < work->nr_insns)
-		emit_next(work);
-	note_site(work);
-	if (falls_through(work)) {
-		gva_t end = work->rip;
+	unsigned n = 0;
 
-		work->n--;
-		work->rip -= work->block->insns[work->n].length;
-		work_link(work, end);
-		work->translation->nr_resumes++;
+	while (n < work->nr_insns) {
+		unsigned count = emit_next(work, n);
+
+		/* Translated code is not left within a run, nor goes on there. */
+		while (--count > 0)
+			begin_insn(work, ++n);
+		n++;
 	}
-}
-
-static gva_t address_of(const struct work *work, unsigned n)
-{
-	gva_t address = work->translation->rip;
-
-	for (unsigned i = 0; i < n; i++)
-		address += work->block->insns[i].length;
-	return address;
-}
-
-/* The instructions of a run behind its first, each with its own check. */
-static void emit_run_singly(struct work *work, const struct run *run)
-{
-	work->flags_in_host = work->flags_in_memory = true;
-	work->n = run->first + 1u;
-	work->rip = address_of(work, work->n);
-	while (work->n < (unsigned)run->first + run->count) {
-		const struct insn *insn = &work->block->insns[work->n];
-
-		note_site(work);
-		work->next_rip = work->rip + insn->length;
-		emit_insn(work, insn);
-		next_insn(work);
-	}
-	if (run->after)
-		emit_bind(emit_jump(&work->emitter), run->after);
+	begin_insn(work, n);
+	if (!falls_through(work))
+		return;
+	work->n--;
+	work->rip = work->at[work->n];
+	work_link(work, work->at[n]);
+	work->translation->nr_resumes++;
 }
 
 /* The bytes of the block's page: code that a look ahead may read. */
@@ -323,22 +331,10 @@ static const uint8_t *page_bytes(const struct vcpu *vcpu, const struct block *bl
 	return (const uint8_t *)(uintptr_t)(page + entry->addend);
 }
 
-/* The host's time is not that of a vCPU in lockstep. */
-static enum translate_kind kind_of(const struct vcpu *vcpu, const struct insn *insn, unsigned set)
-{
-	enum translate_kind kind = translate_kind(insn, set);
-
-	if (vcpu->lockstep && (kind == KIND_RDTSC || kind == KIND_RDTSCP))
-		return KIND_INTERPRET;
-	return kind;
-}
-
 struct translation *translate_block(struct translator *translator, const struct block *block,
-	gva_t rip, uint32_t view, uint32_t second_view)
+	gva_t rip, uint32_t view, uint32_t second_view, bool single)
 {
 	struct translation *translation = &translator->translations[translator->nr_translations++];
-	unsigned nr_insns =
-		block->nr_insns < translator->max_insns ? block->nr_insns : translator->max_insns;
 	struct work work;
 
 	*translation = (struct translation){
@@ -348,41 +344,37 @@ struct translation *translate_block(struct translator *translator, const struct 
 		.second_view = second_view,
 		.second_id = second_view == NONE ? 0 : translator->views[second_view].id,
 		.code = translator->used,
-		.nr_insns = (uint8_t)nr_insns,
-		.nr_resumes = (uint8_t)nr_insns,
+		.single = single,
 		.sites = translator->nr_sites,
-		.block = block,
 		.decoded_epoch = translator->vcpu->blocks->times_emptied,
 	};
-	translator->nr_sites += nr_insns + 1;
 	work.translator = translator;
 	work.translation = translation;
 	work.emitter.at = translator->writable + translator->used;
-	work.block = block;
+	work.physical = block->physical;
 	work.page = page_bytes(translator->vcpu, block, rip);
 	work.set = translator->views[view].set;
 	work.n = 0;
-	work.nr_insns = nr_insns;
 	work.units_checked = 0;
 	work.nr_stubs = 0;
-	work.nr_runs = 0;
 	work.ended = false;
-	for (unsigned n = 0; n < nr_insns; n++)
-		work.kinds[n] = (uint8_t)kind_of(translator->vcpu, &block->insns[n], work.set);
+	work.pointer = NO_GROUP;
+	translate_path(&work, block);
+	translate_groups(&work);
+	translate_liveness(&work);
+	translation->nr_resumes = translation->nr_insns;
+	translator->nr_sites += work.nr_insns + 1;
 	translation->interpret_first = work.kinds[0] == KIND_INTERPRET;
-	translate_liveness(&work, address_of(&work, nr_insns));
 	emit_entries(&work);
 	emit_insns(&work);
-	for (unsigned i = 0; i < work.nr_runs; i++)
-		emit_run_singly(&work, &work.runs[i]);
 	emit_poll_live(&work);
 	emit_stubs(&work);
 	translation->code_size = offset_in_block(&work);
 	translator->used = (uint32_t)align_up(offset(&work), 16);
 	translator->written = true;
 	translator->counters.translated++;
-	translator->counters.instructions += nr_insns;
+	translator->counters.instructions += work.nr_insns;
 	translator_insert(translator, translation);
-	trace(block_translated, rip, block->physical, nr_insns, translation->code_size);
+	trace(block_translated, rip, block->physical, work.nr_insns, translation->code_size);
 	return translation;
 }

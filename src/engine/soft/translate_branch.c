@@ -32,6 +32,15 @@ void work_link_to_set(struct work *work, gva_t target, unsigned set)
 	work_stub(work, emit_jump(&work->emitter), EXIT_LINK, new_link(work, target, set), false);
 }
 
+void work_leave_group(struct work *work, uint8_t *at)
+{
+	uint32_t link = new_link(work, work->rip, work->set);
+
+	work->translator->links[link].insn = (uint8_t)work->n;
+	work->translator->links[link].backward = false;
+	work_stub(work, at, EXIT_GROUP, link, false);
+}
+
 void work_link(struct work *work, gva_t target)
 {
 	work_link_to_set(work, target, work->set);
@@ -47,7 +56,8 @@ void work_jcc(struct work *work, const struct insn *insn)
 	save = !work_in_page(work, target) && !work->flags_in_memory;
 	at = emit_jcc(&work->emitter, insn->opcode & 15);
 	work_stub(work, at, EXIT_LINK, new_link(work, target, work->set), save);
-	work_link(work, work->next_rip);
+	if (work->n + 1 == work->nr_insns)
+		work_link(work, work->next_rip);
 }
 
 void work_jmp(struct work *work, const struct insn *insn)
@@ -162,15 +172,12 @@ void work_call_operand(struct work *work, const struct insn *insn)
 
 void work_ret(struct work *work, const struct insn *insn)
 {
-	work_save_flags(work);
-	work_ret_checked(work, insn, work_check(work, top, 8, false));
-}
-
-void work_ret_checked(struct work *work, const struct insn *insn, struct emit_memory memory)
-{
 	struct emitter *emitter = &work->emitter;
 	bool has_immediate = insn_row(insn)->immediate[0] != ISA_SIZE_NONE;
+	struct emit_memory memory;
 
+	work_save_flags(work);
+	memory = work_check(work, top, 8, false);
 	emit_memory_op(emitter, OPCODE_LOAD, TEMP_A, memory);
 	work_check_canonical(work);
 	emit_lea_rsp(emitter, 8 + (has_immediate ? (uint16_t)insn->imm : 0));

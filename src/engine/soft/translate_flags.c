@@ -68,7 +68,7 @@ static const uint8_t *look_at(struct lookahead *look, gva_t address, unsigned *a
 {
 	const struct work *work = look->work;
 	unsigned offset = address & (GUEST_PAGE_SIZE - 1);
-	gpa_t physical = (work->block->physical & ~(gpa_t)(GUEST_PAGE_SIZE - 1)) | offset;
+	gpa_t physical = (work->physical & ~(gpa_t)(GUEST_PAGE_SIZE - 1)) | offset;
 	gpa_t end = align_down(physical, CODE_LINE) + 2 * CODE_LINE;
 
 	*available = GUEST_PAGE_SIZE - offset;
@@ -123,13 +123,14 @@ static uint16_t live_behind(const struct work *work, gva_t target)
 	return live_at(work, target);
 }
 
-static uint16_t live_at_end(const struct work *work, gva_t end)
+static uint16_t live_at_end(const struct work *work)
 {
 	unsigned last = work->nr_insns - 1;
-	const struct insn *insn = &work->block->insns[last];
+	const struct insn *insn = work->insns[last];
+	gva_t end = work->at[work->nr_insns];
 
 	switch (work->kinds[last]) {
-	case KIND_JCC: return live_behind(work, end) | live_behind(work, end + insn->imm);
+	case KIND_JCC: return live_behind(work, end);
 	case KIND_JMP:
 	case KIND_CALL: return live_behind(work, end + insn->imm);
 	default:
@@ -139,15 +140,16 @@ static uint16_t live_at_end(const struct work *work, gva_t end)
 	}
 }
 
-void translate_liveness(struct work *work, gva_t end)
+void translate_liveness(struct work *work)
 {
-	const struct block *block = work->block;
-	uint16_t live = live_at_end(work, end);
+	uint16_t live = live_at_end(work);
 
 	work->live[work->nr_insns] = live;
 	for (unsigned n = work->nr_insns; n-- > 0;) {
-		const struct insn *insn = &block->insns[n];
+		const struct insn *insn = work->insns[n];
 
+		if (work->kinds[n] == KIND_JCC)
+			live |= live_behind(work, work->at[n] + insn->length + insn->imm);
 		if (work->kinds[n] != KIND_INTERPRET)
 			live &= ~flags_surely_written(insn);
 		live |= flags_needed(insn, work->kinds[n]);

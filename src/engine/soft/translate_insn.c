@@ -232,6 +232,8 @@ void work_check_units(struct work *work, const struct insn *insn)
 	if (!units)
 		return;
 	work_before_clobber(work);
+	/* Translated code goes on here, without it. */
+	work_forget_pointer(work);
 	emit_u8(emitter, 0x65); /* test byte gs:[units_missing], units */
 	emit_u8(emitter, 0xf6);
 	emit_u8(emitter, 0x04);
@@ -375,6 +377,8 @@ static void run_on_registers(struct work *work, const struct insn *insn)
 
 	if (touches_flags(insn))
 		work_restore_flags(work, TEMP_A);
+	if (named.count)
+		work_forget_pointer(work);
 	for (unsigned i = 0; i < named.count; i++)
 		emit_load_gpr(&work->emitter, named.gpr[i], named.gpr[i]);
 	for (unsigned i = 0; i < insn->length; i++)
@@ -397,9 +401,8 @@ static void run_on_memory(struct work *work, const struct insn *insn)
 		work, (struct place_in_memory){ .insn = insn }, insn->memory_bytes, write);
 	restore = touches_flags(insn) && !work->flags_in_host;
 	if (memory.base == TEMP_A && (named.count || restore)) {
-		memory = (struct emit_memory){ TEMP_A, TEMP_B, 0 };
 		emit_memory_op(emitter, OPCODE_LEA, TEMP_A, memory);
-		memory.index = EMIT_NO_REGISTER;
+		memory = (struct emit_memory){ TEMP_A, EMIT_NO_REGISTER, 0 };
 		free_register = TEMP_B;
 	}
 	if (restore)
@@ -452,8 +455,10 @@ void work_lea(struct work *work, const struct insn *insn)
 	unsigned registers[] = { insn->base, insn->index, insn->reg };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(registers); i++)
-		if (is_in_memory(registers[i]))
+		if (is_in_memory(registers[i])) {
+			work_forget_pointer(work);
 			emit_load_gpr(emitter, registers[i], registers[i]);
+		}
 	if (insn->base == INSN_RIP) {
 		uint64_t address = work->next_rip + (uint64_t)(int64_t)insn->disp;
 

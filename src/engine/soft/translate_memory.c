@@ -3,8 +3,9 @@
  * it.
  *
  * A check leaves the entry's addend in R10, so that the access is the guest's own with one more
- * register in its address. It fails for everything that needs a thought: no entry, a device, a page
- * boundary, code in the page. Then translated code is left before the instruction has had any
+ * register in its address; the check of a group (translate_group.c) leaves the host address of the
+ * group's first byte there. It fails for everything that needs a thought: no entry, a device, a
+ * page boundary, code in the page. Then translated code is left before the instruction has had any
  * effect, and the interpreter executes it. An address that is not canonical matches no tag.
  */
 #include "engine/soft/translator.h"
@@ -26,31 +27,37 @@ static size_t tag_offset(bool write)
 	return write ? offsetof(struct tlb_entry, write_tag) : offsetof(struct tlb_entry, read_tag);
 }
 
+static size_t pointer_offset(const struct group *group)
+{
+	return offsetof(struct vcpu, translate.pointers) + group->slot * sizeof(uint64_t);
+}
+
 static bool has_segment_base(const struct insn *insn)
 {
 	return insn->segment == X86_FS || insn->segment == X86_GS;
 }
 
-static bool is_constant(const struct insn *insn)
+bool translate_is_constant(const struct insn *insn)
 {
 	return !has_segment_base(insn) && insn->index == INSN_NO_REGISTER &&
 	       (insn->base == INSN_RIP || insn->base == INSN_NO_REGISTER);
 }
 
-static gva_t constant_address(const struct work *work, const struct insn *insn)
+gva_t translate_constant(const struct insn *insn, gva_t next_rip)
 {
 	gva_t address = (gva_t)(int64_t)insn->disp;
 
 	if (insn->base == INSN_RIP)
-		address += work->next_rip;
+		address += next_rip;
 	return insn->address_bytes == 8 ? address : (uint32_t)address;
 }
 
-static bool is_simple(const struct insn *insn)
+/* base + index * 2^scale + disp of registers that the host has, and no segment's base. */
+static bool is_direct(const struct insn *insn)
 {
-	return !has_segment_base(insn) && insn->index == INSN_NO_REGISTER &&
-	       insn->base < INSN_NO_REGISTER && !is_in_memory(insn->base) &&
-	       insn->address_bytes == 8;
+	return !has_segment_base(insn) && insn->address_bytes == 8 && insn->base != INSN_RIP &&
+	       (insn->base != INSN_NO_REGISTER || insn->index != INSN_NO_REGISTER) &&
+	       !is_in_memory(insn->base) && !is_in_memory(insn->index);
 }
 
 /* LEA of 32 or 64 bits from base + index * 2^scale + disp. */
@@ -59,43 +66,73 @@ static void emit_lea(struct emitter *emitter, bool wide, unsigned to, unsigned b
 {
 	bool has_base = base != EMIT_NO_REGISTER, has_index = index != EMIT_NO_REGISTER;
 	bool sib = has_index || !has_base || (base & 7) == X86_RSP;
+	bool short_disp = has_base && fits_i8(disp);
 
 	emit_u8(emitter, 0x40 | wide << 3 | (to & 8 ? 4 : 0) | (has_index && index & 8 ? 2 : 0) |
 				 (has_base && base & 8 ? 1 : 0));
 	emit_u8(emitter, OPCODE_LEA);
-	emit_u8(emitter, (has_base ? 0x80 : 0) | (to & 7) << 3 | (sib ? 4 : base & 7));
+	emit_u8(emitter, (!has_base           ? 0
+				 : short_disp ? 0x40
+					      : 0x80) |
+				 (to & 7) << 3 | (sib ? 4 : base & 7));
 	if (sib)
 		emit_u8(emitter,
 			scale << 6 | (has_index ? index & 7 : 4) << 3 | (has_base ? base & 7 : 5));
-	emit_u32(emitter, (uint32_t)disp);
+	if (short_disp)
+		emit_u8(emitter, (uint8_t)disp);
+	else
+		emit_u32(emitter, (uint32_t)disp);
+}
+
+/* An address that LEA can compute. */
+struct direct {
+	uint8_t base, index, scale;
+	int32_t disp;
+};
+
+static void emit_lea_direct(
+	struct emitter *emitter, bool wide, unsigned to, struct direct direct, int32_t add)
+{
+	emit_lea(emitter, wide, to, direct.base, direct.index, direct.scale, direct.disp + add);
+}
+
+static struct direct direct_of(const struct insn *insn)
+{
+	return (struct direct){
+		.base = insn->base == INSN_NO_REGISTER ? EMIT_NO_REGISTER : insn->base,
+		.index = insn->index == INSN_NO_REGISTER ? EMIT_NO_REGISTER : insn->index,
+		.scale = insn->scale,
+		.disp = insn->disp,
+	};
+}
+
+static void emit_load_address(struct work *work, const struct insn *insn)
+{
+	struct emitter *emitter = &work->emitter;
+	struct direct direct = direct_of(insn);
+
+	if (insn->base < INSN_NO_REGISTER && is_in_memory(insn->base)) {
+		emit_load_gpr(emitter, TEMP_A, insn->base);
+		direct.base = TEMP_A;
+	}
+	if (insn->index < INSN_NO_REGISTER && is_in_memory(insn->index)) {
+		work_forget_pointer(work);
+		emit_load_gpr(emitter, TEMP_B, insn->index);
+		direct.index = TEMP_B;
+	}
+	emit_lea_direct(emitter, insn->address_bytes == 8, TEMP_A, direct, 0);
 }
 
 /* R11 = the linear address. May use R10; changes flags if there is a segment base. */
 void work_linear(struct work *work, const struct insn *insn)
 {
 	struct emitter *emitter = &work->emitter;
-	unsigned base = insn->base, index = insn->index;
-	bool wide = insn->address_bytes == 8;
 
-	if (base == INSN_RIP || (base == INSN_NO_REGISTER && index == INSN_NO_REGISTER)) {
-		gva_t address = (gva_t)(int64_t)insn->disp;
-
-		if (base == INSN_RIP)
-			address += work->next_rip;
-		emit_load_immediate(emitter, TEMP_A, wide ? address : (uint32_t)address);
-	} else {
-		if (base < INSN_NO_REGISTER && is_in_memory(base)) {
-			emit_load_gpr(emitter, TEMP_A, base);
-			base = TEMP_A;
-		}
-		if (index < INSN_NO_REGISTER && is_in_memory(index)) {
-			emit_load_gpr(emitter, TEMP_B, index);
-			index = TEMP_B;
-		}
-		emit_lea(emitter, wide, TEMP_A, base == INSN_NO_REGISTER ? EMIT_NO_REGISTER : base,
-			index == INSN_NO_REGISTER ? EMIT_NO_REGISTER : index, insn->scale,
-			insn->disp);
-	}
+	if (insn->base == INSN_RIP ||
+		(insn->base == INSN_NO_REGISTER && insn->index == INSN_NO_REGISTER))
+		emit_load_immediate(emitter, TEMP_A, translate_constant(insn, work->next_rip));
+	else
+		emit_load_address(work, insn);
 	if (has_segment_base(insn))
 		emit_state_op(emitter, OPCODE_ADD, TEMP_A,
 			offsetof(struct vcpu, segment) +
@@ -103,8 +140,27 @@ void work_linear(struct work *work, const struct insn *insn)
 				offsetof(struct cpu_segment, base));
 }
 
-/* R10D holds the address, R11 that of the access's last byte: R10 = addend, or out. */
-static void emit_lookup(struct work *work, bool write)
+/* What a check covers: bytes around the access. */
+struct span {
+	int32_t before; /* from the access's first byte, 0 or less */
+	int32_t size;
+	bool write;
+	const struct group *group; /* that it leads, or NULL */
+};
+
+/* A check has set the flags: translated code is left if they say "not equal". */
+static void leave_if_not_equal(struct work *work, const struct span *span)
+{
+	uint8_t *at = emit_jcc(&work->emitter, CONDITION_NE);
+
+	if (span->group)
+		work_leave_group(work, at);
+	else
+		work_stub(work, at, EXIT_INSN, 0, false);
+}
+
+/* R10D holds the span's address, R11 that of its last byte: R10 = addend, or out. */
+static void emit_lookup(struct work *work, const struct span *span)
 {
 	struct emitter *emitter = &work->emitter;
 	size_t set = set_offset(work);
@@ -121,20 +177,28 @@ static void emit_lookup(struct work *work, bool write)
 	emit_u8(emitter, 0x81);
 	emit_u8(emitter, 0xe3);
 	emit_u32(emitter, (uint32_t)PAGE_MASK);
-	emit_state_index_op(emitter, OPCODE_CMP, TEMP_A, TEMP_B, set + tag_offset(write));
-	work_stub(work, emit_jcc(emitter, CONDITION_NE), EXIT_INSN, 0, false);
+	emit_state_index_op(emitter, OPCODE_CMP, TEMP_A, TEMP_B, set + tag_offset(span->write));
+	leave_if_not_equal(work, span);
 	emit_state_index_op(
 		emitter, OPCODE_LOAD, TEMP_B, TEMP_B, set + offsetof(struct tlb_entry, addend));
 }
 
-static struct emit_memory check_constant(
-	struct work *work, gva_t address, unsigned size, bool write)
+/* R10 is the host address of the span's first byte: keeps it for the rest of the group. */
+static struct emit_memory keep_pointer(struct work *work, const struct span *span)
+{
+	emit_state_op(&work->emitter, OPCODE_STORE, TEMP_B, pointer_offset(span->group));
+	work->pointer = (uint8_t)(span->group - work->groups);
+	return (struct emit_memory){ TEMP_B, EMIT_NO_REGISTER, -span->before };
+}
+
+static struct emit_memory check_constant(struct work *work, gva_t address, const struct span *span)
 {
 	struct emitter *emitter = &work->emitter;
 	size_t entry = set_offset(work) + tlb_index(address) * sizeof(struct tlb_entry);
 	gva_t page = address & PAGE_MASK;
+	struct emit_memory memory = { TEMP_B, EMIT_NO_REGISTER, 0 };
 
-	if ((address & 0xfff) + size > GUEST_PAGE_SIZE) {
+	if ((address & 0xfff) + (unsigned)span->size > GUEST_PAGE_SIZE && !span->group) {
 		work_stub(work, emit_jump(emitter), EXIT_INSN, 0, false);
 	} else if (fits_i32(page)) {
 		emit_u8(emitter, 0x65); /* cmp qword gs:[tag], page */
@@ -142,49 +206,97 @@ static struct emit_memory check_constant(
 		emit_u8(emitter, 0x81);
 		emit_u8(emitter, 0x3c);
 		emit_u8(emitter, 0x25);
-		emit_u32(emitter, (uint32_t)(entry + tag_offset(write)));
+		emit_u32(emitter, (uint32_t)(entry + tag_offset(span->write)));
 		emit_u32(emitter, (uint32_t)page);
-		work_stub(work, emit_jcc(emitter, CONDITION_NE), EXIT_INSN, 0, false);
+		leave_if_not_equal(work, span);
 	} else {
 		emit_load_immediate(emitter, TEMP_A, page);
-		emit_state_op(emitter, OPCODE_CMP, TEMP_A, entry + tag_offset(write));
-		work_stub(work, emit_jcc(emitter, CONDITION_NE), EXIT_INSN, 0, false);
+		emit_state_op(emitter, OPCODE_CMP, TEMP_A, entry + tag_offset(span->write));
+		leave_if_not_equal(work, span);
 	}
 	emit_state_op(emitter, OPCODE_LOAD, TEMP_B, entry + offsetof(struct tlb_entry, addend));
-	if (fits_i32(address))
-		return (struct emit_memory){ TEMP_B, EMIT_NO_REGISTER, (int32_t)address };
-	emit_load_immediate(emitter, TEMP_A, address);
-	return (struct emit_memory){ TEMP_A, TEMP_B, 0 };
+	if (fits_i32(page)) {
+		memory.disp = (int32_t)address;
+	} else {
+		memory = (struct emit_memory){ TEMP_A, TEMP_B, (int32_t)(address & 0xfff) };
+	}
+	if (!span->group)
+		return memory;
+	memory.disp += span->before;
+	emit_memory_op(emitter, OPCODE_LEA, TEMP_B, memory);
+	return keep_pointer(work, span);
 }
 
-static struct emit_memory check_simple(
-	struct work *work, unsigned base, int32_t disp, unsigned size, bool write)
+static struct emit_memory check_direct(
+	struct work *work, struct direct direct, const struct span *span)
 {
 	struct emitter *emitter = &work->emitter;
 
-	emit_lea(emitter, false, TEMP_B, base, EMIT_NO_REGISTER, 0, disp);
-	emit_lea(emitter, true, TEMP_A, base, EMIT_NO_REGISTER, 0, disp + (int32_t)size - 1);
-	emit_lookup(work, write);
-	return (struct emit_memory){ (uint8_t)base, TEMP_B, disp };
+	emit_lea_direct(emitter, false, TEMP_B, direct, span->before);
+	emit_lea_direct(emitter, true, TEMP_A, direct, span->before + span->size - 1);
+	emit_lookup(work, span);
+	if (direct.index != EMIT_NO_REGISTER) {
+		emit_lea_direct(emitter, true, TEMP_A, direct, span->before);
+		direct = (struct direct){ .base = TEMP_A, .disp = -span->before };
+	}
+	if (!span->group)
+		return (struct emit_memory){ direct.base, TEMP_B, direct.disp };
+	emit_memory_op(emitter, OPCODE_LEA, TEMP_B,
+		(struct emit_memory){ direct.base, TEMP_B, direct.disp + span->before });
+	return keep_pointer(work, span);
 }
 
 static struct emit_memory check_general(
-	struct work *work, const struct insn *insn, unsigned size, bool write)
+	struct work *work, const struct insn *insn, const struct span *span)
 {
 	struct emitter *emitter = &work->emitter;
 	size_t scratch = offsetof(struct vcpu, translate.scratch);
+	bool again = !is_in_memory(insn->index);
 
 	work_linear(work, insn);
-	emit_state_op(emitter, OPCODE_STORE, TEMP_A, scratch);
-	emit_register_op(emitter, OPCODE_LOAD, TEMP_B, TEMP_A);
-	if (size > 1)
-		emit_lea(emitter, true, TEMP_A, TEMP_A, EMIT_NO_REGISTER, 0, (int32_t)size - 1);
-	emit_lookup(work, write);
-	if (is_in_memory(insn->index))
-		emit_state_op(emitter, OPCODE_LOAD, TEMP_A, scratch);
-	else
+	if (!again)
+		emit_state_op(emitter, OPCODE_STORE, TEMP_A, scratch);
+	emit_lea(emitter, false, TEMP_B, TEMP_A, EMIT_NO_REGISTER, 0, span->before);
+	if (span->before + span->size > 1)
+		emit_lea(emitter, true, TEMP_A, TEMP_A, EMIT_NO_REGISTER, 0,
+			span->before + span->size - 1);
+	emit_lookup(work, span);
+	if (again)
 		work_linear(work, insn);
-	return (struct emit_memory){ TEMP_A, TEMP_B, 0 };
+	else
+		emit_state_op(emitter, OPCODE_LOAD, TEMP_A, scratch);
+	if (!span->group)
+		return (struct emit_memory){ TEMP_A, TEMP_B, 0 };
+	emit_memory_op(
+		emitter, OPCODE_LEA, TEMP_B, (struct emit_memory){ TEMP_A, TEMP_B, span->before });
+	return keep_pointer(work, span);
+}
+
+/* An access that another one's check has covered. */
+static struct emit_memory use_pointer(struct work *work, const struct access *access)
+{
+	const struct group *group = &work->groups[access->group];
+
+	if (work->pointer != access->group)
+		emit_state_op(&work->emitter, OPCODE_LOAD, TEMP_B, pointer_offset(group));
+	work->pointer = access->group;
+	return (struct emit_memory){ TEMP_B, EMIT_NO_REGISTER, access->from - group->from };
+}
+
+static struct span span_of(
+	const struct work *work, const struct access *access, unsigned size, bool write)
+{
+	const struct group *group;
+
+	if (!access->leads)
+		return (struct span){ .size = (int32_t)size, .write = write };
+	group = &work->groups[access->group];
+	return (struct span){
+		.before = group->from - access->from,
+		.size = group->to - group->from,
+		.write = group->write,
+		.group = group,
+	};
 }
 
 struct emit_memory work_check_r11(struct work *work, unsigned size, bool write)
@@ -204,13 +316,21 @@ struct emit_memory work_check(
 	struct work *work, struct place_in_memory place, unsigned size, bool write)
 {
 	const struct insn *insn = place.insn;
+	const struct access *access =
+		&work->accesses[insn ? ACCESS_OPERAND(work->n) : ACCESS_STACK(work->n)];
+	struct span span;
 
+	if (access->group != NO_GROUP && !access->leads)
+		return use_pointer(work, access);
+	span = span_of(work, access, size, write);
+	work_forget_pointer(work);
 	work_before_clobber(work);
 	if (!insn)
-		return check_simple(work, place.base, place.disp, size, write);
-	if (is_constant(insn))
-		return check_constant(work, constant_address(work, insn), size, write);
-	if (is_simple(insn) && insn->disp <= INT32_MAX - (int32_t)size)
-		return check_simple(work, insn->base, insn->disp, size, write);
-	return check_general(work, insn, size, write);
+		return check_direct(work,
+			(struct direct){ place.base, EMIT_NO_REGISTER, 0, place.disp }, &span);
+	if (translate_is_constant(insn))
+		return check_constant(work, translate_constant(insn, work->next_rip), &span);
+	if (is_direct(insn) && insn->disp <= INT32_MAX - (int32_t)size)
+		return check_direct(work, direct_of(insn), &span);
+	return check_general(work, insn, &span);
 }

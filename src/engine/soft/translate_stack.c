@@ -89,7 +89,11 @@ void work_leave(struct work *work)
 
 static bool can_run(const struct work *work, unsigned n, enum translate_kind kind)
 {
-	return n < work->nr_insns && work->kinds[n] == kind && work->block->insns[n].reg != X86_RSP;
+	const struct access *first = &work->accesses[ACCESS_STACK(work->n)];
+	const struct access *access = &work->accesses[ACCESS_STACK(n)];
+
+	return n < work->nr_insns && work->kinds[n] == kind && work->insns[n]->reg != X86_RSP &&
+	       access->group == first->group && (n == work->n || !access->leads);
 }
 
 static unsigned run_length(const struct work *work, enum translate_kind kind)
@@ -104,70 +108,49 @@ static unsigned run_length(const struct work *work, enum translate_kind kind)
 static void push_run(struct work *work, unsigned count)
 {
 	struct emitter *emitter = &work->emitter;
-	struct place_in_memory place = { .base = X86_RSP, .disp = -8 * (int32_t)count };
-	struct emit_memory memory = work_check(work, place, 8 * count, true);
+	struct emit_memory memory = work_check(work, below_top, 8, true);
 
-	for (unsigned i = 0; i < count; i++) {
-		unsigned gpr = work->block->insns[work->n + i].reg;
+	for (unsigned i = 0; i < count; i++, memory.disp -= 8) {
+		unsigned gpr = work->insns[work->n + i]->reg;
 
 		if (is_in_memory(gpr)) {
 			emit_load_gpr(emitter, TEMP_A, gpr);
 			gpr = TEMP_A;
 		}
-		memory.disp = -8 * (int32_t)(i + 1);
 		emit_memory_op(emitter, OPCODE_STORE, gpr, memory);
 	}
 	emit_lea_rsp(emitter, X86_RSP, -8 * (int32_t)count);
 }
 
-static void pop_run(struct work *work, unsigned count, const struct insn *ret)
+static void pop_run(struct work *work, unsigned count)
 {
 	struct emitter *emitter = &work->emitter;
-	struct emit_memory memory;
+	struct emit_memory memory = work_check(work, top, 8, false);
 
-	if (ret)
-		work_save_flags(work);
-	memory = work_check(work, top, 8 * (count + (ret != NULL)), false);
-	for (unsigned i = 0; i < count; i++) {
-		unsigned gpr = work->block->insns[work->n + i].reg;
+	for (unsigned i = 0; i < count; i++, memory.disp += 8) {
+		unsigned gpr = work->insns[work->n + i]->reg;
 
-		memory.disp = 8 * (int32_t)i;
 		emit_memory_op(emitter, OPCODE_LOAD, is_in_memory(gpr) ? TEMP_A : gpr, memory);
 		if (is_in_memory(gpr))
 			emit_store_gpr(emitter, TEMP_A, gpr);
 	}
 	emit_lea_rsp(emitter, X86_RSP, 8 * (int32_t)count);
-	memory.disp = 0;
-	if (!ret)
-		return;
-	work->n += count;
-	work_ret_checked(work, ret, memory);
-	work->n -= count;
 }
 
 unsigned work_run(struct work *work)
 {
 	enum translate_kind kind = work->kinds[work->n];
-	const struct insn *ret = NULL;
-	unsigned count, end;
+	unsigned count;
 
-	if (kind != KIND_PUSH_REGISTER && kind != KIND_POP_REGISTER)
+	if ((kind != KIND_PUSH_REGISTER && kind != KIND_POP_REGISTER) ||
+		work->accesses[ACCESS_STACK(work->n)].group == NO_GROUP)
 		return 0;
 	count = run_length(work, kind);
-	end = work->n + count;
-	if (kind == KIND_POP_REGISTER && count && end < work->nr_insns &&
-		work->kinds[end] == KIND_RET)
-		ret = &work->block->insns[end];
-	if (count + (ret != NULL) < 2)
+	if (count < 2)
 		return 0;
 	if (kind == KIND_PUSH_REGISTER)
 		push_run(work, count);
 	else
-		pop_run(work, count, ret);
-	work->runs[work->nr_runs++] = (struct run){
-		.first = (uint8_t)work->n,
-		.count = (uint8_t)(count + (ret != NULL)),
-		.after = ret ? NULL : work->emitter.at,
-	};
-	return count + (ret != NULL);
+		pop_run(work, count);
+	return count;
 }

@@ -24,20 +24,21 @@
  * EXIT_INSN, EXIT_UNIT   the instruction's number in its block (6 bits), the translation
  * EXIT_ENTRY             likewise, number 0: the translation was not entered
  * EXIT_LINK              the link
+ * EXIT_GROUP             likewise: a group's check failed
  * EXIT_BRANCH            nothing: vcpu->rip is set
  */
-enum exit_kind { EXIT_INSN, EXIT_UNIT, EXIT_ENTRY, EXIT_LINK, EXIT_BRANCH };
+enum exit_kind { EXIT_INSN, EXIT_UNIT, EXIT_ENTRY, EXIT_LINK, EXIT_GROUP, EXIT_BRANCH };
 #define EXIT_KIND        BITS(2, 0)
 #define EXIT_INSN_SHIFT  3
 #define EXIT_BLOCK_SHIFT 9
 
-/* Where an instruction of a translated block is, in the guest and in the host. In a run (see
- * work_run) the host's is out of order. */
+/* Where an instruction of a translated block is, in the guest and in the host. */
 struct site {
-	uint16_t guest;       /* offset from the block's first byte */
+	uint16_t guest;       /* offset in its page */
 	uint16_t host;        /* from its code */
 	bool flags_in_memory; /* when its own access runs, vcpu->flags_* are the guest's */
 	bool untranslated;    /* it is always the interpreter's */
+	bool resumable;       /* needs no pointer that was found before */
 };
 
 /* A page of guest code as seen through one linear address. */
@@ -49,6 +50,14 @@ struct code_page_view {
 	uint8_t set;
 	bool global;    /* as the TLB's entry was when the page was found mapped last */
 	bool logged[2]; /* among the mapped local views, among the global ones */
+};
+
+/* Up to so many decoded blocks make a translation: translate_path.c. */
+#define MAX_PARTS 6
+
+struct translation_part {
+	const struct block *block;
+	uint8_t first; /* number of its first instruction */
 };
 
 /*
@@ -74,9 +83,11 @@ struct translation {
 	uint8_t nr_resumes; /* execution can go on before the first of so many, the end included */
 	uint8_t units;
 	bool interpret_first; /* the first instruction is not translated */
+	bool single;          /* every access has a check of its own */
+	uint8_t nr_parts;
 	uint32_t sites;
 	uint32_t next;
-	const struct block *block; /* valid if decoded_epoch is the block cache's */
+	struct translation_part parts[MAX_PARTS]; /* valid if decoded_epoch is the block cache's */
 	uint32_t decoded_epoch;
 };
 
@@ -87,6 +98,7 @@ struct link {
 	gva_t target;
 	uint8_t set; /* of the target */
 	bool in_page, backward, flags_in_host, flags_in_memory;
+	uint8_t insn; /* of EXIT_GROUP */
 };
 
 struct lookup {
@@ -135,7 +147,7 @@ struct translator {
 	struct translator_counters counters;
 };
 
-#define MAX_LINKS (2 * MAX_TRANSLATIONS)
+#define MAX_LINKS (4 * MAX_TRANSLATIONS)
 
 /* How an instruction is translated. */
 enum translate_kind {
@@ -191,22 +203,51 @@ static inline bool is_in_memory(unsigned gpr)
 	return gpr == X86_R10 || gpr == X86_R11;
 }
 
+/* What an instruction reaches at one address: translate_group.c. */
+struct access {
+	int32_t from, to; /* of its root */
+	uint8_t next;     /* access of the same root */
+	uint8_t group;
+	bool write, leads;
+};
+
+/* An instruction's ModRM operand, and what it pushes or pops. */
+#define ACCESS_OPERAND(n) (2 * (n))
+#define ACCESS_STACK(n)   (2 * (n) + 1)
+#define ACCESS_INSN(n)    ((n) / 2)
+#define NO_ACCESS         0xff
+#define NO_GROUP          0xff
+
+/* Accesses in one page, as the first of them has found: its pointer is that of `from`. */
+struct group {
+	int32_t from, to;
+	uint8_t slot; /* in translate_context.pointers */
+	bool write;
+};
+
 /* A translation in the making. */
 struct work {
 	struct translator *translator;
 	struct translation *translation;
 	struct emitter emitter;
-	const struct block *block;
+	gpa_t physical;      /* of the first instruction */
 	const uint8_t *page; /* its page's bytes, or NULL: not to be looked at */
 	unsigned set;
+	const struct insn *insns[BLOCK_MAX_INSNS];
+	gva_t at[BLOCK_MAX_INSNS + 1]; /* their addresses, and where the last one goes on */
+	uint8_t kinds[BLOCK_MAX_INSNS];
 	unsigned nr_insns;
 	unsigned n;          /* the instruction being translated */
 	gva_t rip, next_rip; /* its addresses */
 	bool flags_in_host, flags_in_memory;
 	bool ended; /* the last instruction has a successor of its own */
 	uint8_t units_checked;
+	uint8_t pointer;                    /* the group whose pointer R10 is, or NO_GROUP */
 	uint16_t live[BLOCK_MAX_INSNS + 1]; /* flags that matter before each instruction */
-	uint8_t kinds[BLOCK_MAX_INSNS];
+	struct access accesses[2 * BLOCK_MAX_INSNS];
+	struct group groups[BLOCK_MAX_INSNS];
+	unsigned nr_groups;
+	bool pointer_live[BLOCK_MAX_INSNS]; /* some group has begun and goes on */
 	/* Jumps to be bound to stubs behind the block. */
 	struct stub {
 		uint8_t *at; /* the rel32 */
@@ -217,12 +258,6 @@ struct work {
 		uint32_t link;
 	} stubs[BLOCK_MAX_INSNS * 3 + 8];
 	unsigned nr_stubs;
-	/* Runs of pushes or pops, whose instructions one by one are behind the block. */
-	struct run {
-		uint8_t first, count;
-		const uint8_t *after; /* where it goes on; NULL if it ends in RET */
-	} runs[BLOCK_MAX_INSNS / 2];
-	unsigned nr_runs;
 };
 
 /* Where an instruction's memory operand is, to make its host address from. */
@@ -232,20 +267,40 @@ struct place_in_memory {
 	int32_t disp;
 };
 
-/* translate_flags.c; `end` is the address behind the block */
-void translate_liveness(struct work *work, gva_t end);
+/* translate_path.c: insns, at, kinds, and the translation's parts, from `block` on */
+void translate_path(struct work *work, const struct block *block);
+
+/* translate_group.c */
+void translate_groups(struct work *work);
+/* General registers that an instruction of KIND_PLAIN writes. */
+uint32_t translate_gprs_written(const struct insn *insn);
+
+/* translate_flags.c */
+void translate_liveness(struct work *work);
 void work_before_clobber(struct work *work);
 void work_save_flags(struct work *work);
 void work_restore_flags(struct work *work, unsigned temporary);
 void work_flags_written(struct work *work);
 
-/* translate_memory.c: the checks; leaves through the instruction's stub unless direct. */
+/*
+ * translate_memory.c: the host's address of an access, checked if no group's check covers it.
+ * Leaves through a stub unless direct. The address may have R10 and R11 in it.
+ */
 struct emit_memory work_check(
 	struct work *work, struct place_in_memory place, unsigned size, bool write);
 /* Of the address in R11; after work_before_clobber. */
 struct emit_memory work_check_r11(struct work *work, unsigned size, bool write);
 /* R11 = the linear address of the instruction's memory operand; may use R10. */
 void work_linear(struct work *work, const struct insn *insn);
+/* Is the address the same each time? Then it is translate_constant. */
+bool translate_is_constant(const struct insn *insn);
+gva_t translate_constant(const struct insn *insn, gva_t next_rip);
+
+/* R10 changes. */
+static inline void work_forget_pointer(struct work *work)
+{
+	work->pointer = NO_GROUP;
+}
 
 /* translate_insn.c */
 void work_plain(struct work *work, const struct insn *insn);
@@ -274,8 +329,8 @@ void work_push(struct work *work, const struct insn *insn, enum translate_kind k
 void work_pop(struct work *work, const struct insn *insn);
 void work_leave(struct work *work);
 /*
- * A run of pushes or of pops, then perhaps RET, from the current instruction on, with one check;
- * the number of instructions, less than two if it is none (and nothing is done).
+ * Pushes or pops of one group, from the current instruction on, with one change of RSP; the number
+ * of instructions, 0 if it is none (and nothing is done).
  */
 unsigned work_run(struct work *work);
 
@@ -286,8 +341,6 @@ void work_jmp_operand(struct work *work, const struct insn *insn);
 void work_call(struct work *work, const struct insn *insn);
 void work_call_operand(struct work *work, const struct insn *insn);
 void work_ret(struct work *work, const struct insn *insn);
-/* The same, of an address that `memory` has been checked for. */
-void work_ret_checked(struct work *work, const struct insn *insn, struct emit_memory memory);
 void work_link(struct work *work, gva_t target);
 /* Into a set that may be another than the block's. */
 void work_link_to_set(struct work *work, gva_t target, unsigned set);
@@ -295,12 +348,17 @@ void work_link_to_set(struct work *work, gva_t target, unsigned set);
 void work_jump_r11(struct work *work, unsigned set);
 /* Leaves before the instruction if R11 is not canonical; uses R10. */
 void work_check_canonical(struct work *work);
+/* Jumps to a translation that checks each access from this instruction on if a check has failed. */
+void work_leave_group(struct work *work, uint8_t *at);
 void work_exit_insn(struct work *work);
 
 /* translate_block.c */
 void work_stub(struct work *work, uint8_t *at, enum exit_kind kind, uint32_t link, bool save_first);
 struct translation *translate_block(struct translator *translator, const struct block *block,
-	gva_t rip, uint32_t view, uint32_t second_view);
+	gva_t rip, uint32_t view, uint32_t second_view, bool single);
+
+/* translate_fill.c: the instruction at vcpu->rip has an access that was not direct. */
+enum mmu_fill translate_fill(struct vcpu *vcpu, const struct insn *insn);
 
 /* translate_signal.c: between these the thread runs this vCPU. */
 void translate_signals_begin(struct vcpu *vcpu);
@@ -317,7 +375,8 @@ void translator_kill(struct translator *translator, gpa_t physical);
 void translator_map(struct translator *translator, uint32_t view, bool global);
 void translator_unmap_all(struct translator *translator, bool keep_global);
 void translator_unmap(struct translator *translator, gva_t linear);
-struct translation *translator_find(struct translator *translator, gva_t rip, uint32_t page_id);
+struct translation *translator_find(
+	struct translator *translator, gva_t rip, uint32_t page_id, bool single);
 void translator_insert(struct translator *translator, struct translation *translation);
 void translator_put_jump(struct translator *translator, uint32_t at, uint32_t target);
 void translator_emit_routines(struct translator *translator);

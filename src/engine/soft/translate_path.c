@@ -1,0 +1,91 @@
+/*
+ * The instructions of a translation: a decoded block, and what follows it where its last branch is
+ * not taken or is a jump forward in the page, up to MAX_PARTS blocks. What already has a
+ * translation of its own is not translated again but linked to. Addresses along a path grow.
+ */
+#include "engine/soft/translator.h"
+
+static const struct insn *last_insn(const struct work *work)
+{
+	return work->insns[work->nr_insns - 1];
+}
+
+static gva_t next_of(const struct work *work, unsigned n)
+{
+	return work->at[n] + work->insns[n]->length;
+}
+
+/* The host's time is not that of a vCPU in lockstep. */
+static enum translate_kind kind_of(const struct vcpu *vcpu, const struct insn *insn, unsigned set)
+{
+	enum translate_kind kind = translate_kind(insn, set);
+
+	if (vcpu->lockstep && (kind == KIND_RDTSC || kind == KIND_RDTSCP))
+		return KIND_INTERPRET;
+	return kind;
+}
+
+/* Adds what of the block there is room for; false if that is not all of it. */
+static bool add_block(struct work *work, const struct block *block, gva_t at)
+{
+	struct translation *translation = work->translation;
+	unsigned max = work->translator->max_insns;
+
+	translation->parts[translation->nr_parts++] =
+		(struct translation_part){ .block = block, .first = (uint8_t)work->nr_insns };
+	for (unsigned i = 0; i < block->nr_insns; i++) {
+		if (work->nr_insns == max)
+			return false;
+		work->insns[work->nr_insns] = &block->insns[i];
+		work->at[work->nr_insns] = at;
+		work->kinds[work->nr_insns++] =
+			(uint8_t)kind_of(work->translator->vcpu, &block->insns[i], work->set);
+		at += block->insns[i].length;
+	}
+	return true;
+}
+
+/* Where the path goes on if it may; else false. */
+static bool find_next(const struct work *work, gva_t *next)
+{
+	unsigned last = work->nr_insns - 1;
+
+	*next = next_of(work, last);
+	if (work->kinds[last] == KIND_JMP) {
+		*next += last_insn(work)->imm;
+		return *next > work->at[last];
+	}
+	return work->kinds[last] == KIND_JCC;
+}
+
+static const struct block *next_block(const struct work *work, gva_t next)
+{
+	const struct translation *translation = work->translation;
+	const struct block *block;
+
+	if (translation->nr_parts == MAX_PARTS || work->nr_insns == work->translator->max_insns ||
+		!work_in_page(work, next) ||
+		translator_find(work->translator, next, translation->page_id, false))
+		return NULL;
+	block = block_ahead(work->translator->vcpu, next);
+	return block && work->nr_insns + block->nr_insns <= BLOCK_MAX_INSNS ? block : NULL;
+}
+
+void translate_path(struct work *work, const struct block *block)
+{
+	gva_t at = work->translation->rip;
+
+	work->nr_insns = 0;
+	work->translation->nr_parts = 0;
+	while (add_block(work, block, at) && work->page && !work->translation->single &&
+		find_next(work, &at)) {
+		block = next_block(work, at);
+		if (!block)
+			break;
+		/* The jump is the path's own. */
+		if (work->kinds[work->nr_insns - 1] == KIND_JMP)
+			work->kinds[work->nr_insns - 1] = KIND_NOP;
+	}
+	work->at[work->nr_insns] = next_of(work, work->nr_insns - 1);
+	work->translation->nr_insns = (uint8_t)work->nr_insns;
+}
