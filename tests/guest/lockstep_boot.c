@@ -158,7 +158,10 @@ static void print_bytes(gva_t address, unsigned count)
 	putchar('\n');
 }
 
-/* Flags that `count` instructions from `address` on leave undefined. */
+/*
+ * Flags that `count` instructions from `address` on leave undefined, these being a translation's:
+ * conditional branches before the last one were not taken.
+ */
 static uint64_t undefined_flags(struct vcpu *vcpu, gva_t address, uint64_t count)
 {
 	uint64_t undefined = 0;
@@ -169,8 +172,8 @@ static uint64_t undefined_flags(struct vcpu *vcpu, gva_t address, uint64_t count
 
 		undefined = (undefined & ~(uint64_t)row->flags_written) | row->flags_undefined;
 		address += insn.length;
-		if (row->attributes & ISA_BRANCH)
-			break;
+		if (row->attributes & ISA_BRANCH && (insn.opcode == 0xe9 || insn.opcode == 0xeb))
+			address += insn.imm;
 	}
 	return undefined;
 }
