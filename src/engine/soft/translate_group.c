@@ -161,6 +161,7 @@ static void follow(struct follower *follower, const struct insn *insn, enum tran
 {
 	switch (kind) {
 	case KIND_NOP:
+	case KIND_BIT_STRING:
 	case KIND_JCC:
 	case KIND_JMP:
 	case KIND_CLI:
@@ -175,7 +176,10 @@ static void follow(struct follower *follower, const struct insn *insn, enum tran
 		return;
 	case KIND_MOV_FROM_SEGMENT:
 	case KIND_MOV_FROM_CR:
-	case KIND_READ_BASE: forget_gpr(follower, insn->rm); return;
+	case KIND_READ_BASE:
+		if (!insn->has_memory)
+			forget_gpr(follower, insn->rm);
+		return;
 	case KIND_POPF: move_stack(follower, 8); return;
 	case KIND_PLAIN: follow_plain(follower, insn); return;
 	case KIND_LEA:

@@ -307,7 +307,7 @@ struct emit_memory work_check_r11(struct work *work, unsigned size, bool write)
 	emit_state_op(emitter, OPCODE_STORE, TEMP_A, scratch);
 	emit_register_op(emitter, OPCODE_LOAD, TEMP_B, TEMP_A);
 	emit_lea(emitter, true, TEMP_A, TEMP_A, EMIT_NO_REGISTER, 0, (int32_t)size - 1);
-	emit_lookup(work, write);
+	emit_lookup(work, &(struct span){ .size = (int32_t)size, .write = write });
 	emit_state_op(emitter, OPCODE_LOAD, TEMP_A, scratch);
 	return (struct emit_memory){ TEMP_A, TEMP_B, 0 };
 }
