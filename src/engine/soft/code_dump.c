@@ -36,21 +36,21 @@ static void print_bytes(FILE *out, const uint8_t *bytes, size_t count)
 		fprintf(out, i ? " %02x" : "%02x", bytes[i]);
 }
 
-/* The instruction whose code begins at `offset`, or -1. */
-static int insn_at_offset(
+/* Does an instruction's code begin at `offset`? */
+static bool begins_at(
 	const struct translator *translator, const struct translation *translation, unsigned offset)
 {
 	for (unsigned n = 0; n < translation->nr_insns; n++)
 		if (translator->sites[translation->sites + n].host == offset)
-			return (int)n;
-	return -1;
+			return true;
+	return false;
 }
 
 static void dump_guest(FILE *out, const struct translator *translator,
 	const struct translation *translation, unsigned n)
 {
-	const struct insn *insn = &translation->block->insns[n];
-	gva_t address = translation->rip + translator->sites[translation->sites + n].guest;
+	const struct insn *insn = translation_insn(translation, n);
+	gva_t address = translation_address(translator, translation, n);
 
 	fprintf(out, "%016" PRIx64 "  ", address);
 	if (!print_insn(out, address, insn->bytes, insn->length))
@@ -72,7 +72,7 @@ static unsigned dump_host(FILE *out, const struct translator *translator,
 		do
 			length++;
 		while (length < 16 && offset + length < translation->code_size &&
-			insn_at_offset(translator, translation, offset + length) < 0);
+			!begins_at(translator, translation, offset + length));
 		print_bytes(out, code + offset, length);
 	}
 	fputc('\n', out);
@@ -103,17 +103,18 @@ void code_dump(
 	fprintf(out,
 		"\nblock %016" PRIx64 " physical %" PRIx64 " vcpu %u: %u instructions, %u bytes "
 		"at %p\n",
-		translation->rip, translation->block->physical, translator->vcpu->index,
+		translation->rip, translation->parts[0].block->physical, translator->vcpu->index,
 		translation->nr_insns, translation->code_size,
 		(const void *)(translator->executable + translation->code));
 	while (offset < translation->code_size) {
 		const char *entry = entry_name(translation, offset);
-		int n = insn_at_offset(translator, translation, offset);
 
 		if (entry)
 			fprintf(out, "  %s:\n", entry);
-		if (n >= 0)
-			dump_guest(out, translator, translation, (unsigned)n);
+		/* Several, if all but the last come to nothing or are done by the first. */
+		for (unsigned n = 0; n < translation->nr_insns; n++)
+			if (translator->sites[translation->sites + n].host == offset)
+				dump_guest(out, translator, translation, n);
 		offset += dump_host(out, translator, translation, offset);
 	}
 	funlockfile(out);

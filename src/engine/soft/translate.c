@@ -250,20 +250,9 @@ static uint32_t enter(struct vcpu *vcpu, uint32_t offset)
 static const struct insn *insn_at(
 	struct vcpu *vcpu, const struct translation *translation, unsigned n)
 {
-	unsigned part = translation->nr_parts;
-
 	if (translation->decoded_epoch != vcpu->blocks->times_emptied)
 		return &block_find(vcpu, vcpu->rip)->insns[0];
-	while (translation->parts[--part].first > n)
-		;
-	return &translation->parts[part].block->insns[n - translation->parts[part].first];
-}
-
-static gva_t address_of(
-	const struct translator *translator, const struct translation *translation, unsigned n)
-{
-	return align_down(translation->rip, GUEST_PAGE_SIZE) |
-	       translator->sites[translation->sites + n].guest;
+	return translation_insn(translation, n);
 }
 
 /* May translated code go on at vcpu->rip, the `n`th instruction of the block? */
@@ -271,7 +260,8 @@ static bool can_resume(struct vcpu *vcpu, const struct translation *translation,
 {
 	const struct translator *translator = vcpu->translate.translator;
 
-	return n < translation->nr_resumes && vcpu->rip == address_of(translator, translation, n) &&
+	return n < translation->nr_resumes &&
+	       vcpu->rip == translation_address(translator, translation, n) &&
 	       !interpret_must_look(vcpu) && is_translatable(vcpu) &&
 	       is_mapped(vcpu, translation) && !(translation->units & units_missing(vcpu));
 }
@@ -386,7 +376,7 @@ static void take_rip(struct vcpu *vcpu, uint32_t word)
 	case EXIT_BRANCH: return;
 	case EXIT_LINK:
 	case EXIT_GROUP: vcpu->rip = translator->links[word >> EXIT_INSN_SHIFT].target; return;
-	default: vcpu->rip = address_of(translator, translation, n);
+	default: vcpu->rip = translation_address(translator, translation, n);
 	}
 }
 

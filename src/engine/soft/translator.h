@@ -91,6 +91,16 @@ struct translation {
 	uint32_t decoded_epoch;
 };
 
+/* The `n`th instruction, while the block cache is as it was. */
+static inline const struct insn *translation_insn(const struct translation *translation, unsigned n)
+{
+	unsigned part = translation->nr_parts;
+
+	while (translation->parts[--part].first > n)
+		;
+	return &translation->parts[part].block->insns[n - translation->parts[part].first];
+}
+
 /* A direct branch that another block's code may be put behind. */
 struct link {
 	uint32_t at; /* of the rel32 in the code cache */
@@ -380,6 +390,13 @@ struct translation *translator_find(
 void translator_insert(struct translator *translator, struct translation *translation);
 void translator_put_jump(struct translator *translator, uint32_t at, uint32_t target);
 void translator_emit_routines(struct translator *translator);
+
+static inline gva_t translation_address(
+	const struct translator *translator, const struct translation *translation, unsigned n)
+{
+	return align_down(translation->rip, GUEST_PAGE_SIZE) |
+	       translator->sites[translation->sites + n].guest;
+}
 
 static inline uint32_t translation_hash(gva_t rip, uint32_t page_id)
 {
