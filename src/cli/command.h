@@ -7,7 +7,8 @@
 #include "cli/option.h"
 
 extern const struct option_spec run_option_table[], start_option_table[], stop_option_table[],
-	format_option_table[], logs_option_table[], exec_option_table[], ssh_option_table[];
+	format_option_table[], logs_option_table[], plug_option_table[], unplug_option_table[],
+	exec_option_table[], ssh_option_table[];
 int run_main(const struct command *command, int argc, char **argv);
 int create_main(const struct command *command, int argc, char **argv);
 int start_main(const struct command *command, int argc, char **argv);
@@ -20,6 +21,9 @@ int rm_main(const struct command *command, int argc, char **argv);
 int ls_main(const struct command *command, int argc, char **argv);
 int info_main(const struct command *command, int argc, char **argv);
 int console_main(const struct command *command, int argc, char **argv);
+int plug_main(const struct command *command, int argc, char **argv);
+int unplug_main(const struct command *command, int argc, char **argv);
+int devices_main(const struct command *command, int argc, char **argv);
 int logs_main(const struct command *command, int argc, char **argv);
 int exec_main(const struct command *command, int argc, char **argv);
 int cp_main(const struct command *command, int argc, char **argv);

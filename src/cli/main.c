@@ -136,6 +136,18 @@ const struct command commands[] = {
 	{ "reset", "NAME...", "press the reset button of virtual machines",
 		"Resets virtual machines: they start anew, without being asked.", no_options,
 		reset_main },
+	{ "plug", "NAME", "plug devices into a virtual machine that runs",
+		"Plugs disks and network cards into a virtual machine while it runs, and prints "
+		"the name of each. The machine needs a PCI bus: one with a disk or a network card "
+		"has it, others with --pci.",
+		plug_option_table, plug_main },
+	{ "unplug", "NAME DEVICE...", "take devices from a virtual machine that runs",
+		"Asks the guest to give devices up, and waits until it has.", unplug_option_table,
+		unplug_main },
+	{ "devices", "NAME", "list the devices of a virtual machine that runs",
+		"Lists the devices on the PCI bus of a virtual machine that runs, and their "
+		"slots.",
+		no_options, devices_main },
 	{ "rm", "NAME...", "remove virtual machines with everything in their directories",
 		"Removes virtual machines that do not run, with everything in their directories.",
 		no_options, rm_main },

@@ -17,8 +17,7 @@ static const char *path_in(const struct option_spec *option, const char *value)
 	return NULL;
 }
 
-/* To be freed; NULL if memory ran out. */
-static char *with_absolute_path(const struct option_spec *option, const char *value)
+char *vm_spec_absolute(const struct option_spec *option, const char *value)
 {
 	const char *path = path_in(option, value);
 	char *directory, *absolute = NULL;
@@ -45,7 +44,7 @@ int vm_spec_record(
 		return 0;
 	if (!value)
 		return spec_add(spec, option->name, "true", false, err);
-	kept = with_absolute_path(option, value);
+	kept = vm_spec_absolute(option, value);
 	if (!kept)
 		return error_set(err, EXIT_CODE_HOST, "out of memory");
 	result = spec_add(spec, option->name, kept, true, err);

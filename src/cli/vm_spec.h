@@ -16,6 +16,9 @@
 int vm_spec_record(
 	void *context, const struct option_spec *option, const char *value, struct error *err);
 
+/* An option's value with its path made absolute, to be freed; NULL if memory ran out. */
+char *vm_spec_absolute(const struct option_spec *option, const char *value);
+
 /* Sets the options; they point into `spec`. `file` is what mistakes call it. */
 int vm_spec_apply(
 	const struct spec *spec, const char *file, struct run_options *options, struct error *err);

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 bool devices_need_pci(const struct vm_config *config)
 {
@@ -28,77 +29,131 @@ static int create_test_cards(struct devices *devices, struct board *board, struc
 	return pci_plug(board_pci(board), &cards[0].function, PCI_ANY_DEVICE, false, err);
 }
 
-static int create_disks(struct devices *devices, const struct vm_config *config,
-	struct board *board, const struct devices_events *events, struct error *err)
+/* On a vCPU's thread, under the machine lock. */
+static void device_ejected(void *owner)
 {
-	while (devices->nr_disks < config->nr_disks) {
-		unsigned index = devices->nr_disks++;
+	struct devices *devices = owner;
 
-		if (disk_create(&devices->disks[index], index, config->disks[index], board,
-			    events->disk_stopped, events->context, err))
-			return -EINVAL;
+	atomic_store(&devices->ejection, true);
+	if (devices->events.ejected)
+		devices->events.ejected(devices->events.context);
+}
+
+static void watch_ejection(struct devices *devices, struct virtio_pci *transport)
+{
+	transport->ejected = device_ejected;
+	transport->owner = devices;
+}
+
+static int add_disk(struct devices *devices, const char *value, const char **id, struct error *err)
+{
+	unsigned index = 0;
+	struct disk *disk;
+	int rc;
+
+	while (index < VM_MAX_DISKS && devices->disks[index].device)
+		index++;
+	if (index == VM_MAX_DISKS)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"there are too many disks; a machine has room for %u", VM_MAX_DISKS);
+	disk = &devices->disks[index];
+	rc = disk_create(disk, index, value, devices->board, devices->running,
+		devices->events.disk_stopped, devices->events.context, err);
+	if (rc < 0) {
+		disk_destroy(disk);
+		return rc;
 	}
+	watch_ejection(devices, disk->transport);
+	*id = disk->name;
 	return 0;
 }
 
-/* The entry that the next device will have, with its name; NULL, and `err`, if all are taken. */
-static struct devices_entry *next_entry(
-	struct devices *devices, const char *kind, unsigned number, struct error *err)
+static bool is_taken(const struct devices *devices, const char *name)
 {
-	struct devices_entry *entry = &devices->entries[devices->count];
+	for (unsigned i = 0; i < DEVICES_MAX; i++) {
+		if (devices->entries[i].device && strcmp(devices->entries[i].name, name) == 0)
+			return true;
+	}
+	return false;
+}
 
-	if (devices->count == DEVICES_MAX) {
+/* A free entry with the first free name of its kind; NULL, and `err`, if there is none. */
+static struct devices_entry *next_entry(
+	struct devices *devices, const char *kind, struct error *err)
+{
+	struct devices_entry *entry = devices->entries;
+	unsigned number = 0;
+
+	while (entry < devices->entries + DEVICES_MAX && entry->device)
+		entry++;
+	if (entry == devices->entries + DEVICES_MAX) {
 		error_set(err, EXIT_CODE_CONFIG,
 			"there are too many devices; a machine has room for %u", DEVICES_MAX);
 		return NULL;
 	}
-	snprintf(entry->name, sizeof(entry->name), "%s%u", kind, number);
+	do
+		snprintf(entry->name, sizeof(entry->name), "%s%u", kind, number++);
+	while (is_taken(devices, entry->name));
 	return entry;
 }
 
-/* Puts the entry's device, which it owns from now on, on the bus. */
-static int plug(struct devices *devices, struct devices_entry *entry, struct board *board,
-	void (*destroy)(struct virtio_device *device), struct error *err)
+static void destroy_entry(struct devices_entry *entry)
 {
-	entry->destroy = destroy;
-	devices->count++;
-	if (virtio_pci_create(&entry->transport, entry->device, true, err))
-		return -EINVAL;
-	return pci_plug(board_pci(board), &entry->transport->function, PCI_ANY_DEVICE, false, err);
+	if (entry->transport)
+		virtio_pci_unplug(entry->transport);
+	/* Ends its threads, which call the transport. */
+	virtio_device_finish(entry->device);
+	virtio_pci_destroy(entry->transport);
+	entry->destroy(entry->device);
+	memset(entry, 0, sizeof(*entry));
 }
 
-static int create_nics(struct devices *devices, const struct vm_config *config,
-	struct machine *machine, struct board *board, struct error *err)
+/* Puts the entry's device on the bus, or destroys it. */
+static int plug(struct devices *devices, struct devices_entry *entry,
+	void (*destroy)(struct virtio_device *device), struct error *err)
 {
-	for (unsigned i = 0; i < config->nr_nets; i++) {
-		struct devices_entry *entry = next_entry(devices, "net", i, err);
+	int rc;
 
-		if (!entry ||
-			nic_create(&entry->device, entry->name, config->nets[i], machine, err) ||
-			plug(devices, entry, board, virtio_net_destroy, err))
-			return -EINVAL;
+	entry->destroy = destroy;
+	rc = virtio_pci_create(&entry->transport, entry->device, true, err);
+	if (rc == 0) {
+		watch_ejection(devices, entry->transport);
+		rc = virtio_pci_plug(entry->transport, board_pci(devices->board), PCI_ANY_DEVICE,
+			devices->running, err);
 	}
+	if (rc < 0)
+		destroy_entry(entry);
+	return rc;
+}
+
+static int add_nic(struct devices *devices, const char *value, const char **id, struct error *err)
+{
+	struct devices_entry *entry = next_entry(devices, "net", err);
+
+	if (!entry || nic_create(&entry->device, entry->name, value, devices->machine, err) ||
+		plug(devices, entry, virtio_net_destroy, err))
+		return -EINVAL;
+	*id = entry->name;
 	return 0;
 }
 
 /* What the guest may take from the host's random numbers. */
 #define RNG_BYTES_PER_S (1 << 20)
 
-static int create_rng(
-	struct devices *devices, struct machine *machine, struct board *board, struct error *err)
+static int create_rng(struct devices *devices, struct error *err)
 {
-	struct devices_entry *entry = next_entry(devices, "rng", 0, err);
+	struct devices_entry *entry = next_entry(devices, "rng", err);
 
-	if (!entry || virtio_rng_create(&entry->device, entry->name, machine, RNG_BYTES_PER_S, err))
+	if (!entry || virtio_rng_create(
+			      &entry->device, entry->name, devices->machine, RNG_BYTES_PER_S, err))
 		return -EINVAL;
-	return plug(devices, entry, board, virtio_rng_destroy, err);
+	return plug(devices, entry, virtio_rng_destroy, err);
 }
 
-static int create_balloon(
-	struct devices *devices, struct machine *machine, struct board *board, struct error *err)
+static int create_balloon(struct devices *devices, struct error *err)
 {
-	struct devices_entry *entry = next_entry(devices, "balloon", 0, err);
-	struct virtio_balloon_config config = { .machine = machine };
+	struct devices_entry *entry = next_entry(devices, "balloon", err);
+	struct virtio_balloon_config config = { .machine = devices->machine };
 	struct virtio_balloon *balloon;
 
 	if (!entry)
@@ -107,15 +162,14 @@ static int create_balloon(
 	if (virtio_balloon_create(&balloon, &config, err))
 		return -EINVAL;
 	entry->device = virtio_balloon_device(balloon);
-	return plug(devices, entry, board, virtio_balloon_destroy, err);
+	return plug(devices, entry, virtio_balloon_destroy, err);
 }
 
 /* PATH[,cid=N] */
-static int create_vsock(struct devices *devices, const char *value, struct machine *machine,
-	struct board *board, struct error *err)
+static int create_vsock(struct devices *devices, const char *value, struct error *err)
 {
-	struct devices_entry *entry = next_entry(devices, "vsock", 0, err);
-	struct virtio_vsock_config config = { .machine = machine };
+	struct devices_entry *entry = next_entry(devices, "vsock", err);
+	struct virtio_vsock_config config = { .machine = devices->machine };
 	uint64_t cid = VIRTIO_VSOCK_MIN_CID;
 	struct properties properties;
 	struct virtio_vsock *vsock;
@@ -136,43 +190,180 @@ static int create_vsock(struct devices *devices, const char *value, struct machi
 	if (ret)
 		return ret;
 	entry->device = virtio_vsock_device(vsock);
-	return plug(devices, entry, board, virtio_vsock_destroy, err);
+	return plug(devices, entry, virtio_vsock_destroy, err);
 }
 
 int devices_create(struct devices *devices, const struct vm_config *config, struct machine *machine,
 	struct board *board, const struct devices_events *events, struct error *err)
 {
+	const char *id;
+
+	devices->machine = machine;
+	devices->board = board;
+	devices->events = *events;
 	if (config->test_card && create_test_cards(devices, board, err))
 		return -EINVAL;
-	if (create_disks(devices, config, board, events, err))
+	for (unsigned i = 0; i < config->nr_disks; i++) {
+		if (add_disk(devices, config->disks[i], &id, err))
+			return -EINVAL;
+	}
+	for (unsigned i = 0; i < config->nr_nets; i++) {
+		if (add_nic(devices, config->nets[i], &id, err))
+			return -EINVAL;
+	}
+	if (config->rng && create_rng(devices, err))
 		return -EINVAL;
-	if (create_nics(devices, config, machine, board, err))
+	if (config->balloon && create_balloon(devices, err))
 		return -EINVAL;
-	if (config->rng && create_rng(devices, machine, board, err))
+	if (config->vsock && create_vsock(devices, config->vsock, err))
 		return -EINVAL;
-	if (config->balloon && create_balloon(devices, machine, board, err))
-		return -EINVAL;
-	if (config->vsock && create_vsock(devices, config->vsock, machine, board, err))
-		return -EINVAL;
+	devices->running = true;
 	return 0;
 }
 
-static void destroy_entry(struct devices_entry *entry)
+int devices_add(struct devices *devices, const char *kind, const char *value, const char **id,
+	struct error *err)
 {
-	if (entry->transport)
-		virtio_pci_unplug(entry->transport);
-	/* Ends its threads, which call the transport. */
-	virtio_device_finish(entry->device);
-	virtio_pci_destroy(entry->transport);
-	entry->destroy(entry->device);
+	if (!board_pci(devices->board))
+		return error_set(err, EXIT_CODE_CONFIG,
+			"this machine has no PCI bus to plug a device into; start it with --pci");
+	if (strcmp(kind, "disk") == 0)
+		return add_disk(devices, value, id, err);
+	if (strcmp(kind, "net") == 0)
+		return add_nic(devices, value, id, err);
+	return error_set(err, EXIT_CODE_USAGE,
+		"a device of the kind '%.40s' cannot be plugged; use one of: disk net", kind);
+}
+
+/* One of both is not NULL. */
+static void destroy(struct disk *disk, struct devices_entry *entry)
+{
+	if (disk)
+		disk_destroy(disk);
+	else
+		destroy_entry(entry);
+}
+
+/* Calls `visit` for every device until it returns true; only one of `disk` and `entry` is given. */
+typedef bool devices_visit(void *context, const char *id, struct virtio_pci *transport,
+	struct disk *disk, struct devices_entry *entry);
+
+static bool for_each(struct devices *devices, devices_visit *visit, void *context)
+{
+	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
+		struct disk *disk = &devices->disks[i];
+
+		if (disk->transport && visit(context, disk->name, disk->transport, disk, NULL))
+			return true;
+	}
+	for (unsigned i = 0; i < DEVICES_MAX; i++) {
+		struct devices_entry *entry = &devices->entries[i];
+
+		if (entry->device && visit(context, entry->name, entry->transport, NULL, entry))
+			return true;
+	}
+	return false;
+}
+
+struct removal {
+	struct devices *devices;
+	const char *id;
+	bool by_force;
+};
+
+static bool remove_one(void *context, const char *id, struct virtio_pci *transport,
+	struct disk *disk, struct devices_entry *entry)
+{
+	const struct removal *removal = context;
+	struct machine *machine = removal->devices->machine;
+
+	if (strcmp(id, removal->id) != 0)
+		return false;
+	if (removal->by_force) {
+		destroy(disk, entry);
+		return true;
+	}
+	machine_lock(machine);
+	if (transport->function.host)
+		pci_request_unplug(&transport->function);
+	machine_unlock(machine);
+	return true;
+}
+
+int devices_remove(struct devices *devices, const char *id, bool by_force, struct error *err)
+{
+	struct removal removal = { .devices = devices, .id = id, .by_force = by_force };
+
+	if (for_each(devices, remove_one, &removal))
+		return 0;
+	return error_set(err, EXIT_CODE_CONFIG, "this machine has no device '%.40s'", id);
+}
+
+struct sweep {
+	struct machine *machine;
+	void (*gone)(void *context, const char *id);
+	void *context;
+};
+
+static bool sweep_one(void *context, const char *id, struct virtio_pci *transport,
+	struct disk *disk, struct devices_entry *entry)
+{
+	const struct sweep *sweep = context;
+	bool is_plugged;
+
+	/* The vCPU that ejected it has let go of the lock by then. */
+	machine_lock(sweep->machine);
+	is_plugged = transport->function.host;
+	machine_unlock(sweep->machine);
+	if (is_plugged)
+		return false;
+	sweep->gone(sweep->context, id);
+	destroy(disk, entry);
+	return false;
+}
+
+void devices_sweep(
+	struct devices *devices, void (*gone)(void *context, const char *id), void *context)
+{
+	struct sweep sweep = { devices->machine, gone, context };
+
+	if (atomic_exchange(&devices->ejection, false))
+		for_each(devices, sweep_one, &sweep);
+}
+
+struct listing {
+	void (*visit)(void *context, const struct devices_info *info);
+	void *context;
+};
+
+static bool list_one(void *context, const char *id, struct virtio_pci *transport, struct disk *disk,
+	struct devices_entry *entry)
+{
+	const struct listing *listing = context;
+	struct devices_info info = { .id = id, .slot = transport->function.number };
+
+	(void)disk;
+	(void)entry;
+	listing->visit(listing->context, &info);
+	return false;
+}
+
+void devices_list(struct devices *devices,
+	void (*visit)(void *context, const struct devices_info *info), void *context)
+{
+	struct listing listing = { visit, context };
+
+	for_each(devices, list_one, &listing);
 }
 
 void devices_destroy(struct devices *devices)
 {
-	for (unsigned i = 0; i < devices->nr_disks; i++)
+	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
 		disk_destroy(&devices->disks[i]);
-	while (devices->count)
-		destroy_entry(&devices->entries[--devices->count]);
+	for (unsigned i = 0; i < DEVICES_MAX; i++) {
+		if (devices->entries[i].device)
+			destroy_entry(&devices->entries[i]);
+	}
 	if (!devices->test_cards)
 		return;
 	pci_test_card_finish(&devices->test_cards[1]);

@@ -23,16 +23,29 @@ struct devices_entry {
 struct devices_events {
 	/* A disk keeps requests that the host failed (block_events.stopped). Any thread. */
 	void (*disk_stopped)(void *context, const struct error *why);
+	/* The guest ejected a device: devices_sweep has something to do. Any thread. */
+	void (*ejected)(void *context);
 	void *context;
 };
 
+/* What can be told of a device. */
+struct devices_info {
+	const char *id; /* "disk0" */
+	unsigned slot;  /* its device number on bus 0 */
+};
+
+/* Used by the event loop's thread only. */
 struct devices {
+	struct machine *machine;
+	struct board *board;
+	struct devices_events events;
+	bool running;          /* the guest is told of what comes now */
+	_Atomic bool ejection; /* set by any thread */
 	/* Two: the second is for the guest to plug and unplug. NULL: not asked for. */
 	struct pci_test_card *test_cards;
+	/* With holes, where a device was removed: `device` is NULL there. */
 	struct disk disks[VM_MAX_DISKS];
-	unsigned nr_disks;
 	struct devices_entry entries[DEVICES_MAX];
-	unsigned count;
 };
 
 /* Does anything of the configuration need a PCI bus? */
@@ -44,6 +57,26 @@ int devices_create(struct devices *devices, const struct vm_config *config, stru
 
 /* Before the engine and the board are destroyed; no vCPU runs. Takes half-built ones. */
 void devices_destroy(struct devices *devices);
+
+/*
+ * While the guest runs: plugs a "disk" or "net" as the option of that name describes it; `*id` is
+ * its name, valid as long as the device. Returns 0, or fills `err`.
+ */
+int devices_add(struct devices *devices, const char *kind, const char *value, const char **id,
+	struct error *err);
+
+/*
+ * Asks the guest to give a device up, which is then swept; or, by force, pulls it out and destroys
+ * it at once. Returns 0, or fills `err`.
+ */
+int devices_remove(struct devices *devices, const char *id, bool by_force, struct error *err);
+
+/* Destroys what the guest has ejected, and tells of each. */
+void devices_sweep(
+	struct devices *devices, void (*gone)(void *context, const char *id), void *context);
+
+void devices_list(struct devices *devices,
+	void (*visit)(void *context, const struct devices_info *info), void *context);
 
 /* Makes the NIC "netN" of `value`, what --net was given. Returns 0, or fills `err`. */
 int nic_create(struct virtio_device **device, const char *name, const char *value,

@@ -159,7 +159,7 @@ static void disk_stopped(void *context, const struct error *why)
 		disk->stopped(disk->context, why);
 }
 
-int disk_create(struct disk *disk, unsigned index, const char *text, struct board *board,
+int disk_create(struct disk *disk, unsigned index, const char *text, struct board *board, bool hot,
 	void (*stopped)(void *context, const struct error *why), void *context, struct error *err)
 {
 	const struct block_events events = {
@@ -190,7 +190,7 @@ int disk_create(struct disk *disk, unsigned index, const char *text, struct boar
 		rc = virtio_pci_create(
 			&disk->transport, disk->device, disk->options.transitional, err);
 	if (rc == 0)
-		rc = virtio_pci_plug(disk->transport, board_pci(board), PCI_ANY_DEVICE, false, err);
+		rc = virtio_pci_plug(disk->transport, board_pci(board), PCI_ANY_DEVICE, hot, err);
 	return rc;
 }
 

@@ -37,12 +37,13 @@ int disk_options_parse(struct disk_options *options, const char *text, struct er
 void disk_options_finish(struct disk_options *options);
 
 /*
- * Opens the image of `text` and plugs the device. `stopped` may be called on any thread; see
- * block_events. Returns 0, or fills `err`; disk_destroy in either case.
+ * Opens the image of `text` and plugs the device; `hot`: the guest runs, and is told. `stopped` may
+ * be called on any thread; see block_events. Returns 0, or fills `err`; disk_destroy in either
+ * case.
  */
-int disk_create(struct disk *disk, unsigned index, const char *text, struct board *board,
+int disk_create(struct disk *disk, unsigned index, const char *text, struct board *board, bool hot,
 	void (*stopped)(void *context, const struct error *why), void *context, struct error *err);
-/* No vCPU runs. A zeroed disk is fine. */
+/* Unplugs it first, if the guest has not ejected it. A zeroed disk is fine. */
 void disk_destroy(struct disk *disk);
 
 #endif

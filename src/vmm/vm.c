@@ -286,8 +286,9 @@ static int vm_create(struct vm *vm, struct error *err)
 		.com1 = serial_line(&vm->serial),
 		.wall_clock_ns = wall_clock_now(),
 	};
-	const struct devices_events device_events = { .disk_stopped = vm_disk_stopped,
-		.context = vm };
+	const struct devices_events device_events = {
+		.disk_stopped = vm_disk_stopped, .ejected = vm_wake, .context = vm
+	};
 	int result = loop_init(&vm->loop);
 
 	if (vm->console)
@@ -338,6 +339,7 @@ static void vm_loop(struct vm *vm)
 			deadline_ns = vm->disk_retry_ns;
 		loop_run_once(&vm->loop, deadline_ns);
 		vm_serve_disks(vm);
+		vm_serve_ejections(vm);
 		serial_service(&vm->serial);
 		if (vm->console)
 			console_service(vm->console);

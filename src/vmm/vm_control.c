@@ -132,5 +132,8 @@ const struct control_command vm_control_commands[] = {
 	{ "pause", run_pause },
 	{ "resume", run_resume },
 	{ "stats", run_stats },
+	{ "device-add", vm_run_device_add },
+	{ "device-remove", vm_run_device_remove },
+	{ "devices", vm_run_devices },
 	{ 0 },
 };

@@ -29,8 +29,10 @@ void vm_disk_stopped(void *context, const struct error *why)
 
 static bool any_is_stopped(const struct vm *vm)
 {
-	for (unsigned i = 0; i < vm->devices.nr_disks; i++) {
-		if (block_device_is_stopped(vm->devices.disks[i].image))
+	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
+		const struct disk *disk = &vm->devices.disks[i];
+
+		if (disk->image && block_device_is_stopped(disk->image))
 			return true;
 	}
 	return false;
@@ -48,8 +50,9 @@ void vm_serve_disks(struct vm *vm)
 	if (any_is_stopped(vm)) {
 		/* Whether it works shows at the next look. */
 		vm->disk_retry_ns = now_ns() + RETRY_NS;
-		for (unsigned i = 0; i < vm->devices.nr_disks; i++)
-			block_device_resume(vm->devices.disks[i].image);
+		for (unsigned i = 0; i < VM_MAX_DISKS; i++)
+			if (vm->devices.disks[i].image)
+				block_device_resume(vm->devices.disks[i].image);
 		return;
 	}
 	vm->waits_for_disk = false;

@@ -60,6 +60,13 @@ void vm_resume(struct vm *vm);
 void vm_disk_stopped(void *context, const struct error *why);
 void vm_serve_disks(struct vm *vm);
 
+/* Destroys the devices that the guest has ejected (vm_hotplug.c). */
+void vm_serve_ejections(struct vm *vm);
+int vm_run_device_add(void *context, const json_t *arguments, json_t **result, struct error *err);
+int vm_run_device_remove(
+	void *context, const json_t *arguments, json_t **result, struct error *err);
+int vm_run_devices(void *context, const json_t *arguments, json_t **result, struct error *err);
+
 /* What a VM can be told through its control socket (vm_control.c). */
 extern const struct control_command vm_control_commands[];
 

@@ -6,24 +6,28 @@ import subprocess
 
 import pytest
 
+from conftest import ROOT
 from test_boot import LIMIT
 
 MODULES = ("virtio_pci", "virtio_blk", "virtio_rng")
 MIB = 1 << 20
 
 
-@pytest.fixture(scope="session")
-def drivers(tmp_path_factory):
-    """An initramfs with the cloud kernel's virtio drivers."""
-    from conftest import ROOT
+def drivers_with(tmp_path_factory, *modules):
+    """An initramfs with drivers of the cloud kernel."""
     path = tmp_path_factory.mktemp("drivers") / "initramfs.gz"
     command = [ROOT / "tools" / "make-initramfs"]
-    for module in MODULES:
+    for module in modules:
         command += ["--module", module]
     done = subprocess.run([*command, path], capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"no initramfs with drivers: {done.stderr.strip()[-200:]}")
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def drivers(tmp_path_factory):
+    return drivers_with(tmp_path_factory, *MODULES)
 
 
 @pytest.fixture
