@@ -172,17 +172,10 @@ static int own_guest_data(struct qcow2 *q)
 	return 0;
 }
 
-int qcow2_load_tables(struct qcow2 *q, struct error *err)
+static int read_tables(struct qcow2 *q)
 {
-	bool clash = false;
 	int result;
 
-	free(q->l1);
-	free(q->reftable);
-	qcow2_tables_forget_all(&q->l2_tables);
-	qcow2_tables_forget_all(&q->refblocks);
-	qcow2_owners_finish(&q->owners);
-	q->reftable_entries = (uint64_t)q->header.reftable_clusters << q->cluster_bits >> 3;
 	q->l1 = malloc((q->header.l1_entries + 1) * sizeof(uint64_t));
 	q->reftable = malloc(q->reftable_entries * sizeof(uint64_t));
 	if (!q->l1 || !q->reftable)
@@ -193,18 +186,45 @@ int qcow2_load_tables(struct qcow2 *q, struct error *err)
 			q, q->header.reftable_offset, q->reftable, q->reftable_entries);
 	for (uint64_t i = 0; i < q->reftable_entries; i++)
 		q->reftable[i] &= QCOW2_REFTABLE_MASK;
+	return result;
+}
+
+static void forget_tables(struct qcow2 *q)
+{
+	free(q->l1);
+	free(q->reftable);
+	q->l1 = q->reftable = NULL;
+	qcow2_tables_forget_all(&q->l2_tables);
+	qcow2_tables_forget_all(&q->refblocks);
+	qcow2_owners_finish(&q->owners);
+}
+
+int qcow2_load_tables(struct qcow2 *q, struct error *err)
+{
+	bool clash = false;
+	int result;
+
+	forget_tables(q);
+	q->reftable_entries = (uint64_t)q->header.reftable_clusters << q->cluster_bits >> 3;
 	q->free_hint = 0;
 	q->end = qcow2_clusters(q, q->file->size);
 	q->fresh_from = q->file->is_block_device ? UINT64_MAX >> q->cluster_bits : q->end;
+	result = read_tables(q);
 	if (result == 0)
 		result = qcow2_snapshots_read(q, err);
 	if (result == 0)
 		result = own_metadata(q, &clash);
-	q->overlapping = clash;
-	if (result == 0 && clash)
+	if (result) {
+		/* Nothing is known of the image any more. */
+		forget_tables(q);
+		q->header.l1_entries = 0;
+		q->reftable_entries = 0;
 		q->broken = true;
-	if (result == 0 && q->own_data && !q->broken &&
-		!(q->header.incompatible & QCOW2_INCOMPATIBLE_DIRTY))
+		return result;
+	}
+	q->overlapping = clash;
+	q->broken |= clash;
+	if (q->own_data && !q->broken && !(q->header.incompatible & QCOW2_INCOMPATIBLE_DIRTY))
 		result = own_guest_data(q);
 	return result;
 }

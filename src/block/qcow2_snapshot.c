@@ -118,6 +118,8 @@ int qcow2_snapshots_read(struct qcow2 *q, struct error *err)
 				l1_bytes > MAX_TOTAL_L1_BYTES))
 			result = bad_snapshots(q, err);
 	}
+	if (result)
+		qcow2_snapshots_free(q);
 	return result;
 }
 

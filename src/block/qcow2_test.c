@@ -101,7 +101,7 @@ static void compare(struct bench *bench)
 			bench->disk.defined[sector] = true;
 			continue;
 		}
-		if (memcmp(read + 512 * sector, bench->disk.bytes + 512 * sector, 512))
+		if (memcmp(read + 512 * sector, bench->disk.bytes + 512 * sector, 512) != 0)
 			fail_msg("sector %llu differs", (unsigned long long)sector);
 	}
 	free(read);
@@ -394,7 +394,7 @@ static void *write_mine(void *context)
 			if (image_pwrite(writer->image, 512ull * i, data, 512) ||
 				(i % 64 == 0 && image_flush(writer->image)) ||
 				image_pread(writer->image, 512ull * i, read, 512) ||
-				memcmp(data, read, 512))
+				memcmp(data, read, 512) != 0)
 				return (void *)failed;
 		}
 	}

@@ -30,4 +30,7 @@ int cp_main(const struct command *command, int argc, char **argv);
 int ssh_main(const struct command *command, int argc, char **argv);
 int switch_main(const struct command *command, int argc, char **argv);
 
+extern const struct option_spec disk_option_table[];
+int disk_main(const struct command *command, int argc, char **argv);
+
 #endif

@@ -157,6 +157,19 @@ const struct command commands[] = {
 		"with --net switch,path=SOCKET. It learns which addresses are behind which port, "
 		"forgets them after five minutes, and has 256 ports.",
 		no_options, switch_main },
+	{ "disk", "create|info|check|convert|resize|snapshot|commit|rebase IMAGE [ARGUMENT...]",
+		"make, examine and change disk images",
+		"Works on disk images that no running machine uses. create IMAGE SIZE makes one "
+		"(SIZE may be left out with --backing). info tells about one, check looks for "
+		"damage, "
+		"and mends it with --repair. convert SOURCE TARGET copies one to another format. "
+		"resize IMAGE SIZE takes a size, or +SIZE or -SIZE. snapshot list IMAGE, and "
+		"snapshot "
+		"create, apply or delete IMAGE NAME, work on snapshots inside a qcow2 image. "
+		"commit "
+		"writes what an overlay holds to its backing file. rebase gives an image another "
+		"backing file, and the same content.",
+		disk_option_table, disk_main },
 	{ "help", "[COMMAND]", "tell about atoll or a command", "Tells about atoll or a command.",
 		help_option_table, help_main },
 	{ "version", "", "print the version", "Prints the version.", no_options, version_main },
