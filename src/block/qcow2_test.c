@@ -218,7 +218,7 @@ static void snapshot_some(struct bench *bench)
 			fail_msg("%s", err.text);
 		bench->snapshots[i] = bench->snapshots[last];
 		bench->snapshots[last] = model;
-		strcpy(bench->names[i], bench->names[last]);
+		memmove(bench->names[i], bench->names[last], sizeof(bench->names[i]));
 	}
 	check_image(bench, false);
 }
