@@ -1,4 +1,5 @@
 #include "block/block_device.h"
+#include "block/qcow2.h"
 #include "base/bits.h"
 
 #include <errno.h>
@@ -19,6 +20,7 @@
 
 struct fixture {
 	char path[64];
+	const char *format;
 	struct block_device *device;
 	struct block_queue *queue;
 	char error_text[512];
@@ -47,7 +49,7 @@ static void open_with(struct fixture *fixture, struct block_options options)
 	struct error err = { 0 };
 
 	options.path = fixture->path;
-	options.format = "raw";
+	options.format = fixture->format;
 	if (block_device_open(&fixture->device, &options, &events, &err))
 		fail_msg("%s", err.text);
 	assert_int_equal(block_queue_open(&fixture->queue, fixture->device, 32, &err), 0);
@@ -66,6 +68,7 @@ static int setup(void **state)
 	int fd;
 
 	memset(&fixture, 0, sizeof(fixture));
+	fixture.format = "raw";
 	strcpy(fixture.path, "/tmp/atoll-block-XXXXXX");
 	fd = mkstemp(fixture.path);
 	if (fd < 0 || ftruncate(fd, DISK_BYTES))
@@ -356,6 +359,126 @@ static void a_resize_is_told(void **state)
 	close_all(fixture);
 }
 
+/* --- the same over qcow2 --- */
+
+static void make_qcow2(struct fixture *fixture)
+{
+	struct qcow2_create_options create = qcow2_create_defaults;
+	struct error err = { 0 };
+
+	create.path = fixture->path;
+	create.size = DISK_BYTES;
+	create.cluster_bits = 13;
+	if (qcow2_create(&create, &err))
+		fail_msg("%s", err.text);
+	fixture->format = "qcow2";
+}
+
+static void check_qcow2(struct fixture *fixture)
+{
+	const struct image_options options = { .path = fixture->path, .format = "qcow2" };
+	struct qcow2_check check = { 0 };
+	struct image *image;
+
+	assert_int_equal(image_open(&image, &options, NULL), 0);
+	assert_int_equal(qcow2_check(image, &check, NULL), 0);
+	assert_int_equal(check.corruptions, 0);
+	assert_int_equal(check.leaks, 0);
+	image_close(image);
+}
+
+/* Random requests in flight together, each on blocks of its own; the image holds what was written.
+ */
+static void qcow2_serves_many_requests_at_once(void **state)
+{
+	struct fixture *fixture = *state;
+	struct flood *flood = calloc(1, sizeof(*flood));
+	uint8_t expected[NR_BLOCKS] = { 0 }, read[BLOCK];
+
+	make_qcow2(fixture);
+	for (unsigned round = 0; round < 40; round++) {
+		open_with(fixture,
+			(struct block_options){ .cache = BLOCK_CACHE_UNSAFE,
+				.aio = round % 4 == 3 ? BLOCK_AIO_THREADS : BLOCK_AIO_AUTO });
+		flood->done = flood->failed = 0;
+		for (unsigned i = 0; i < NR_BLOCKS; i++) {
+			struct block_request *request = &flood->requests[i];
+			unsigned dice = (unsigned)random() % 8;
+
+			*request = (struct block_request){ .operation = BLOCK_READ,
+				.offset = i * BLOCK,
+				.bytes = BLOCK,
+				.iov = flood->iov[i],
+				.nr_iov = 1,
+				.done = note_flood,
+				.context = flood };
+			flood->iov[i][0] = (struct iovec){ flood->data[i], BLOCK };
+			if (dice < 4) {
+				request->operation = BLOCK_WRITE;
+				expected[i] = (uint8_t)(1 + random() % 255);
+				memset(flood->data[i], expected[i], BLOCK);
+			} else if (dice < 5) {
+				request->operation = BLOCK_WRITE_ZEROES;
+				request->flags = round & 1 ? BLOCK_UNMAP : 0;
+				expected[i] = 0;
+			} else if (dice < 6) {
+				request->operation = BLOCK_FLUSH;
+			}
+			block_queue_submit(fixture->queue, request);
+			if (i % 32 == 0)
+				block_queue_kick(fixture->queue);
+		}
+		block_queue_drain(fixture->queue, false);
+		assert_int_equal(flood->done, NR_BLOCKS);
+		assert_int_equal(flood->failed, 0);
+		for (unsigned i = 0; i < NR_BLOCKS; i++) {
+			assert_int_equal(
+				block_device_read(fixture->device, i * BLOCK, read, BLOCK), 0);
+			assert_int_equal(read[0], expected[i]);
+			assert_memory_equal(read, read + 1, BLOCK - 1);
+		}
+		close_all(fixture);
+	}
+	check_qcow2(fixture);
+	free(flood);
+}
+
+static void a_full_host_does_not_harm_qcow2(void **state)
+{
+	struct fixture *fixture = *state;
+	struct flood *flood = calloc(1, sizeof(*flood));
+	struct host_file *file;
+	int good, full;
+
+	make_qcow2(fixture);
+	open_with(fixture, (struct block_options){ .on_write_error = BLOCK_ON_ERROR_ENOSPC });
+	/* The tables are cached from here on: /dev/full reads as zeros. */
+	assert_int_equal(run(fixture, BLOCK_WRITE, 0, flood->data, BLOCK, 0), 0);
+	file = fixture->device->image->file;
+	good = dup(file->fd);
+	full = open("/dev/full", O_RDWR);
+	assert_true(full >= 0);
+	dup2(full, file->fd);
+	memset(flood->data, 7, sizeof(flood->data));
+	submit_flood(fixture, flood, BLOCK_WRITE);
+	block_queue_drain(fixture->queue, false);
+	assert_int_equal(flood->done, 0);
+	assert_int_equal(fixture->stops, 1);
+	dup2(good, file->fd);
+	block_device_resume(fixture->device);
+	block_queue_drain(fixture->queue, false);
+	assert_int_equal(flood->done, NR_BLOCKS);
+	assert_int_equal(flood->failed, 0);
+	submit_flood(fixture, flood, BLOCK_READ);
+	block_queue_drain(fixture->queue, false);
+	assert_int_equal(flood->data[NR_BLOCKS - 1][BLOCK - 1], 7);
+	close(good);
+	close(full);
+	close_all(fixture);
+	check_qcow2(fixture);
+	free(flood);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -372,6 +495,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			limits_hold_requests_back_and_draining_lets_them_go, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_resize_is_told, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			qcow2_serves_many_requests_at_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_full_host_does_not_harm_qcow2, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

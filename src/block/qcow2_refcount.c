@@ -295,6 +295,9 @@ static int grow_reftable(struct qcow2 *q)
 		result = host_file_flush(q->file);
 	if (result == 0)
 		result = switch_reftable(q, &growth);
+	/* What the medium does not refer to is free as before. */
+	if (result && growth.table)
+		own_range(q, growth.first, growth.nr_clusters + growth.nr_blocks, QCOW2_OWNER_NONE);
 	free(growth.table);
 	return result;
 }

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int disk_parse_size(const char *text, uint64_t *bytes, struct error *err)
+int disk_verb_parse_size(const char *text, uint64_t *bytes, struct error *err)
 {
 	static const char suffixes[] = "KMGTP";
 	char *end;
@@ -41,7 +41,7 @@ int disk_parse_size(const char *text, uint64_t *bytes, struct error *err)
 	return 0;
 }
 
-void disk_format_size(uint64_t bytes, char *text, size_t size)
+void disk_verb_format_size(uint64_t bytes, char *text, size_t size)
 {
 	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
 	double value = (double)bytes;
@@ -72,7 +72,7 @@ void disk_format_size(uint64_t bytes, char *text, size_t size)
 #define SIZE_OPTION(function, field)                                                               \
 	static int function(void *target, const char *value, struct error *err)                    \
 	{                                                                                          \
-		return disk_parse_size(value, &((struct disk_options *)target)->field, err);       \
+		return disk_verb_parse_size(value, &((struct disk_options *)target)->field, err);  \
 	}
 
 STRING_OPTION(set_format, format)
@@ -152,17 +152,17 @@ const struct option_spec disk_option_table[] = {
 };
 
 static const struct disk_verb verbs[] = {
-	{ "create", 1, 2, disk_create },
-	{ "info", 1, 1, disk_info },
-	{ "check", 1, 1, disk_check },
-	{ "convert", 2, 2, disk_convert },
-	{ "resize", 2, 2, disk_resize },
-	{ "snapshot", 2, 3, disk_snapshot },
-	{ "commit", 1, 1, disk_commit },
-	{ "rebase", 1, 1, disk_rebase },
+	{ "create", 1, 2, disk_verb_create },
+	{ "info", 1, 1, disk_verb_info },
+	{ "check", 1, 1, disk_verb_check },
+	{ "convert", 2, 2, disk_verb_convert },
+	{ "resize", 2, 2, disk_verb_resize },
+	{ "snapshot", 2, 3, disk_verb_snapshot },
+	{ "commit", 1, 1, disk_verb_commit },
+	{ "rebase", 1, 1, disk_verb_rebase },
 };
 
-int disk_open(struct image **image, const char *path, const char *format, bool read_only,
+int disk_verb_open(struct image **image, const char *path, const char *format, bool read_only,
 	const struct image_options *more, struct error *err)
 {
 	struct image_options options = more ? *more : (struct image_options){ 0 };
@@ -173,8 +173,8 @@ int disk_open(struct image **image, const char *path, const char *format, bool r
 	return image_open(image, &options, err);
 }
 
-int disk_fill_create_options(const struct disk_options *options, const char *path, uint64_t size,
-	struct qcow2_create_options *create, struct error *err)
+int disk_verb_fill_create_options(const struct disk_options *options, const char *path,
+	uint64_t size, struct qcow2_create_options *create, struct error *err)
 {
 	*create = qcow2_create_defaults;
 	create->path = path;
@@ -226,7 +226,7 @@ static int make_raw(
 	return result;
 }
 
-int disk_make(
+int disk_verb_make(
 	const struct disk_options *options, const char *path, uint64_t size, struct error *err)
 {
 	struct qcow2_create_options create;
@@ -239,11 +239,11 @@ int disk_make(
 			"'%s' is there already; use another name, or --force to replace it", path);
 	if (strcmp(options->format, "raw") == 0)
 		return make_raw(options, path, size, err);
-	result = disk_fill_create_options(options, path, size, &create, err);
+	result = disk_verb_fill_create_options(options, path, size, &create, err);
 	return result ? result : qcow2_create(&create, err);
 }
 
-void disk_progress(
+void disk_verb_progress(
 	const struct disk_options *options, const char *what, uint64_t done, uint64_t total)
 {
 	static unsigned shown = ~0u;

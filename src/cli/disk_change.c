@@ -17,7 +17,7 @@ static int backing_size(
 
 	if (!backing)
 		return -ENOMEM;
-	result = disk_open(&image, backing, options->backing_format, true, NULL, err);
+	result = disk_verb_open(&image, backing, options->backing_format, true, NULL, err);
 	free(backing);
 	if (result)
 		return result;
@@ -26,7 +26,7 @@ static int backing_size(
 	return 0;
 }
 
-int disk_create(const struct disk_call *call, struct error *err)
+int disk_verb_create(const struct disk_call *call, struct error *err)
 {
 	const struct disk_options *options = call->options;
 	const char *path = call->operands[0];
@@ -39,15 +39,15 @@ int disk_create(const struct disk_call *call, struct error *err)
 	if (options->backing)
 		result = backing_size(options, path, &size, err);
 	if (result == 0 && call->nr_operands == 2)
-		result = disk_parse_size(call->operands[1], &size, err);
-	return result ? result : disk_make(options, path, size, err);
+		result = disk_verb_parse_size(call->operands[1], &size, err);
+	return result ? result : disk_verb_make(options, path, size, err);
 }
 
 /* "10G", "+1G" or "-1G". */
 static int parse_new_size(const char *text, uint64_t old, uint64_t *size, struct error *err)
 {
 	bool is_relative = *text == '+' || *text == '-';
-	int result = disk_parse_size(text + is_relative, size, err);
+	int result = disk_verb_parse_size(text + is_relative, size, err);
 
 	if (result || !is_relative)
 		return result;
@@ -58,12 +58,12 @@ static int parse_new_size(const char *text, uint64_t old, uint64_t *size, struct
 	return 0;
 }
 
-int disk_resize(const struct disk_call *call, struct error *err)
+int disk_verb_resize(const struct disk_call *call, struct error *err)
 {
 	const struct disk_options *options = call->options;
 	struct image *image;
 	uint64_t size;
-	int result = disk_open(&image, call->operands[0], options->format, false, NULL, err);
+	int result = disk_verb_open(&image, call->operands[0], options->format, false, NULL, err);
 	int closed;
 
 	if (result)

@@ -69,7 +69,7 @@ static int copy(
 			result = read_error(from, result, err);
 		}
 		offset += bytes;
-		disk_progress(options, "converting", offset, from->size);
+		disk_verb_progress(options, "converting", offset, from->size);
 	}
 	free(data);
 	return result;
@@ -85,7 +85,7 @@ static int finish(struct image *image, int result, struct error *err)
 	return result ? result : flushed;
 }
 
-int disk_convert(const struct disk_call *call, struct error *err)
+int disk_verb_convert(const struct disk_call *call, struct error *err)
 {
 	const struct disk_options *options = call->options;
 	/* A target that was not completed is of no use: it is flushed once, at its end. */
@@ -100,12 +100,12 @@ int disk_convert(const struct disk_call *call, struct error *err)
 	if (options->compress && strcmp(options->format, "qcow2") != 0)
 		return error_set(err, EXIT_CODE_USAGE,
 			"raw images cannot be compressed; use --format qcow2");
-	result = disk_open(&from, call->operands[0], options->source_format, true, NULL, err);
+	result = disk_verb_open(&from, call->operands[0], options->source_format, true, NULL, err);
 	if (result)
 		return result;
-	result = disk_make(options, call->operands[1], from->size, err);
+	result = disk_verb_make(options, call->operands[1], from->size, err);
 	if (result == 0)
-		result = disk_open(&to, call->operands[1], options->format, false, &more, err);
+		result = disk_verb_open(&to, call->operands[1], options->format, false, &more, err);
 	if (result == 0)
 		result = finish(to, copy(from, to, options, err), err);
 	image_close(from);
@@ -133,7 +133,7 @@ static int copy_own(
 				result = image_pwrite(to, offset, data, bytes);
 		}
 		offset += bytes;
-		disk_progress(options, "committing", offset, from->size);
+		disk_verb_progress(options, "committing", offset, from->size);
 	}
 	free(data);
 	return result ? error_set_errno(err, EXIT_CODE_HOST, -result, "cannot commit '%s' to '%s'",
@@ -142,13 +142,13 @@ static int copy_own(
 }
 
 /* The backing file is opened for writing, so the overlay must not hold it. */
-int disk_commit(const struct disk_call *call, struct error *err)
+int disk_verb_commit(const struct disk_call *call, struct error *err)
 {
 	const struct image_options alone = { .no_backing = true };
 	struct image *overlay, *backing = NULL;
 	struct qcow2 *q;
 	char *path;
-	int result = disk_open(&overlay, call->operands[0], "qcow2", false, &alone, err);
+	int result = disk_verb_open(&overlay, call->operands[0], "qcow2", false, &alone, err);
 
 	if (result)
 		return result;
@@ -161,7 +161,8 @@ int disk_commit(const struct disk_call *call, struct error *err)
 		goto out;
 	}
 	path = image_relative_path(overlay->path, q->backing_name);
-	result = path ? disk_open(&backing, path, q->backing_format, false, NULL, err) : -ENOMEM;
+	result = path ? disk_verb_open(&backing, path, q->backing_format, false, NULL, err)
+		      : -ENOMEM;
 	free(path);
 	if (result == 0 && backing->size < overlay->size)
 		result = image_resize(backing, overlay->size, err);
@@ -215,7 +216,7 @@ static int take_differences(struct image *image, struct image *new,
 			}
 		}
 		offset += bytes;
-		disk_progress(options, "rebasing", offset, image->size);
+		disk_verb_progress(options, "rebasing", offset, image->size);
 	}
 	free(from_old);
 	free(from_new);
@@ -224,7 +225,7 @@ static int take_differences(struct image *image, struct image *new,
 		      : 0;
 }
 
-int disk_rebase(const struct disk_call *call, struct error *err)
+int disk_verb_rebase(const struct disk_call *call, struct error *err)
 {
 	const struct disk_options *options = call->options;
 	const struct image_options more = { .no_backing = options->unsafe };
@@ -239,12 +240,12 @@ int disk_rebase(const struct disk_call *call, struct error *err)
 			"for none");
 	if (name && !image_format_find(options->backing_format, err))
 		return -EINVAL;
-	result = disk_open(&image, call->operands[0], "qcow2", false, &more, err);
+	result = disk_verb_open(&image, call->operands[0], "qcow2", false, &more, err);
 	if (result)
 		return result;
 	if (!options->unsafe && name) {
 		path = image_relative_path(image->path, name);
-		result = path ? disk_open(&new, path, options->backing_format, true, NULL, err)
+		result = path ? disk_verb_open(&new, path, options->backing_format, true, NULL, err)
 			      : -ENOMEM;
 	}
 	if (result == 0 && !options->unsafe)

@@ -83,7 +83,7 @@ static void print_snapshots(const struct qcow2 *q)
 
 		localtime_r(&seconds, &calendar);
 		strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &calendar);
-		disk_format_size(snapshot->size, size, sizeof(size));
+		disk_verb_format_size(snapshot->size, size, sizeof(size));
 		printf("%-4s %-24s %s %s\n", snapshot->id, snapshot->name, date, size);
 	}
 }
@@ -92,7 +92,7 @@ static void print_qcow2(const struct qcow2 *q)
 {
 	char size[32];
 
-	disk_format_size(q->cluster_bytes, size, sizeof(size));
+	disk_verb_format_size(q->cluster_bytes, size, sizeof(size));
 	printf("clusters:    %s%s\n", size, q->nr_subclusters > 1 ? ", extended L2" : "");
 	printf("version:     %u, %u-bit refcounts%s, %s\n", q->header.version, q->refcount_bits,
 		q->header.compatible & QCOW2_COMPATIBLE_LAZY ? " (lazy)" : "",
@@ -109,20 +109,22 @@ static void print_qcow2(const struct qcow2 *q)
 	print_snapshots(q);
 }
 
-int disk_info(const struct disk_call *call, struct error *err)
+int disk_verb_info(const struct disk_call *call, struct error *err)
 {
 	const struct image_options more = { .unlocked = true, .no_backing = true };
 	char size[32], allocated[32];
 	struct image *image;
-	int result = disk_open(&image, call->operands[0], call->options->format, true, &more, err);
+	int result =
+		disk_verb_open(&image, call->operands[0], call->options->format, true, &more, err);
 
 	if (result)
 		return result;
 	if (call->options->json) {
 		print_info_json(image);
 	} else {
-		disk_format_size(image->size, size, sizeof(size));
-		disk_format_size(host_file_allocated(image->file), allocated, sizeof(allocated));
+		disk_verb_format_size(image->size, size, sizeof(size));
+		disk_verb_format_size(
+			host_file_allocated(image->file), allocated, sizeof(allocated));
 		printf("image:       %s\nformat:      %s\nsize:        %s (%llu bytes)\n"
 		       "on the host: %s\n",
 			image->path, image->format->name, size, (unsigned long long)image->size,
@@ -164,7 +166,7 @@ static void print_check(const struct qcow2_check *check, bool repaired)
 			repaired ? ": repaired" : "");
 }
 
-int disk_check(const struct disk_call *call, struct error *err)
+int disk_verb_check(const struct disk_call *call, struct error *err)
 {
 	const struct disk_options *options = call->options;
 	const struct image_options more = { .no_backing = true, .allow_damaged = true };
@@ -175,7 +177,7 @@ int disk_check(const struct disk_call *call, struct error *err)
 	if (strcmp(options->format, "qcow2") != 0)
 		return error_set(err, EXIT_CODE_USAGE,
 			"a raw image has nothing to check; use --format qcow2 if it is one");
-	result = disk_open(&image, call->operands[0], "qcow2", !options->repair, &more, err);
+	result = disk_verb_open(&image, call->operands[0], "qcow2", !options->repair, &more, err);
 	if (result)
 		return result;
 	result = options->repair ? qcow2_repair(image, &check, err)
@@ -199,7 +201,7 @@ static int list_snapshots(const struct disk_call *call, struct error *err)
 {
 	const struct image_options more = { .unlocked = true, .no_backing = true };
 	struct image *image;
-	int result = disk_open(&image, call->operands[1], "qcow2", true, &more, err);
+	int result = disk_verb_open(&image, call->operands[1], "qcow2", true, &more, err);
 
 	if (result)
 		return result;
@@ -210,7 +212,7 @@ static int list_snapshots(const struct disk_call *call, struct error *err)
 	return image_close(image);
 }
 
-int disk_snapshot(const struct disk_call *call, struct error *err)
+int disk_verb_snapshot(const struct disk_call *call, struct error *err)
 {
 	static const struct {
 		const char *name;
@@ -229,7 +231,7 @@ int disk_snapshot(const struct disk_call *call, struct error *err)
 	for (size_t i = 0; i < ARRAY_SIZE(actions); i++) {
 		if (strcmp(action, actions[i].name) != 0 || call->nr_operands != 3)
 			continue;
-		result = disk_open(&image, call->operands[1], "qcow2", false, NULL, err);
+		result = disk_verb_open(&image, call->operands[1], "qcow2", false, NULL, err);
 		if (result)
 			return result;
 		result = actions[i].run(image, call->operands[2], err);

@@ -33,30 +33,30 @@ struct disk_verb {
 	int (*run)(const struct disk_call *call, struct error *err);
 };
 
-int disk_create(const struct disk_call *call, struct error *err);
-int disk_info(const struct disk_call *call, struct error *err);
-int disk_check(const struct disk_call *call, struct error *err);
-int disk_convert(const struct disk_call *call, struct error *err);
-int disk_resize(const struct disk_call *call, struct error *err);
-int disk_snapshot(const struct disk_call *call, struct error *err);
-int disk_commit(const struct disk_call *call, struct error *err);
-int disk_rebase(const struct disk_call *call, struct error *err);
+int disk_verb_create(const struct disk_call *call, struct error *err);
+int disk_verb_info(const struct disk_call *call, struct error *err);
+int disk_verb_check(const struct disk_call *call, struct error *err);
+int disk_verb_convert(const struct disk_call *call, struct error *err);
+int disk_verb_resize(const struct disk_call *call, struct error *err);
+int disk_verb_snapshot(const struct disk_call *call, struct error *err);
+int disk_verb_commit(const struct disk_call *call, struct error *err);
+int disk_verb_rebase(const struct disk_call *call, struct error *err);
 
 /* "10G": bytes, with a suffix of K, M, G, T or P for powers of 1024. */
-int disk_parse_size(const char *text, uint64_t *bytes, struct error *err);
+int disk_verb_parse_size(const char *text, uint64_t *bytes, struct error *err);
 /* "1.5 GiB" */
-void disk_format_size(uint64_t bytes, char *text, size_t size);
+void disk_verb_format_size(uint64_t bytes, char *text, size_t size);
 /* Opens the image of the given format. */
-int disk_open(struct image **image, const char *path, const char *format, bool read_only,
+int disk_verb_open(struct image **image, const char *path, const char *format, bool read_only,
 	const struct image_options *more, struct error *err);
 /* The qcow2 options of an image to be made. */
-int disk_fill_create_options(const struct disk_options *options, const char *path, uint64_t size,
-	struct qcow2_create_options *create, struct error *err);
+int disk_verb_fill_create_options(const struct disk_options *options, const char *path,
+	uint64_t size, struct qcow2_create_options *create, struct error *err);
 /* Makes an image of either format; one that is there stays unless --force is given. */
-int disk_make(
+int disk_verb_make(
 	const struct disk_options *options, const char *path, uint64_t size, struct error *err);
 /* Says on a terminal how far a long work is; every call may print. */
-void disk_progress(
+void disk_verb_progress(
 	const struct disk_options *options, const char *what, uint64_t done, uint64_t total);
 
 #endif
