@@ -113,17 +113,33 @@ static uint64_t line_mask(unsigned offset, unsigned size)
 	return BITS((offset + size - 1) >> LINE_SHIFT, offset >> LINE_SHIFT);
 }
 
-/* Takes the page's direct write entries from one vCPU's TLB; did it have any? */
-static bool revoke_from(struct vcpu *vcpu, gpa_t page)
+static bool revoke_logged(struct tlb *tlb, bool global, enum tlb_set set, gpa_t page)
 {
-	struct tlb_entry *entry = &vcpu->tlb.entries[0][0];
+	unsigned count = atomic_load(&tlb->nr_logged[global][set]);
 	bool had = false;
 
-	for (unsigned n = 0; n < TLB_NEVER * TLB_ENTRIES; n++, entry++) {
+	for (unsigned n = 0; n < count; n++) {
+		struct tlb_entry *entry = tlb_logged(tlb, global, set, n);
+
 		if (atomic_load_explicit(&entry->physical, memory_order_relaxed) != page)
 			continue;
 		if (atomic_exchange(&entry->write_tag, TLB_INVALID) != TLB_INVALID)
 			had = true;
+	}
+	return had;
+}
+
+/*
+ * Takes the page's direct write entries from one vCPU's TLB; did it have any? Those that its thread
+ * adds meanwhile find that the page holds code.
+ */
+static bool revoke_from(struct vcpu *vcpu, gpa_t page)
+{
+	bool had = false;
+
+	for (unsigned set = 0; set < TLB_NEVER; set++) {
+		had |= revoke_logged(&vcpu->tlb, false, set, page);
+		had |= revoke_logged(&vcpu->tlb, true, set, page);
 	}
 	return had;
 }

@@ -90,6 +90,7 @@ void emit_state_index_op(
 #define OPCODE_ADD       0x03
 #define OPCODE_OR        0x0b
 #define OPCODE_OR_STORE  0x09
+#define OPCODE_SUB       0x2b
 #define OPCODE_XOR       0x33
 #define OPCODE_AND       0x23
 #define OPCODE_CMP       0x3b
@@ -136,6 +137,7 @@ void emit_store_state_word(struct emitter *emitter, unsigned reg, size_t offset)
 uint8_t *emit_jump(struct emitter *emitter);
 uint8_t *emit_jcc(struct emitter *emitter, unsigned condition);
 
+#define CONDITION_A  7
 #define CONDITION_E  4
 #define CONDITION_NE 5
 

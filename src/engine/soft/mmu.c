@@ -94,14 +94,19 @@ static bool is_noted(const struct tlb *tlb, gva_t address, unsigned shift)
 static void log_entry(struct vcpu *vcpu, enum tlb_set set, struct tlb_entry *entry)
 {
 	struct tlb *tlb = &vcpu->tlb;
+	_Atomic unsigned *nr_logged;
+	unsigned n;
 
 	if (entry->page_shift > 12)
 		note_large(tlb, entry->linear, entry->page_shift == 30 ? 30 : 21);
 	if (entry->logged[entry->global])
 		return;
 	entry->logged[entry->global] = true;
-	tlb->log[entry->global][set][tlb->nr_logged[entry->global][set]++] =
-		(uint16_t)(entry - tlb->entries[set]);
+	nr_logged = &tlb->nr_logged[entry->global][set];
+	n = atomic_load_explicit(nr_logged, memory_order_relaxed);
+	atomic_store_explicit(&tlb->log[entry->global][set][n],
+		(uint16_t)(entry - tlb->entries[set]), memory_order_relaxed);
+	atomic_store_explicit(nr_logged, n + 1, memory_order_release);
 }
 
 static void fill(struct vcpu *vcpu, enum tlb_set set, gva_t address, const struct paging_page *page,
@@ -551,8 +556,10 @@ void mmu_init(struct vcpu *vcpu)
 /* Clears the entries of a log, but for those that are global now if these are kept. */
 static void flush_log(struct tlb *tlb, bool global, enum tlb_set set, bool keep_global)
 {
-	for (unsigned n = 0; n < tlb->nr_logged[global][set]; n++) {
-		struct tlb_entry *entry = &tlb->entries[set][tlb->log[global][set][n]];
+	unsigned count = tlb->nr_logged[global][set];
+
+	for (unsigned n = 0; n < count; n++) {
+		struct tlb_entry *entry = tlb_logged(tlb, global, set, n);
 
 		entry->logged[global] = false;
 		if (!(keep_global && entry->global))
@@ -599,8 +606,10 @@ static bool may_be_large(const struct tlb *tlb, gva_t address)
 /* INVLPG invalidates the whole page that maps the address, whatever its size. */
 static void flush_large(struct tlb *tlb, bool global, enum tlb_set set, gva_t address)
 {
-	for (unsigned n = 0; n < tlb->nr_logged[global][set]; n++) {
-		struct tlb_entry *entry = &tlb->entries[set][tlb->log[global][set][n]];
+	unsigned count = tlb->nr_logged[global][set];
+
+	for (unsigned n = 0; n < count; n++) {
+		struct tlb_entry *entry = tlb_logged(tlb, global, set, n);
 
 		if (entry->linear != TLB_INVALID &&
 			(entry->linear ^ address) >> entry->page_shift == 0)

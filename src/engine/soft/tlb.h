@@ -46,10 +46,11 @@ struct tlb {
 	/*
 	 * Entries filled since the last flush, so that a flush touches only those: first the places
 	 * where local ones were put, then global ones, which most flushes need not look at. A place
-	 * may be in both.
+	 * may be in both. It is here before its entry has a tag: other threads look for entries of
+	 * a page here.
 	 */
-	uint16_t log[2][TLB_NR_SETS][TLB_ENTRIES];
-	unsigned nr_logged[2][TLB_NR_SETS];
+	_Atomic uint16_t log[2][TLB_NR_SETS][TLB_ENTRIES];
+	_Atomic unsigned nr_logged[2][TLB_NR_SETS];
 	/* Which large pages may have entries, by a hash of their 2 MiB or 1 GiB number, so that
 	 * INVLPG need not look. */
 	uint64_t large_filter[1u << (LARGE_FILTER_BITS - 6)];
@@ -58,6 +59,14 @@ struct tlb {
 static inline unsigned tlb_index(gva_t address)
 {
 	return (address >> 12) & (TLB_ENTRIES - 1);
+}
+
+static inline struct tlb_entry *tlb_logged(
+	struct tlb *tlb, bool global, enum tlb_set set, unsigned n)
+{
+	unsigned index = atomic_load_explicit(&tlb->log[global][set][n], memory_order_relaxed);
+
+	return &tlb->entries[set][index];
 }
 
 #endif

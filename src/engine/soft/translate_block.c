@@ -185,6 +185,7 @@ static void emit_insn(struct work *work, const struct insn *insn)
 	case KIND_NOP: break;
 	case KIND_PLAIN: work_plain(work, insn); break;
 	case KIND_LEA: work_lea(work, insn); break;
+	case KIND_STRING: work_string(work, insn); break;
 	case KIND_BIT_STRING: work_bit_string(work, insn); break;
 	case KIND_PUSH_REGISTER:
 	case KIND_PUSH_IMMEDIATE:

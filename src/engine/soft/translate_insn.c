@@ -171,7 +171,6 @@ static bool system_is_translatable(const struct insn *insn, enum translate_kind 
 	switch (kind) {
 	case KIND_MOV_FROM_CR: return insn->reg == 0 || (insn->reg >= 2 && insn->reg <= 4);
 	case KIND_SYSRET: return insn->operand_bytes == 8;
-	case KIND_MOV_FROM_SEGMENT: return insn->has_memory || insn->operand_bytes != 2;
 	case KIND_POPF: return set != TLB_USER;
 	default: return true;
 	}
@@ -205,6 +204,8 @@ enum translate_kind translate_kind(const struct insn *insn, unsigned set)
 	/* What else the stack's functions do. */
 	if (row->attributes & ISA_DEFAULT_64)
 		return KIND_INTERPRET;
+	if (row->attributes & ISA_STRING)
+		return string_is_translatable(insn) ? KIND_STRING : KIND_INTERPRET;
 	if (insn->has_memory && is_bit_string(insn))
 		return insn->address_bytes == 8 ? KIND_BIT_STRING : KIND_INTERPRET;
 	return is_plain(insn) ? KIND_PLAIN : KIND_INTERPRET;

@@ -299,6 +299,11 @@ static struct span span_of(
 	};
 }
 
+void work_lookup(struct work *work, bool write)
+{
+	emit_lookup(work, &(struct span){ .write = write });
+}
+
 struct emit_memory work_check_r11(struct work *work, unsigned size, bool write)
 {
 	struct emitter *emitter = &work->emitter;

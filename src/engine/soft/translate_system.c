@@ -183,6 +183,22 @@ static void store_result(struct work *work, unsigned gpr)
 		emit_register_op(&work->emitter, OPCODE_LOAD, gpr, TEMP_A);
 }
 
+/* The low word of a guest's register = R11W */
+static void store_word(struct work *work, unsigned gpr)
+{
+	struct emitter *emitter = &work->emitter;
+
+	if (is_in_memory(gpr)) {
+		emit_store_state_word(
+			emitter, TEMP_A, offsetof(struct vcpu, gpr) + gpr * sizeof(uint64_t));
+		return;
+	}
+	emit_u8(emitter, 0x66);
+	emit_u8(emitter, 0x44 | (gpr & 8 ? 1 : 0));
+	emit_u8(emitter, OPCODE_STORE);
+	emit_u8(emitter, 0xc0 | (TEMP_A & 7) << 3 | (gpr & 7));
+}
+
 static size_t segment_offset(unsigned segment)
 {
 	return offsetof(struct vcpu, segment) + segment * sizeof(struct cpu_segment);
@@ -197,7 +213,10 @@ static void work_mov_from_segment(struct work *work, const struct insn *insn)
 
 	if (!insn->has_memory) {
 		emit_load_state_u16(emitter, TEMP_A, selector);
-		store_result(work, insn->rm);
+		if (insn->operand_bytes == 2)
+			store_word(work, insn->rm);
+		else
+			store_result(work, insn->rm);
 		return;
 	}
 	memory = work_check(work, (struct place_in_memory){ .insn = insn }, 2, true);

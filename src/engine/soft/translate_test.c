@@ -153,6 +153,129 @@ static void crossing_instructions_change(void **state)
 	}
 }
 
+/* REP MOVSW and REP STOSB of any length that end before, at and behind a page's end. */
+static void strings_cross_pages(void **state)
+{
+	struct vcpu_fixture *f = *state;
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	/* rep movsw; mov ecx, ebp; rep stosb */
+	FIXTURE_LOAD_CODE(f, 0x66, 0xf3, 0xa5, 0x89, 0xe9, 0xf3, 0xaa, STOP);
+	for (unsigned n = 0; n < 3000; n++) {
+		unsigned words = n % 7 ? n % 40 : n, bytes = n % 50;
+		gva_t from = 0x202000 - n % 61, to = 0x301000 - n % 53;
+		uint8_t *written = f->ram + to;
+
+		for (unsigned i = 0; i < 2 * words; i++)
+			f->ram[from + i] = (uint8_t)(i + n);
+		memset(written, 0x55, 2 * words + bytes + 1);
+		f->vcpu->rip = FIXTURE_CODE;
+		f->vcpu->gpr[X86_RSI] = from;
+		f->vcpu->gpr[X86_RDI] = to;
+		f->vcpu->gpr[X86_RCX] = words;
+		f->vcpu->gpr[X86_RBP] = bytes;
+		f->vcpu->gpr[X86_RAX] = 0xab;
+		run(f);
+		assert_int_equal(f->vcpu->gpr[X86_RCX], 0);
+		assert_int_equal(f->vcpu->gpr[X86_RSI], from + 2 * words);
+		assert_int_equal(f->vcpu->gpr[X86_RDI], to + 2 * words + bytes);
+		assert_memory_equal(written, f->ram + from, 2 * words);
+		for (unsigned i = 0; i < bytes; i++)
+			assert_int_equal(written[2 * words + i], 0xab);
+		assert_int_equal(written[2 * words + bytes], 0x55);
+	}
+}
+
+/* One that faults in its second page has done the first. */
+static void strings_stop_at_a_fault(void **state)
+{
+	struct vcpu_fixture *f = *state;
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	vcpu_fixture_map(f, 0x301000, 0x301000, 0);
+	vcpu_fixture_gate(f, X86_PF, FIXTURE_CS64, FIXTURE_CODE + 0x100, SEG_TYPE_INT, 0, 0);
+	FIXTURE_LOAD_CODE(f, 0xf3, 0xaa, STOP); /* rep stosb */
+	f->vcpu->rip = FIXTURE_CODE + 0x100;
+	FIXTURE_LOAD_CODE(f, 0x41, 0x5a, STOP); /* pop r10 */
+	f->vcpu->rip = FIXTURE_CODE;
+	f->vcpu->gpr[X86_RDI] = 0x300f00;
+	f->vcpu->gpr[X86_RCX] = 0x180;
+	run(f);
+	assert_int_equal(f->vcpu->gpr[X86_R10], PF_WRITE);
+	assert_int_equal(f->vcpu->cr2, 0x301000);
+	assert_int_equal(f->vcpu->gpr[X86_RDI], 0x301000);
+	assert_int_equal(f->vcpu->gpr[X86_RCX], 0x80);
+	vcpu_fixture_map(f, 0x301000, 0x301000, PTE_P | PTE_W | PTE_U);
+}
+
+static void bit_strings_reach_everywhere(void **state)
+{
+	struct vcpu_fixture *f = *state;
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	memset(f->ram + 0x200000, 0, 0x4000);
+	/* bts [rbx], r11; setc al; lock btr [rbx], r11; setc ah; btc [rbx], r11d; setc cl */
+	FIXTURE_LOAD_CODE(f, 0x4c, 0x0f, 0xab, 0x1b, 0x0f, 0x92, 0xc0, 0xf0, 0x4c, 0x0f, 0xb3, 0x1b,
+		0x0f, 0x92, 0xc4, 0x44, 0x0f, 0xbb, 0x1b, 0x0f, 0x92, 0xc1, STOP);
+	for (int bit = -40000; bit < 40000; bit += 997) {
+		gva_t at = 0x202000 + (uint64_t)(int64_t)(bit >> 3);
+
+		f->vcpu->rip = FIXTURE_CODE;
+		f->vcpu->gpr[X86_RBX] = 0x202000;
+		f->vcpu->gpr[X86_R11] = (uint64_t)(int64_t)bit;
+		run(f);
+		assert_int_equal(f->vcpu->gpr[X86_RAX] & 0xffff, 0x100);
+		assert_int_equal(f->vcpu->gpr[X86_RCX] & 0xff, 0);
+		assert_int_equal(f->ram[at], 1 << (bit & 7));
+		f->ram[at] = 0;
+	}
+}
+
+/*
+ * SYSRET to ring 3, SYSCALL from there, again and again: what each leaves, by SDM 2, and the
+ * alignment flag, which translated code leaves to the interpreter.
+ */
+static void system_calls_and_returns(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	struct vcpu *vcpu = f->vcpu;
+	const gva_t user = FIXTURE_CODE + 0x1000;
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	vcpu->efer |= EFER_SCE;
+	vcpu->star = (uint64_t)0x18 << 48 | (uint64_t)FIXTURE_CS64 << 32;
+	vcpu->lstar = FIXTURE_CODE + 0x20;
+	vcpu->sfmask = RFLAGS_IF | RFLAGS_DF | RFLAGS_AC | RFLAGS_TF;
+	/* 1: mov ecx, user; mov r11d, ebp; sysretq */
+	FIXTURE_LOAD_CODE(f, 0xb9, 0, 0x10, 0x10, 0, 0x41, 0x89, 0xeb, 0x48, 0x0f, 0x07);
+	vcpu->rip = vcpu->lstar;
+	/* mov r12, rcx; mov r13, r11; mov r14d, ss; dec edi; jnz 1b */
+	FIXTURE_LOAD_CODE(f, 0x49, 0x89, 0xcc, 0x4d, 0x89, 0xdd, 0x41, 0x8c, 0xd6, 0xff, 0xcf, 0x75,
+		0xd3, STOP);
+	vcpu->rip = user;
+	/* inc ebx; mov r15d, ss; stc; syscall */
+	FIXTURE_LOAD_CODE(f, 0xff, 0xc3, 0x41, 0x8c, 0xd7, 0xf9, 0x0f, 0x05);
+	for (unsigned ac = 0; ac < 2; ac++) {
+		vcpu->rip = FIXTURE_CODE;
+		vcpu->gpr[X86_RDI] = 1000;
+		vcpu->gpr[X86_RBX] = 0;
+		vcpu->gpr[X86_RBP] = RFLAGS_DF | RFLAGS_OF | RFLAGS_ID | (ac ? RFLAGS_AC : 0);
+		run(f);
+		assert_int_equal(vcpu->gpr[X86_RBX], 1000);
+		assert_int_equal(vcpu->gpr[X86_R12], user + 8);
+		/* INC cleared OF; STC set CF; PF and the like are those of the last count, 1000. */
+		assert_int_equal(vcpu->gpr[X86_R13] & ~(RFLAGS_PF | RFLAGS_AF),
+			RFLAGS_ONE | RFLAGS_DF | RFLAGS_ID | RFLAGS_CF | (ac ? RFLAGS_AC : 0));
+		assert_int_equal(vcpu->gpr[X86_R14], FIXTURE_CS64 + 8);
+		assert_int_equal(vcpu->gpr[X86_R15], 0x18 + 8 + 3);
+		assert_int_equal(vcpu->mode.cpl, 0);
+		assert_int_equal(vcpu->segment[X86_CS].selector, FIXTURE_CS64);
+		assert_true(vcpu->segment[X86_CS].attributes & SEG_L);
+		assert_int_equal(
+			vcpu->flags_system & (RFLAGS_DF | RFLAGS_AC | RFLAGS_ID), RFLAGS_ID);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -162,6 +285,10 @@ int main(void)
 		cmocka_unit_test(calls_and_returns),
 		cmocka_unit_test(runs_of_pushes_cross_pages),
 		cmocka_unit_test(crossing_instructions_change),
+		cmocka_unit_test(strings_cross_pages),
+		cmocka_unit_test(strings_stop_at_a_fault),
+		cmocka_unit_test(bit_strings_reach_everywhere),
+		cmocka_unit_test(system_calls_and_returns),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -11,7 +11,7 @@
 #define CODE_CACHE_BYTES        (32u << 20)
 #define MAX_TRANSLATIONS        (1u << 17)
 #define MAX_SITES               (1u << 20)
-#define TRANSLATION_BUCKET_BITS 15
+#define TRANSLATION_BUCKET_BITS 17
 #define CODE_PAGE_BUCKET_BITS   12
 #define SIGNAL_STACK_BYTES      (64u << 10)
 #define NONE                    UINT32_MAX
@@ -166,6 +166,7 @@ enum translate_kind {
 	KIND_NOP,
 	KIND_LEA,
 	KIND_BIT_STRING,
+	KIND_STRING,
 	/* Of supervisors only: */
 	KIND_CLI,
 	KIND_STI,
@@ -298,6 +299,8 @@ void work_flags_written(struct work *work);
  */
 struct emit_memory work_check(
 	struct work *work, struct place_in_memory place, unsigned size, bool write);
+/* R10D holds the address, R11 that of the access's last byte: R10 = addend, or out. */
+void work_lookup(struct work *work, bool write);
 /* Of the address in R11; after work_before_clobber. */
 struct emit_memory work_check_r11(struct work *work, unsigned size, bool write);
 /* R11 = the linear address of the instruction's memory operand; may use R10. */
@@ -319,6 +322,10 @@ void work_check_units(struct work *work, const struct insn *insn);
 
 /* translate_bit.c: BT, BTS, BTR, BTC with memory and a register. */
 void work_bit_string(struct work *work, const struct insn *insn);
+
+/* translate_string.c: MOVS and STOS, repeated or not. */
+bool string_is_translatable(const struct insn *insn);
+void work_string(struct work *work, const struct insn *insn);
 
 /* translate_system.c */
 void work_system(struct work *work, const struct insn *insn, enum translate_kind kind);
