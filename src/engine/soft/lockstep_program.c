@@ -6,10 +6,11 @@
 #include "engine/soft/isa_assemble.h"
 #include "engine/soft/vcpu_fixture.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define MAX_BLOCKS    12
-#define MAX_FIXUPS    32
+#define MAX_FIXUPS    128
 #define MAX_PATCHABLE 16
 
 struct fixup {
@@ -282,6 +283,127 @@ static void put_instruction(struct generator *g)
 		g->stack_known = false;
 }
 
+/* `opcode` of a 64-bit register and [base + disp]. */
+static void put_access(
+	struct generator *g, uint8_t opcode, unsigned reg, unsigned base, int8_t disp)
+{
+	uint8_t bytes[8];
+	unsigned length = 0;
+
+	bytes[length++] = (uint8_t)(0x48 | reg >> 3 << 2 | base >> 3);
+	bytes[length++] = opcode;
+	bytes[length++] = (uint8_t)(0x40 | (reg & 7) << 3 | (base & 7));
+	if ((base & 7) == X86_RSP)
+		bytes[length++] = 0x24;
+	bytes[length++] = (uint8_t)disp;
+	put(g, bytes, length);
+}
+
+/* Adds a constant to the register, one way or another. */
+static void put_constant_add(struct generator *g, unsigned gpr)
+{
+	uint8_t rex = (uint8_t)(0x48 | gpr >> 3), value = (uint8_t)(below(g, 4) * 8 - 16);
+
+	switch (below(g, 4)) {
+	case 0: PUT(g, rex, 0x83, 0xc0 | (gpr & 7), value); break; /* add */
+	case 1: PUT(g, rex, 0x83, 0xe8 | (gpr & 7), value); break; /* sub */
+	case 2:                                                    /* inc, dec */
+		PUT(g, rex, 0xff, (one_in(g, 2) ? 0xc0 : 0xc8) | (gpr & 7));
+		g->undefined &= RFLAGS_CF;
+		return;
+	default: put_access(g, 0x8d, gpr, gpr, (int8_t)value); return; /* lea */
+	}
+	g->undefined = 0;
+}
+
+static unsigned choose_block(struct generator *g);
+static void note_fixup(struct generator *g, unsigned block, bool relative);
+
+/* Leaves in the middle, with flags that the other side may look at. */
+static void put_side_exit(struct generator *g)
+{
+	if (g->nr_fixups > MAX_FIXUPS / 2)
+		return;
+	if (g->undefined)
+		put_compare(g);
+	PUT(g, 0x0f, 0x80 | (uint8_t)below(g, 16), LE32(0));
+	note_fixup(g, choose_block(g), true);
+}
+
+static unsigned other_register(struct generator *g, unsigned than)
+{
+	unsigned gpr = some_register(g);
+
+	return gpr == than ? (than == X86_RBX ? X86_RSI : X86_RBX) : gpr;
+}
+
+/* Accesses close to each other by registers that differ by constants. */
+static void put_group(struct generator *g, unsigned base)
+{
+	static const uint8_t opcodes[] = { 0x8b, 0x89, 0x03, 0x01, 0x3b, 0x13, 0x87 };
+	unsigned count = 2 + (unsigned)below(g, 8);
+
+	while (count-- > 0) {
+		unsigned reg = other_register(g, base);
+		uint8_t opcode = opcodes[below(g, sizeof(opcodes))];
+
+		switch (below(g, 10)) {
+		case 0: put_constant_add(g, base); break;
+		case 1: put_side_exit(g); break;
+		case 2: /* mov reg, base: from here on by the other one */
+			if (base == X86_RSP)
+				break;
+			PUT(g, 0x48 | base >> 3 << 2 | reg >> 3, 0x89,
+				0xc0 | (base & 7) << 3 | (reg & 7));
+			base = reg;
+			break;
+		default:
+			if (opcode == 0x13 && g->undefined) /* adc */
+				put_compare(g);
+			put_access(g, opcode, reg, base, (int8_t)(below(g, 16) * 8 - 32));
+			if (opcode < 0x40)
+				g->undefined = 0;
+		}
+	}
+}
+
+/* The same on the stack, with pushes and pops. */
+static void put_stack_group(struct generator *g)
+{
+	unsigned count = 2 + (unsigned)below(g, 8);
+	uint32_t top = LOCKSTEP_STACK;
+
+	if (one_in(g, 3))
+		top = (one_in(g, 2) ? LOCKSTEP_STACK & ~0xfffu : LOCKSTEP_STACK | 0xfff) + 1;
+	put_move(g, X86_RSP, top - (uint32_t)below(g, 64));
+	while (count-- > 0) {
+		unsigned reg = some_register(g);
+
+		switch (below(g, 6)) {
+		case 0: put_group(g, X86_RSP); break;
+		case 1:
+		case 2:
+		case 3: PUT(g, 0x40 | reg >> 3, 0x50 | (reg & 7)); break;
+		default: PUT(g, 0x40 | reg >> 3, 0x58 | (reg & 7)); break;
+		}
+	}
+	g->stack_known = false;
+}
+
+static void put_accesses(struct generator *g)
+{
+	unsigned base = some_register(g);
+
+	if (g->program->length > LOCKSTEP_CODE_SIZE / 2)
+		return;
+	if (one_in(g, 3)) {
+		put_stack_group(g);
+		return;
+	}
+	put_move(g, base, target(g));
+	put_group(g, base);
+}
+
 /* A store into the immediate of a move, often the next instruction. */
 static void put_patch(struct generator *g)
 {
@@ -299,6 +421,7 @@ static void put_patch(struct generator *g)
 
 static void note_fixup(struct generator *g, unsigned block, bool relative)
 {
+	assert(g->nr_fixups < MAX_FIXUPS);
 	g->fixups[g->nr_fixups++] = (struct fixup){
 		.at = (uint16_t)(g->program->length - 4),
 		.block = (uint8_t)block,
@@ -377,6 +500,8 @@ static void put_block(struct generator *g)
 	while (nr_insns-- > 0) {
 		if (one_in(g, 24))
 			put_patch(g);
+		if (one_in(g, 8))
+			put_accesses(g);
 		put_instruction(g);
 	}
 	put_end(g);

@@ -92,7 +92,7 @@ uint32_t translate_gprs_written(const struct insn *insn)
 			if (!insn->has_memory)
 				written |= gpr_bit(insn->rm, row->rm_byte);
 			break;
-		case ISA_GPR: written |= gpr_bit(row->operand[i].reg, false); break;
+		case ISA_GPR: written |= gpr_bit(row->operand[i].reg, true); break;
 		default: break;
 		}
 	}
