@@ -116,17 +116,28 @@ static void fill_u64(void *at, uint64_t value, size_t count)
 	__asm__ volatile("rep stosq" : "+D"(at), "+c"(count) : "a"(value) : "memory");
 }
 
+/* What no target that is looked up in an entry can be: it has other low bits. */
+static gva_t no_target(unsigned slot)
+{
+	return slot == 0;
+}
+
+static void empty_jump_cache(struct translate_context *context)
+{
+	for (unsigned set = 0; set < TRANSLATE_SETS; set++)
+		for (unsigned slot = 0; slot < JUMP_CACHE_SIZE; slot++)
+			context->jump_cache[set][slot].target = no_target(slot);
+}
+
 void translator_flush(struct translator *translator)
 {
 	struct translate_context *context = &translator->vcpu->translate;
-	uint64_t miss = (uintptr_t)(translator->executable + translator->jump_miss);
-
 	trace(cache_flushed, translator->nr_translations, translator->used);
 	fill_u64(translator->buckets, UINT64_MAX, BUCKETS_BYTES / 8);
 	fill_u64(translator->views_by_linear, UINT64_MAX, CODE_PAGE_BUCKETS_BYTES / 8);
 	fill_u64(translator->views_by_physical, UINT64_MAX, CODE_PAGE_BUCKETS_BYTES / 8);
 	fill_u64(context->code_ids, 0, sizeof(context->code_ids) / 8);
-	fill_u64(context->jump_cache, miss, sizeof(context->jump_cache) / 8);
+	empty_jump_cache(context);
 	fill_u64(translator->lookup, 0, sizeof(translator->lookup) / 8);
 	translator->nr_translations = 0;
 	translator->nr_sites = 0;

@@ -81,8 +81,6 @@ static unsigned dump_host(FILE *out, const struct translator *translator,
 
 static const char *entry_name(const struct translation *translation, unsigned offset)
 {
-	if (offset == 0)
-		return "indirect";
 	if (offset == translation->guard)
 		return "guard";
 	if (offset == translation->poll)

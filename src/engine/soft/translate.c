@@ -346,8 +346,10 @@ static void bind_jump(struct vcpu *vcpu, const struct translation *to)
 	struct translate_context *context = &vcpu->translate;
 	unsigned set = context->translator->views[to->view].set;
 
-	context->jump_cache[set][jump_cache_slot(to->rip)] =
-		(uintptr_t)(context->translator->executable + to->code);
+	context->jump_cache[set][jump_cache_slot(to->rip)] = (struct jump_cache_entry){
+		.target = to->rip,
+		.host = (uintptr_t)(context->translator->executable + to->code + to->guard),
+	};
 }
 
 /* Lets the branch that was left by `word` find `to` the next time. */
@@ -384,7 +386,7 @@ static void take_rip(struct vcpu *vcpu, uint32_t word)
 static void uncount(struct vcpu *vcpu, enum exit_kind kind)
 {
 	if (vcpu->translate.translator->counting &&
-		(kind == EXIT_INSN || kind == EXIT_UNIT || kind == EXIT_GROUP))
+		(kind == EXIT_INSN || kind == EXIT_UNIT || kind == EXIT_GROUP || kind == EXIT_JUMP))
 		vcpu->translate.executed--;
 }
 
@@ -394,6 +396,7 @@ static const char *const exit_names[] = {
 	[EXIT_ENTRY] = "entry",
 	[EXIT_LINK] = "link",
 	[EXIT_GROUP] = "group",
+	[EXIT_JUMP] = "indirect-branch",
 	[EXIT_BRANCH] = "indirect-branch",
 };
 
@@ -448,6 +451,17 @@ static uint32_t leave_insn(struct vcpu *vcpu, uint32_t word, bool retried)
 	return offset != NONE ? offset : interpret_site(vcpu, translation, n);
 }
 
+/* An indirect branch whose target the jump cache does not have. */
+static uint32_t leave_jump(struct vcpu *vcpu, uint32_t word)
+{
+	struct translator *translator = vcpu->translate.translator;
+	const struct translation *translation = &translator->translations[word >> EXIT_BLOCK_SHIFT];
+	unsigned n = word >> EXIT_INSN_SHIFT & (BLOCK_MAX_INSNS - 1);
+
+	interpret_insn(vcpu, insn_at(vcpu, translation, n));
+	return EXIT_BRANCH;
+}
+
 /* Runs from `offset` on until something else than the next instructions of a block is due. */
 static uint32_t run(struct vcpu *vcpu, uint32_t offset)
 {
@@ -473,6 +487,7 @@ static uint32_t run(struct vcpu *vcpu, uint32_t offset)
 			offset = get_units(
 				vcpu, &translator->translations[word >> EXIT_BLOCK_SHIFT], n);
 			break;
+		case EXIT_JUMP: return leave_jump(vcpu, word);
 		default: return word;
 		}
 		if (offset == NONE)

@@ -16,8 +16,7 @@ struct soft_engine;
 struct translator;
 
 #define MAX_CODE_PAGES  (1u << 14)
-#define JUMP_CACHE_BITS 16
-#define JUMP_CACHE_SIZE (1u << JUMP_CACHE_BITS)
+#define JUMP_CACHE_SIZE (1u << 16) /* indexed by MOVZX */
 
 /* Sets of the TLB that translated code can run with: supervisor, user, supervisor with AC. */
 #define TRANSLATE_SETS 3
@@ -45,8 +44,11 @@ struct translate_context {
 	 * another only if its ID is here.
 	 */
 	uint32_t code_ids[MAX_CODE_PAGES];
-	/* By set and low bits of the target: a host address that checks whether it is the one. */
-	uint64_t jump_cache[TRANSLATE_SETS][JUMP_CACHE_SIZE];
+	/* By set and low bits of the target. */
+	struct jump_cache_entry {
+		gva_t target;
+		uint64_t host; /* the translation's guard */
+	} jump_cache[TRANSLATE_SETS][JUMP_CACHE_SIZE];
 	struct translator *translator; /* NULL: interpret */
 };
 

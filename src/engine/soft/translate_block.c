@@ -98,25 +98,6 @@ static void leave_if_not_equal(struct work *work)
 	work_stub(work, emit_jcc(&work->emitter, CONDITION_NE), EXIT_ENTRY, 0, false);
 }
 
-static void emit_compare_target(struct work *work)
-{
-	struct emitter *emitter = &work->emitter;
-	gva_t rip = work->translation->rip;
-	uint8_t *miss;
-
-	if (fits_i32(rip)) {
-		emit_u8(emitter, 0x49); /* cmp r11, rip */
-		emit_u8(emitter, 0x81);
-		emit_u8(emitter, 0xfb);
-		emit_u32(emitter, (uint32_t)rip);
-	} else {
-		emit_load_immediate(emitter, TEMP_B, rip);
-		emit_register_op(emitter, OPCODE_CMP, TEMP_A, TEMP_B);
-	}
-	miss = emit_jcc(emitter, CONDITION_NE);
-	emit_bind(miss, work->translator->writable + work->translator->jump_miss);
-}
-
 static void emit_compare_id(struct work *work, uint32_t view, uint32_t id)
 {
 	struct emitter *emitter = &work->emitter;
@@ -145,7 +126,6 @@ static void emit_entries(struct work *work)
 	struct translation *translation = work->translation;
 
 	work->flags_in_memory = true;
-	emit_compare_target(work);
 	translation->guard = offset_in_block(work);
 	emit_compare_id(work, translation->view, translation->page_id);
 	translation->poll = offset_in_block(work);

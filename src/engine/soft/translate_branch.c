@@ -65,22 +65,64 @@ void work_jmp(struct work *work, const struct insn *insn)
 	work_link(work, work->next_rip + insn->imm);
 }
 
-void work_jump_r11(struct work *work, unsigned set)
+static size_t jump_cache_offset(unsigned set)
+{
+	return offsetof(struct vcpu, translate.jump_cache) +
+	       set * sizeof(((struct vcpu *)0)->translate.jump_cache[0]);
+}
+
+_Static_assert(sizeof(struct jump_cache_entry) == 16 && JUMP_CACHE_SIZE == 1u << 16,
+	"an index is MOVZX and a shift by 4");
+
+/* R10 = the offset of R11's entry in the jump cache; the flags say whether it has R11. */
+static void emit_find_target(struct work *work, unsigned set)
+{
+	static const uint8_t index[] = { 0x45, 0x0f, 0xb7, 0xd3, /* movzx r10d, r11w */
+		0x41, 0xc1, 0xe2, 4 };                           /* shl r10d, 4 */
+	struct emitter *emitter = &work->emitter;
+
+	work_forget_pointer(work);
+	for (unsigned i = 0; i < sizeof(index); i++)
+		emit_u8(emitter, index[i]);
+	emit_state_index_op(emitter, OPCODE_CMP, TEMP_A, TEMP_B,
+		jump_cache_offset(set) + offsetof(struct jump_cache_entry, target));
+	work->flags_in_host = false;
+}
+
+static size_t found_target(unsigned set)
+{
+	return jump_cache_offset(set) + offsetof(struct jump_cache_entry, host);
+}
+
+static void emit_jump_found(struct work *work, unsigned set)
 {
 	struct emitter *emitter = &work->emitter;
 
-	emit_register_op(emitter, OPCODE_LOAD, TEMP_B, TEMP_A);
-	emit_u8(emitter, 0x41); /* and r10d, mask */
-	emit_u8(emitter, 0x81);
-	emit_u8(emitter, 0xe2);
-	emit_u32(emitter, JUMP_CACHE_SIZE - 1);
-	emit_u8(emitter, 0x65); /* jmp gs:[r10*8 + cache] */
-	emit_u8(emitter, 0x42);
+	emit_u8(emitter, 0x65); /* jmp gs:[r10 + cache] */
+	emit_u8(emitter, 0x41);
 	emit_u8(emitter, 0xff);
-	emit_u8(emitter, 0x24);
-	emit_u8(emitter, 0xd5);
-	emit_u32(emitter, (uint32_t)(offsetof(struct vcpu, translate.jump_cache) +
-				     set * JUMP_CACHE_SIZE * sizeof(uint64_t)));
+	emit_u8(emitter, 0xa2);
+	emit_u32(emitter, (uint32_t)found_target(set));
+}
+
+void work_jump_r11(struct work *work, unsigned set)
+{
+	const struct translator *translator = work->translator;
+
+	emit_find_target(work, set);
+	emit_bind(emit_jcc(&work->emitter, CONDITION_NE),
+		translator->writable + translator->jump_miss);
+	emit_jump_found(work, set);
+}
+
+/*
+ * R11 is the target of this instruction, which has not had any effect. If it is in the jump cache,
+ * it is canonical; else the interpreter finds out.
+ */
+static void find_target(struct work *work)
+{
+	emit_find_target(work, work->set);
+	work_stub(work, emit_jcc(&work->emitter, CONDITION_NE), EXIT_JUMP, 0, false);
 }
 
 /* R11 is the target: #GP is the interpreter's to raise, while nothing has happened yet. */
@@ -88,6 +130,7 @@ void work_check_canonical(struct work *work)
 {
 	struct emitter *emitter = &work->emitter;
 
+	work_forget_pointer(work);
 	emit_register_op(emitter, OPCODE_LOAD, TEMP_B, TEMP_A);
 	emit_u8(emitter, 0x49); /* shl r10, 16 */
 	emit_u8(emitter, 0xc1);
@@ -102,32 +145,25 @@ void work_check_canonical(struct work *work)
 	work->flags_in_host = false;
 }
 
-static void load_operand_register(struct work *work, const struct insn *insn)
+static void find_operand(struct work *work, const struct insn *insn)
 {
-	if (is_in_memory(insn->rm))
-		emit_load_gpr(&work->emitter, TEMP_A, insn->rm);
+	struct emitter *emitter = &work->emitter;
+
+	work_save_flags(work);
+	if (insn->has_memory)
+		emit_memory_op(emitter, OPCODE_LOAD, TEMP_A,
+			work_check(work, (struct place_in_memory){ .insn = insn }, 8, false));
+	else if (is_in_memory(insn->rm))
+		emit_load_gpr(emitter, TEMP_A, insn->rm);
 	else
-		emit_register_op(&work->emitter, OPCODE_LOAD, TEMP_A, insn->rm);
-	work_check_canonical(work);
-}
-
-static void load_operand_memory(struct work *work, const struct insn *insn)
-{
-	struct emit_memory memory =
-		work_check(work, (struct place_in_memory){ .insn = insn }, 8, false);
-
-	emit_memory_op(&work->emitter, OPCODE_LOAD, TEMP_A, memory);
-	work_check_canonical(work);
+		emit_register_op(emitter, OPCODE_LOAD, TEMP_A, insn->rm);
+	find_target(work);
 }
 
 void work_jmp_operand(struct work *work, const struct insn *insn)
 {
-	work_save_flags(work);
-	if (insn->has_memory)
-		load_operand_memory(work, insn);
-	else
-		load_operand_register(work, insn);
-	work_jump_r11(work, work->set);
+	find_operand(work, insn);
+	emit_jump_found(work, work->set);
 }
 
 static void emit_lea_rsp(struct emitter *emitter, int32_t disp)
@@ -158,16 +194,16 @@ void work_call_operand(struct work *work, const struct insn *insn)
 	struct emitter *emitter = &work->emitter;
 	size_t spill = offsetof(struct vcpu, translate.spill);
 
-	work_save_flags(work);
-	if (insn->has_memory)
-		load_operand_memory(work, insn);
-	else
-		load_operand_register(work, insn);
+	find_operand(work, insn);
+	emit_state_index_op(emitter, OPCODE_LOAD, TEMP_A, TEMP_B, found_target(work->set));
 	emit_state_op(emitter, OPCODE_STORE, TEMP_A, spill);
 	store_return_address(work);
-	emit_state_op(emitter, OPCODE_LOAD, TEMP_A, spill);
 	emit_lea_rsp(emitter, -8);
-	work_jump_r11(work, work->set);
+	emit_u8(emitter, 0x65); /* jmp gs:[spill] */
+	emit_u8(emitter, 0xff);
+	emit_u8(emitter, 0x24);
+	emit_u8(emitter, 0x25);
+	emit_u32(emitter, (uint32_t)spill);
 }
 
 void work_ret(struct work *work, const struct insn *insn)
@@ -179,9 +215,9 @@ void work_ret(struct work *work, const struct insn *insn)
 	work_save_flags(work);
 	memory = work_check(work, top, 8, false);
 	emit_memory_op(emitter, OPCODE_LOAD, TEMP_A, memory);
-	work_check_canonical(work);
+	find_target(work);
 	emit_lea_rsp(emitter, 8 + (has_immediate ? (uint16_t)insn->imm : 0));
-	work_jump_r11(work, work->set);
+	emit_jump_found(work, work->set);
 }
 
 /* The interpreter executes the instruction. */

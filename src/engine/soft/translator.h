@@ -25,9 +25,10 @@
  * EXIT_ENTRY             likewise, number 0: the translation was not entered
  * EXIT_LINK              the link
  * EXIT_GROUP             likewise: a group's check failed
+ * EXIT_JUMP              as EXIT_INSN: the jump cache does not have the target
  * EXIT_BRANCH            nothing: vcpu->rip is set
  */
-enum exit_kind { EXIT_INSN, EXIT_UNIT, EXIT_ENTRY, EXIT_LINK, EXIT_GROUP, EXIT_BRANCH };
+enum exit_kind { EXIT_INSN, EXIT_UNIT, EXIT_ENTRY, EXIT_LINK, EXIT_GROUP, EXIT_JUMP, EXIT_BRANCH };
 #define EXIT_KIND        BITS(2, 0)
 #define EXIT_INSN_SHIFT  3
 #define EXIT_BLOCK_SHIFT 9
@@ -62,12 +63,10 @@ struct translation_part {
 
 /*
  * A translated block. Its code has these entries, in this order, each falling into the next:
- * indirect  R11 is the target: is it this block? Then, as from another page,
- * guard     is the block's page still mapped where the block expects it?
- * poll      does anybody want the vCPU's attention?
- * memory    the guest's flags are in memory
- * body      they are in the host's
- * and poll_live, out of line: flags in the host's, then poll.
+ * guard     from another page or an indirect branch: is the block's page still mapped where the
+ * block expects it? poll      does anybody want the vCPU's attention? memory    the guest's flags
+ * are in memory body      they are in the host's and poll_live, out of line: flags in the host's,
+ * then poll.
  */
 struct translation {
 	gva_t rip;
