@@ -44,6 +44,7 @@ struct block_queue {
 	unsigned nr_on_ring;
 	bool unsubmitted; /* the ring has entries the kernel has not seen */
 	bool draining;
+	bool timer_set;
 	unsigned resumes; /* the device's count when last looked at */
 
 	pthread_mutex_t lock;
@@ -299,6 +300,7 @@ static bool may_pass(struct block_queue *queue, const struct block_request *requ
 						   .tv_nsec = wait_ns % NS_PER_S } };
 
 		timerfd_settime(queue->timer_fd, 0, &when, NULL);
+		queue->timer_set = true;
 	}
 	return wait_ns == 0;
 }
@@ -495,12 +497,12 @@ static unsigned complete_rejected(struct block_queue *queue)
 	return completed;
 }
 
-static void acknowledge(int fd)
+/* Returns whether the descriptor was readable. */
+static bool acknowledge(int fd)
 {
 	uint64_t count;
-	ssize_t ignored = read(fd, &count, sizeof(count));
 
-	(void)ignored;
+	return read(fd, &count, sizeof(count)) == sizeof(count);
 }
 
 unsigned block_queue_complete(struct block_queue *queue)
@@ -508,7 +510,9 @@ unsigned block_queue_complete(struct block_queue *queue)
 	unsigned completed;
 
 	acknowledge(queue->event_fd);
-	acknowledge(queue->timer_fd);
+	/* It stays set until it has fired, or the descriptor would stay readable. */
+	if (queue->timer_set && acknowledge(queue->timer_fd))
+		queue->timer_set = false;
 	completed = complete_rejected(queue);
 	if (queue->has_ring)
 		completed += complete_ring(queue);

@@ -55,6 +55,7 @@ struct recording {
 	struct event *events;
 	size_t nr_events;
 	struct history sectors[DISK_SECTORS];
+	struct version saved[DISK_SECTORS]; /* by the snapshot */
 	struct guest_flush *flushes;
 	size_t nr_flushes;
 	uint32_t random, next_value;
@@ -166,13 +167,32 @@ static void drop_some(struct recording *recording, struct image *image, bool dis
 			image_zero(image, first * SECTOR, count * SECTOR, draw(recording, 2)), 0);
 }
 
+/* What the sectors hold now becomes what the snapshot holds. */
+static void save_versions(struct recording *recording)
+{
+	for (unsigned i = 0; i < DISK_SECTORS; i++) {
+		const struct history *history = &recording->sectors[i];
+
+		recording->saved[i] = history->versions[history->nr_versions - 1];
+	}
+}
+
 static void do_snapshot(struct recording *recording, struct image *image)
 {
 	struct error err = { 0 };
-	int result = qcow2_of(image)->nr_snapshots == 0 ? qcow2_snapshot_create(image, "s", &err)
-							: qcow2_snapshot_delete(image, "s", &err);
+	int result;
 
-	(void)recording;
+	if (qcow2_of(image)->nr_snapshots == 0) {
+		save_versions(recording);
+		result = qcow2_snapshot_create(image, "s", &err);
+	} else if (draw(recording, 2)) {
+		for (unsigned i = 0; i < DISK_SECTORS; i++)
+			note(recording, i, 1, recording->saved[i].value,
+				recording->saved[i].discarded);
+		result = qcow2_snapshot_apply(image, "s", &err);
+	} else {
+		result = qcow2_snapshot_delete(image, "s", &err);
+	}
 	if (result)
 		fail_msg("%s", err.text);
 }
@@ -211,7 +231,7 @@ static void record(struct recording *recording, const struct qcow2_create_option
 			drop_some(recording, image, false);
 		else if (dice < 13)
 			drop_some(recording, image, true);
-		else if (dice < 14 && with_snapshots)
+		else if (dice < 15 && with_snapshots)
 			do_snapshot(recording, image);
 		else
 			flush_image(recording, image);
@@ -387,6 +407,7 @@ static void a_crash_loses_nothing_that_was_flushed(void **state)
 		{ { .version = 3, .cluster_bits = 11, .refcount_bits = 8, .lazy_refcounts = true },
 			false },
 		{ { .version = 3, .cluster_bits = 10, .refcount_bits = 16 }, true },
+		{ { .version = 2, .cluster_bits = 12, .refcount_bits = 16 }, true },
 	};
 	char path[] = "/tmp/atoll-crash-XXXXXX";
 	int fd = mkstemp(path);

@@ -253,6 +253,26 @@ def test_mistakes_are_one_sentence(disk, raw):
     disk("snapshot", "create", "a.qcow2", "one", fails=USAGE)
 
 
+def test_bitmaps_are_no_leaks_and_go_out_of_date(disk, qemu, raw, tmp_path):
+    """Read, they stay; once the image is written, their autoclear bit is gone, as the format asks."""
+    qemu("convert", "-f", "raw", "-O", "qcow2", raw("source", 15), "a.qcow2")
+    qemu("bitmap", "--add", "a.qcow2", "b0")
+    disk("check", "a.qcow2")
+    assert (tmp_path / "a.qcow2").read_bytes()[95] & 1
+    disk("resize", "a.qcow2", "+1M")
+    assert not (tmp_path / "a.qcow2").read_bytes()[95] & 1
+    qemu("check", "a.qcow2", ok=(0, 3))
+    disk("check", "--repair", "a.qcow2")
+    qemu("check", "a.qcow2")
+
+
+def test_discarded_clusters_go_back_to_the_host(disk, raw, tmp_path):
+    disk("convert", "--source-format", "raw", raw("source", 16), "a.qcow2")
+    before = json.loads(disk("info", "-o", "json", "a.qcow2"))["host_bytes"]
+    disk("resize", "--shrink", "a.qcow2", "1M")
+    assert json.loads(disk("info", "-o", "json", "a.qcow2"))["host_bytes"] < before / 2
+
+
 def test_a_loop_of_backing_files_is_refused(disk):
     disk("create", "a.qcow2", "1M")
     disk("create", "b.qcow2", "--backing", "a.qcow2", "--backing-format", "qcow2")
