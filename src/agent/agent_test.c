@@ -111,12 +111,13 @@ static void test_sync(void **state)
 	peer_end(&peer);
 }
 
-#define EXITED                                                                                     \
-	"{\"return\": {\"exited\": true, \"exitcode\": 3, \"out-data\": \"YSBiCg==\", "            \
-	"\"err-data\": \"\", \"out-truncated\": true}}"
-#define INTERFACES                                                                                 \
-	"{\"return\": [{\"name\": \"lo\", \"ip-addresses\": [{\"ip-address\": \"127.0.0.1\", "     \
-	"\"ip-address-type\": \"ipv4\", \"prefix\": 8}]}]}"
+/* Answers that fill more than a line here. */
+static const char exited[] =
+	"{\"return\": {\"exited\": true, \"exitcode\": 3, \"out-data\": \"YSBiCg==\", "
+	"\"err-data\": \"\", \"out-truncated\": true}}";
+static const char interfaces_answer[] =
+	"{\"return\": [{\"name\": \"lo\", \"ip-addresses\": [{\"ip-address\": \"127.0.0.1\", "
+	"\"ip-address-type\": \"ipv4\", \"prefix\": 8}]}]}";
 
 static void test_exec(void **state)
 {
@@ -129,7 +130,7 @@ static void test_exec(void **state)
 	(void)state;
 	open_agent(&agent, &peer,
 		SCRIPT(SYNC, "{\"return\": {\"pid\": 77}}", "{\"return\": {\"exited\": false}}",
-			EXITED));
+			exited));
 	assert_int_equal(agent_exec(&agent, argv, (const uint8_t *)"in", 2, 0, &result, &err), 0);
 	assert_int_equal(result.exit_code, 3);
 	assert_int_equal(result.out.size, 4);
@@ -204,7 +205,8 @@ static void test_others(void **state)
 
 	(void)state;
 	open_agent(&agent, &peer,
-		SCRIPT(SYNC, "{\"return\": 2}", "{\"return\": 2}", "{\"return\": {}}", INTERFACES));
+		SCRIPT(SYNC, "{\"return\": 2}", "{\"return\": 2}", "{\"return\": {}}",
+			interfaces_answer));
 	assert_int_equal(agent_freeze(&agent, true, &count, &err), 0);
 	assert_int_equal(count, 2);
 	assert_int_equal(agent_freeze(&agent, false, &count, &err), 0);

@@ -28,8 +28,9 @@ static int open_agent(struct agent *agent, const struct bundle *bundle, struct e
 	fd = bundle_connect(bundle, BUNDLE_AGENT);
 	if (fd == -ENOENT)
 		return error_set(err, EXIT_CODE_CONFIG,
-			"the VM '%s' has no line to a guest agent, " BUNDLE_AGENT
-			" in its directory",
+			"the VM '%s' has no line to a guest agent; give it one with 'agent: true' "
+			"in "
+			"its " BUNDLE_SPEC,
 			bundle->name);
 	if (fd < 0)
 		return error_set_errno(err, EXIT_CODE_UNAVAILABLE, -fd,

@@ -244,6 +244,16 @@ static int set_disk(void *target, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_agent(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	(void)value;
+	(void)err;
+	options->vm.agent = true;
+	return 0;
+}
+
 static int set_no_reboot(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
@@ -381,6 +391,10 @@ const struct option_spec run_option_table[] = {
 		"capture=FILE.pcap. "
 		"Can be given 8 times.",
 		NULL, COMPLETE_WORDS, "user tap bridge switch none", set_net },
+	{ "agent", NULL,
+		"A line to the guest's agent (virtio-serial port org.qemu.guest_agent.0), for "
+		"'atoll exec' and 'atoll cp'. For VMs with a name.",
+		NULL, COMPLETE_NOTHING, NULL, set_agent },
 	{ "rng", NULL, "A source of random numbers (virtio-rng).", NULL, COMPLETE_NOTHING, NULL,
 		set_rng },
 	{ "balloon", NULL,

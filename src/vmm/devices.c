@@ -4,6 +4,7 @@
 #include "virtio/virtio_balloon.h"
 #include "virtio/virtio_net.h"
 #include "virtio/virtio_rng.h"
+#include "virtio/virtio_serial.h"
 #include "virtio/virtio_vsock.h"
 
 #include <errno.h>
@@ -14,7 +15,7 @@
 bool devices_need_pci(const struct vm_config *config)
 {
 	return config->pci || config->test_card || config->nr_nets > 0 || config->nr_disks > 0 ||
-	       config->balloon || config->rng || config->vsock;
+	       config->balloon || config->rng || config->vsock || config->agent;
 }
 
 static int create_test_cards(struct devices *devices, struct board *board, struct error *err)
@@ -193,6 +194,28 @@ static int create_vsock(struct devices *devices, const char *value, struct error
 	return plug(devices, entry, virtio_vsock_destroy, err);
 }
 
+/* The line to the guest's agent, a socket in the VM's directory. */
+static int create_agent(struct devices *devices, const struct vm_config *config, struct error *err)
+{
+	struct devices_entry *entry = next_entry(devices, "agent", err);
+	struct virtio_serial_config serial = { .machine = devices->machine,
+		.port_name = "org.qemu.guest_agent.0" };
+
+	if (!entry)
+		return -EINVAL;
+	if (!config->bundle)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"--agent is for a VM with a name; give it one with --name NAME");
+	serial.name = entry->name;
+	serial.listen_fd = bundle_listen(config->bundle, BUNDLE_AGENT);
+	if (serial.listen_fd < 0)
+		return error_set_errno(err, EXIT_CODE_CANNOT_WRITE, -serial.listen_fd,
+			"cannot listen on %s/" BUNDLE_AGENT, config->bundle->path);
+	if (virtio_serial_create(&entry->device, &serial, err))
+		return -EINVAL;
+	return plug(devices, entry, virtio_serial_destroy, err);
+}
+
 int devices_create(struct devices *devices, const struct vm_config *config, struct machine *machine,
 	struct board *board, const struct devices_events *events, struct error *err)
 {
@@ -212,6 +235,8 @@ int devices_create(struct devices *devices, const struct vm_config *config, stru
 			return -EINVAL;
 	}
 	if (config->rng && create_rng(devices, err))
+		return -EINVAL;
+	if (config->agent && create_agent(devices, config, err))
 		return -EINVAL;
 	if (config->balloon && create_balloon(devices, err))
 		return -EINVAL;

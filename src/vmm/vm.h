@@ -35,6 +35,7 @@ struct vm_config {
 	unsigned nr_disks;
 	bool rng, balloon;
 	const char *vsock; /* NULL: none */
+	bool agent; /* a line to the guest agent */
 	bool no_reboot;
 	bool print_time;
 	bool print_stats;
