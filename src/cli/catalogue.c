@@ -226,7 +226,7 @@ static int make_spec(struct spec *spec, const struct spec *given, struct error *
 		{ "initrd", "initrd.img", true, false },
 		{ "append", "root=/dev/vda rw console=ttyS0 quiet", true, false },
 		{ "memory", "1G", true, false },
-		{ "disk", "root.img,format=raw", true, true },
+		{ "disk", "root.qcow2,format=qcow2", true, true },
 		{ "disk", "seed.img,format=raw,readonly=on", true, true },
 		{ "rng", "true", false, false },
 		{ "agent", "true", false, false },
@@ -252,28 +252,32 @@ static int make_spec(struct spec *spec, const struct spec *given, struct error *
 	return 0;
 }
 
-/* The files of the VM: disks, kernel, keys. */
+/* The files of the VM: an overlay over the image, kernel, keys, seed. */
 static int fill_bundle(
 	const struct bundle *bundle, const char *program, const char *image, struct error *err)
 {
 	char *keys = path_of(err, "%s/authorized_keys", bundle->path);
 	char *seed = path_of(err, "%s/seed.img", bundle->path);
-	char *root = path_of(err, "%s/root.img", image);
+	char *overlay = path_of(err, "%s/root.qcow2", bundle->path);
+	char *base = path_of(err, "%s/root.img", image);
 	char *kernel = path_of(err, "%s/vmlinuz", image);
 	char *initrd = path_of(err, "%s/initrd.img", image);
-	const char *const copy[] = { "cp", "--reflink=auto", "--sparse=always", kernel, initrd,
-		root, bundle->path, NULL };
+	const char *const copy[] = { "cp", kernel, initrd, bundle->path, NULL };
 	const char *const make_seed[] = { program, "seed", seed, bundle->name, keys, NULL };
+	const char *const make_overlay[] = { "/proc/self/exe", "disk", "create", "--quiet",
+		"--backing", base, "--backing-format", "raw", overlay, NULL };
 	int result = -ENOMEM;
 
-	if (keys && seed && root && kernel && initrd)
+	if (keys && seed && overlay && base && kernel && initrd)
 		result = run_program(copy, err) || make_keys(bundle, keys, err) ||
-					 run_program(make_seed, err)
+					 run_program(make_seed, err) ||
+					 run_program(make_overlay, err)
 				 ? -EINVAL
 				 : 0;
 	free(keys);
 	free(seed);
-	free(root);
+	free(overlay);
+	free(base);
 	free(kernel);
 	free(initrd);
 	return result;

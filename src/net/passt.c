@@ -35,7 +35,6 @@
 #define DEFAULT_ADDRESS "10.0.2.15"
 #define NETWORK_BITS    "24"
 #define GATEWAY_HOST    2 /* last byte of the gateway's address... */
-#define NAMESERVER_HOST 3 /* ...and of the one that DNS is forwarded from */
 
 extern char **environ;
 
@@ -45,7 +44,7 @@ struct passt {
 	int restart_fd; /* a timer */
 	pid_t pid;      /* -1: not running */
 	unsigned wanted;
-	char address[INET_ADDRSTRLEN], gateway[INET_ADDRSTRLEN], nameserver[INET_ADDRSTRLEN];
+	char address[INET_ADDRSTRLEN], gateway[INET_ADDRSTRLEN];
 	char tcp[MAX_SPEC], udp[MAX_SPEC]; /* forwarded ports, as passt takes them */
 	char mtu[8];
 	FILE *messages; /* what passt said on its standard error */
@@ -87,8 +86,6 @@ static unsigned arguments(struct passt *passt, const char *argv[MAX_ARGUMENTS])
 	argv[n++] = NETWORK_BITS;
 	argv[n++] = "--gateway";
 	argv[n++] = passt->gateway;
-	argv[n++] = "--dns-forward";
-	argv[n++] = passt->nameserver;
 	argv[n++] = "--tcp-ports";
 	argv[n++] = passt->tcp;
 	argv[n++] = "--udp-ports";
@@ -314,8 +311,6 @@ static int parse_address(struct passt *passt, const char *text, struct error *er
 	snprintf(passt->address, sizeof(passt->address), "%s", text);
 	address.s_addr = htonl(network | GATEWAY_HOST);
 	inet_ntop(AF_INET, &address, passt->gateway, sizeof(passt->gateway));
-	address.s_addr = htonl(network | NAMESERVER_HOST);
-	inet_ntop(AF_INET, &address, passt->nameserver, sizeof(passt->nameserver));
 	return 0;
 }
 
