@@ -5,6 +5,7 @@
 #include "bundle/spec.h"
 
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
