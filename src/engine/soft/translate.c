@@ -519,6 +519,7 @@ static void translate_blocks(struct vcpu *vcpu)
 			continue;
 		}
 		if (!is_translatable(vcpu)) {
+			translate_arm_timer(vcpu);
 			translator->repeats = interpret_block(vcpu);
 			word = EXIT_INSN;
 			continue;

@@ -1,6 +1,7 @@
 /*
  * The translator on small programs: loops, memory, faults, self-modifying code, signals.
  */
+#include "engine/soft/apic.h"
 #include "engine/soft/code_pages.h"
 #include "engine/soft/vcpu_fixture.h"
 
@@ -276,6 +277,28 @@ static void system_calls_and_returns(void **state)
 	}
 }
 
+/* Code of 32 bits is interpreted, and its timer is the ticker's nevertheless. */
+static void the_timer_interrupts_code_that_is_not_translated(void **state)
+{
+	struct vcpu_fixture *f = *state;
+
+	vcpu_fixture_enter(f, FIXTURE_PROTECTED);
+	vcpu_fixture_gate(f, 0x31, FIXTURE_CS32, FIXTURE_CODE + 0x100, SEG_TYPE_INT, 0, 0);
+	f->vcpu->rip = FIXTURE_CODE + 0x100;
+	FIXTURE_LOAD_CODE(f, STOP);
+	f->vcpu->rip = FIXTURE_CODE;
+	FIXTURE_LOAD_CODE(f, 0xeb, 0xfe); /* jmp $ */
+	f->vcpu->apic_base = APIC_DEFAULT_BASE | APIC_BASE_ENABLE;
+	apic_mmio_write(f->vcpu, 0xf0, 0x1ff);
+	apic_mmio_write(f->vcpu, 0x320, 0x31);
+	apic_mmio_write(f->vcpu, 0x3e0, 0xb);
+	apic_mmio_write(f->vcpu, 0x380, 1000000);
+	f->vcpu->flags_system |= RFLAGS_IF;
+	run(f);
+	assert_int_equal(f->vcpu->segment[X86_CS].selector, FIXTURE_CS32);
+	f->vcpu->timer_deadline_tsc = UINT64_MAX;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -289,6 +312,7 @@ int main(void)
 		cmocka_unit_test(strings_stop_at_a_fault),
 		cmocka_unit_test(bit_strings_reach_everywhere),
 		cmocka_unit_test(system_calls_and_returns),
+		cmocka_unit_test(the_timer_interrupts_code_that_is_not_translated),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
