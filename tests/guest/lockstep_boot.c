@@ -160,11 +160,12 @@ static void print_bytes(gva_t address, unsigned count)
 
 /*
  * Flags that `count` instructions from `address` on leave undefined, these being a translation's:
- * conditional branches before the last one were not taken.
+ * conditional branches before the last one were not taken, but for those back to its start.
  */
 static uint64_t undefined_flags(struct vcpu *vcpu, gva_t address, uint64_t count)
 {
 	uint64_t undefined = 0;
+	gva_t from = address;
 	struct insn insn;
 
 	for (; count > 0 && decode(vcpu, address, &insn); count--) {
@@ -174,6 +175,10 @@ static uint64_t undefined_flags(struct vcpu *vcpu, gva_t address, uint64_t count
 		address += insn.length;
 		if (row->attributes & ISA_BRANCH && (insn.opcode == 0xe9 || insn.opcode == 0xeb))
 			address += insn.imm;
+		/* Rounds of a loop. */
+		if (row->attributes & ISA_BRANCH && row->flags_read && count > 1 &&
+			address + insn.imm == from)
+			address = from;
 	}
 	return undefined;
 }

@@ -191,6 +191,7 @@ static void emit_insn(struct work *work, const struct insn *insn)
 	case KIND_STAC: work_stac(work); break;
 	case KIND_LEAVE: work_leave(work); break;
 	case KIND_JCC: work_jcc(work, insn); break;
+	case KIND_JCC_BACK: work_jcc_back(work, insn); break;
 	case KIND_JMP: work_jmp(work, insn); break;
 	case KIND_JMP_OPERAND: work_jmp_operand(work, insn); break;
 	case KIND_CALL: work_call(work, insn); break;
@@ -249,6 +250,7 @@ static bool keeps_pointer(enum translate_kind kind)
 	case KIND_POP_REGISTER:
 	case KIND_LEAVE:
 	case KIND_JCC:
+	case KIND_JCC_BACK:
 	case KIND_JMP:
 	case KIND_CALL:
 	case KIND_RET: return true;

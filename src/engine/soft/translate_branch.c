@@ -46,18 +46,28 @@ void work_link(struct work *work, gva_t target)
 	work_link_to_set(work, target, work->set);
 }
 
-void work_jcc(struct work *work, const struct insn *insn)
+/* Leaves for `target` if the condition holds. */
+static void leave_for(struct work *work, unsigned condition, gva_t target)
 {
-	gva_t target = work->next_rip + insn->imm;
-	uint8_t *at;
 	bool save;
+	uint8_t *at;
 
 	work_restore_flags(work, TEMP_A);
 	save = !work_in_page(work, target) && !work->flags_in_memory;
-	at = emit_jcc(&work->emitter, insn->opcode & 15);
+	at = emit_jcc(&work->emitter, condition);
 	work_stub(work, at, EXIT_LINK, new_link(work, target, work->set), save);
+}
+
+void work_jcc(struct work *work, const struct insn *insn)
+{
+	leave_for(work, insn->opcode & 15, work->next_rip + insn->imm);
 	if (work->n + 1 == work->nr_insns)
 		work_link(work, work->next_rip);
+}
+
+void work_jcc_back(struct work *work, const struct insn *insn)
+{
+	leave_for(work, (insn->opcode & 15) ^ 1, work->next_rip);
 }
 
 void work_jmp(struct work *work, const struct insn *insn)

@@ -150,6 +150,8 @@ void translate_liveness(struct work *work)
 
 		if (work->kinds[n] == KIND_JCC)
 			live |= live_behind(work, work->at[n] + insn->length + insn->imm);
+		if (work->kinds[n] == KIND_JCC_BACK)
+			live |= live_behind(work, work->at[n] + insn->length);
 		if (work->kinds[n] != KIND_INTERPRET)
 			live &= ~flags_surely_written(insn);
 		live |= flags_needed(insn, work->kinds[n]);

@@ -163,6 +163,7 @@ static void follow(struct follower *follower, const struct insn *insn, enum tran
 	case KIND_NOP:
 	case KIND_BIT_STRING:
 	case KIND_JCC:
+	case KIND_JCC_BACK:
 	case KIND_JMP:
 	case KIND_CLI:
 	case KIND_STI:
@@ -326,7 +327,7 @@ static bool written_soon(const struct work *work, unsigned n)
 		const struct access *access = &work->accesses[m];
 
 		for (; insn < ACCESS_INSN(m); insn++)
-			if (work->kinds[insn] == KIND_JCC)
+			if (work->kinds[insn] == KIND_JCC || work->kinds[insn] == KIND_JCC_BACK)
 				return false;
 		if (access->write && access->to - lead->from <= MAX_SPAN &&
 			lead->to - access->from <= MAX_SPAN)

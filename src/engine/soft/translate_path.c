@@ -1,9 +1,14 @@
 /*
  * The instructions of a translation: a decoded block, and what follows it where its last branch is
  * not taken or is a jump forward in the page, up to MAX_PARTS blocks. What already has a
- * translation of its own is not translated again but linked to. Addresses along a path grow.
+ * translation of its own is not translated again but linked to. A short block that branches back to
+ * its own start is repeated, so that accesses of several rounds can share checks. But for that,
+ * addresses along a path grow.
  */
 #include "engine/soft/translator.h"
+
+#define MAX_ROUNDS      4
+#define MAX_ROUND_INSNS 14
 
 static const struct insn *last_insn(const struct work *work)
 {
@@ -45,6 +50,18 @@ static bool add_block(struct work *work, const struct block *block, gva_t at)
 	return true;
 }
 
+/* Is all so far one round, or several, of a loop that may be repeated? */
+static bool is_loop(const struct work *work)
+{
+	const struct translation *translation = work->translation;
+	unsigned last = work->nr_insns - 1;
+	const struct block *block = translation->parts[0].block;
+
+	return work->kinds[last] == KIND_JCC && block->nr_insns <= MAX_ROUND_INSNS &&
+	       translation->parts[translation->nr_parts - 1].block == block &&
+	       next_of(work, last) + last_insn(work)->imm == translation->rip;
+}
+
 /* Where the path goes on if it may; else false. */
 static bool find_next(const struct work *work, gva_t *next)
 {
@@ -79,6 +96,12 @@ void translate_path(struct work *work, const struct block *block)
 	work->translation->nr_parts = 0;
 	while (add_block(work, block, at) && work->page && !work->translation->single &&
 		find_next(work, &at)) {
+		if (is_loop(work) && work->translation->nr_parts < MAX_ROUNDS &&
+			work->nr_insns + block->nr_insns <= work->translator->max_insns) {
+			work->kinds[work->nr_insns - 1] = KIND_JCC_BACK;
+			at = work->translation->rip;
+			continue;
+		}
 		block = next_block(work, at);
 		if (!block)
 			break;

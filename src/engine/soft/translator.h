@@ -193,6 +193,7 @@ enum translate_kind {
 	KIND_POP_REGISTER,
 	KIND_LEAVE,
 	KIND_JCC,
+	KIND_JCC_BACK, /* in a path: taken, back to the translation's start */
 	KIND_JMP,
 	KIND_JMP_OPERAND,
 	KIND_CALL,
@@ -352,6 +353,7 @@ unsigned work_run(struct work *work);
 
 /* translate_branch.c */
 void work_jcc(struct work *work, const struct insn *insn);
+void work_jcc_back(struct work *work, const struct insn *insn);
 void work_jmp(struct work *work, const struct insn *insn);
 void work_jmp_operand(struct work *work, const struct insn *insn);
 void work_call(struct work *work, const struct insn *insn);
