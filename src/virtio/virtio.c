@@ -102,8 +102,10 @@ static void drain_and_reset(struct virtio_queue *queue)
 
 static void tell_needs_reset(struct virtio_device *device)
 {
-	if (!atomic_exchange(&device->needs_reset, false) || device->state.legacy ||
-		!(device->state.status & VIRTIO_STATUS_DRIVER_OK) || device->resetting)
+	/* Before DRIVER_OK there is nobody to tell; start() looks again. */
+	if (!(device->state.status & VIRTIO_STATUS_DRIVER_OK) || device->resetting)
+		return;
+	if (!atomic_exchange(&device->needs_reset, false) || device->state.legacy)
 		return;
 	device->state.status |= VIRTIO_STATUS_NEEDS_RESET;
 	device->transport_ops->interrupt_config(device->transport);
@@ -442,6 +444,7 @@ static void start(struct virtio_device *device)
 	if (device->type->started)
 		device->type->started(device);
 	update_running(device);
+	tell_needs_reset(device);
 }
 
 void virtio_write_status(struct virtio_device *device, uint8_t status, bool legacy)

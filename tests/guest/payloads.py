@@ -40,6 +40,7 @@ PAYLOADS = [
     Payload("irq64", 23),
     Payload("clocks64", 12),
     Payload("pci64", 93, options=("--test-card",)),
+    Payload("virtio64", 75, options=("--disk", "/proc/self/exe,format=raw,readonly=on,queues=2")),
     Payload("reset64", 8, cpus=2),
     Payload("poweroff32", 2, ends_by="poweroff"),
 ]

@@ -33,7 +33,7 @@ def drivers(tmp_path_factory):
 @pytest.fixture
 def image(tmp_path):
     path = tmp_path / "disk.img"
-    path.write_bytes(os.urandom(32 * MIB))
+    path.write_bytes(os.urandom(16 * MIB))
     return path
 
 
@@ -65,7 +65,7 @@ def word(output, name):
 def test_disk(atoll, kernel, drivers, image, options):
     before = sha256(image)
     output = run(atoll, kernel, drivers, "--cpus", "2", "--rng", "--disk", f"{image},format=raw,serial=atoll-1{options}")
-    assert re.search(r"^atoll: disk 65536 atoll-1 ", output, re.M), output[-3000:]
+    assert re.search(r"^atoll: disk 32768 atoll-1 ", output, re.M), output[-3000:]
     assert word(output, "read") == before
     assert len(re.findall(r"^atoll: ok ", output, re.M)) == 8, output[-3000:]
     assert word(output, "left") == sha256(image) != before
