@@ -10,6 +10,7 @@
 #include "cli/run_options.h"
 #include "cli/vm_spec.h"
 #include "vmm/disk.h"
+#include "vmm/ports.h"
 #include "vmm/vm.h"
 #include "vmm/serial.h"
 
@@ -100,6 +101,25 @@ static int set_net(void *target, const char *value, struct error *err)
 			err, EXIT_CODE_USAGE, "--net can be given %u times at most", VM_MAX_NETS);
 	options->vm.nets[options->vm.nr_nets++] = value;
 	return 0;
+}
+
+static int set_console(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	options->vm.console = value;
+	return ports_check_console(value, err);
+}
+
+static int set_port(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	if (options->vm.nr_ports == VM_MAX_PORTS)
+		return error_set(
+			err, EXIT_CODE_USAGE, "--port can be given %u times at most", VM_MAX_PORTS);
+	options->vm.ports[options->vm.nr_ports++] = value;
+	return ports_check_port(value, err);
 }
 
 static int set_rng(void *target, const char *value, struct error *err)
@@ -391,6 +411,16 @@ const struct option_spec run_option_table[] = {
 		"capture=FILE.pcap. "
 		"Can be given 8 times.",
 		NULL, COMPLETE_WORDS, "user tap bridge switch none", set_net },
+	{ "console", "unix:PATH|file:PATH",
+		"A second console (virtio-console), hvc0 in the guest. A unix socket serves one "
+		"client "
+		"at a time.",
+		NULL, COMPLETE_WORDS, "unix: file:", set_console },
+	{ "port", "unix:PATH,name=NAME",
+		"A line to a program in the guest: /dev/virtio-ports/NAME there, a unix socket "
+		"here. "
+		"Can be given several times.",
+		NULL, COMPLETE_WORDS, "unix:", set_port },
 	{ "agent", NULL,
 		"A line to the guest's agent (virtio-serial port org.qemu.guest_agent.0), for "
 		"'atoll exec' and 'atoll cp'. For VMs with a name.",

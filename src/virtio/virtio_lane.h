@@ -25,6 +25,7 @@ struct virtio_watch {
 	int fd;
 	void (*ready)(void *context);
 	void *context;
+	bool for_writing;          /* wait until it can be written, not read */
 	struct virtio_watch *next; /* the lane's */
 };
 

@@ -359,6 +359,19 @@ size_t virtq_read(void *object, void *to, size_t bytes)
 	return done;
 }
 
+void virtq_skip(void *object, size_t bytes)
+{
+	struct virtq_request *request = object;
+
+	while (bytes > 0 && request->nr_readable > 0) {
+		size_t left = request->readable->iov_len;
+		size_t chunk = bytes < left ? bytes : left;
+
+		bytes -= chunk;
+		consume(&request->readable, &request->nr_readable, &request->readable_bytes, chunk);
+	}
+}
+
 size_t virtq_write(void *object, const void *from, size_t bytes)
 {
 	struct virtq_request *request = object;

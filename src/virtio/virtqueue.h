@@ -120,6 +120,8 @@ void virtq_drop(struct virtq *queue, void *request);
 
 /* Copies the next readable bytes out and consumes them; returns how many there were. */
 size_t virtq_read(void *request, void *to, size_t bytes);
+/* Consumes readable bytes without copying them. */
+void virtq_skip(void *request, size_t bytes);
 /* Copies into the next writable bytes and consumes them; returns how many there was room for. */
 size_t virtq_write(void *request, const void *from, size_t bytes);
 /* Takes the last writable byte away from the request, for a status. NULL if there is none. */

@@ -15,7 +15,8 @@
 bool devices_need_pci(const struct vm_config *config)
 {
 	return config->pci || config->test_card || config->nr_nets > 0 || config->nr_disks > 0 ||
-	       config->balloon || config->rng || config->vsock || config->agent;
+	       ports_are_wanted(config) || config->balloon || config->rng || config->vsock ||
+	       config->agent;
 }
 
 static int create_test_cards(struct devices *devices, struct board *board, struct error *err)
@@ -151,6 +152,17 @@ static int create_rng(struct devices *devices, struct error *err)
 	return plug(devices, entry, virtio_rng_destroy, err);
 }
 
+static int create_console(
+	struct devices *devices, const struct vm_config *config, struct error *err)
+{
+	struct devices_entry *entry = next_entry(devices, "console", err);
+
+	if (!entry || ports_create(&devices->ports, &entry->device, entry->name, config,
+			      devices->machine, err))
+		return -EINVAL;
+	return plug(devices, entry, virtio_console_destroy, err);
+}
+
 static int create_balloon(struct devices *devices, struct error *err)
 {
 	struct devices_entry *entry = next_entry(devices, "balloon", err);
@@ -241,6 +253,8 @@ int devices_create(struct devices *devices, const struct vm_config *config, stru
 	if (config->balloon && create_balloon(devices, err))
 		return -EINVAL;
 	if (config->vsock && create_vsock(devices, config->vsock, err))
+		return -EINVAL;
+	if (ports_are_wanted(config) && create_console(devices, config, err))
 		return -EINVAL;
 	devices->running = true;
 	return 0;
@@ -389,6 +403,7 @@ void devices_destroy(struct devices *devices)
 		if (devices->entries[i].device)
 			destroy_entry(&devices->entries[i]);
 	}
+	ports_finish(&devices->ports);
 	if (!devices->test_cards)
 		return;
 	pci_test_card_finish(&devices->test_cards[1]);

@@ -8,6 +8,7 @@
 #include "pci/pci_test_card.h"
 #include "virtio/virtio_pci.h"
 #include "vmm/disk.h"
+#include "vmm/ports.h"
 #include "vmm/vm.h"
 
 #define DEVICES_MAX 31 /* slots of bus 0, but for the host bridge's */
@@ -45,6 +46,7 @@ struct devices {
 	struct pci_test_card *test_cards;
 	/* With holes, where a device was removed: `device` is NULL there. */
 	struct disk disks[VM_MAX_DISKS];
+	struct ports ports;
 	struct devices_entry entries[DEVICES_MAX];
 };
 

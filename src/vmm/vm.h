@@ -12,6 +12,7 @@
 #define VM_MAX_INITRDS 16
 #define VM_MAX_NETS    8
 #define VM_MAX_DISKS   24
+#define VM_MAX_PORTS   6
 
 struct vm_config {
 	const char *engine; /* "auto", "kvm", "soft" */
@@ -33,9 +34,12 @@ struct vm_config {
 	unsigned nr_nets;
 	const char *disks[VM_MAX_DISKS]; /* what --disk was given */
 	unsigned nr_disks;
+	const char *console;             /* what --console was given; NULL: none */
+	const char *ports[VM_MAX_PORTS]; /* what --port was given */
+	unsigned nr_ports;
+	bool agent; /* a port for the guest agent */
 	bool rng, balloon;
 	const char *vsock; /* NULL: none */
-	bool agent; /* a line to the guest agent */
 	bool no_reboot;
 	bool print_time;
 	bool print_stats;

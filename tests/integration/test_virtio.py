@@ -2,14 +2,16 @@
 import hashlib
 import os
 import re
+import socket
 import subprocess
+import time
 
 import pytest
 
 from conftest import ROOT
 from test_boot import LIMIT
 
-MODULES = ("virtio_pci", "virtio_blk", "virtio_rng")
+MODULES = ("virtio_pci", "virtio_blk", "virtio_rng", "virtio_console")
 MIB = 1 << 20
 
 
@@ -77,6 +79,52 @@ def test_read_only(atoll, kernel, drivers, image):
     output = run(atoll, kernel, drivers, "--disk", f"{image},format=raw,readonly=on")
     assert word(output, "read") == before == sha256(image)
     assert "atoll: left" not in output
+
+
+def connect(path):
+    for _ in range(300):
+        try:
+            client = socket.socket(socket.AF_UNIX)
+            client.settimeout(LIMIT)
+            client.connect(str(path))
+            return client
+        except OSError:
+            client.close()
+            time.sleep(0.1)
+    raise AssertionError(f"nobody listens on {path}")
+
+
+def test_ports(atoll, kernel, drivers, tmp_path):
+    """A megabyte each way through a named port, and a line each way through hvc0."""
+    sent = os.urandom(MIB)
+    expected = b"".join(b"%d\n" % i for i in range(100000, 200000))
+    expected += hashlib.sha256(sent).hexdigest().encode() + b"\n"
+    process = subprocess.Popen(
+        [atoll, "run", "--engine", "soft", "--quiet", "--kernel", kernel("cloud-amd64"), "--initrd", drivers,
+         "--no-reboot", "--console", f"unix:{tmp_path}/hvc", "--port", f"unix:{tmp_path}/port,name=test",
+         "--append", "console=ttyS0 panic=-1 quiet atoll.mode=ports"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        console, port = connect(tmp_path / "hvc"), connect(tmp_path / "port")
+        port.sendall(sent)
+        received = b""
+        while len(received) < len(expected):
+            received += port.recv(65536)
+        assert received == expected
+        port.sendall(b"well done\n")
+        line = b""
+        while b"console here" not in line:
+            line += console.recv(4096)
+        console.sendall(b"and here\n")
+        output, errors = process.communicate(timeout=LIMIT)
+    finally:
+        process.kill()
+        process.wait()
+    output = output.decode(errors="replace").replace("\r", "")
+    assert process.returncode == 0, output[-3000:] + errors.decode(errors="replace")
+    assert word(output, "port") == "test"
+    assert "atoll: answer well done" in output and "atoll: console and here" in output, output[-3000:]
+    assert not (tmp_path / "hvc").exists() and not (tmp_path / "port").exists()
 
 
 @pytest.mark.parametrize("value,sentence", [
