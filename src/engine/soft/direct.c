@@ -24,6 +24,9 @@
 
 #define MAX_SPACES 4
 
+/* A host that does not let a runner start is asked no more after so many times. */
+#define MAX_FAILURES 3
+
 /* The host's selectors for 64-bit user code, which are Linux guests' too. */
 #define HOST_CS    0x33
 #define HOST_SS    0x2b
@@ -54,7 +57,6 @@
 /* An address space that runs natively, or did. */
 struct direct_space {
 	gpa_t root; /* CR3 without flags; UINT64_MAX: none */
-	bool refused;
 	struct direct_runner runner;
 	struct direct_map map;
 	bool vectors_inside; /* the runner has the guest's vector registers */
@@ -72,6 +74,7 @@ struct direct {
 	pthread_t owner;
 	bool owned;
 	bool forced;
+	unsigned failures; /* to start a runner */
 	struct direct_place place;
 	struct direct_space *active;
 	struct direct_space spaces[MAX_SPACES];
@@ -494,7 +497,12 @@ static bool start_runner(struct vcpu *vcpu, struct direct_space *space, gpa_t ro
 
 	direct_map_finish(&space->map);
 	direct_map_init(&space->map, vcpu, &space->runner);
-	return stub && direct_runner_start(&space->runner, &direct->commands, fd, stub) == 0;
+	if (!stub)
+		return false;
+	if (direct_runner_start(&space->runner, &direct->commands, fd, stub) == 0)
+		return true;
+	direct->failures++;
+	return false;
 }
 
 /* Gives the least recently used runner, or a new one, to an address space. */
@@ -544,6 +552,8 @@ static bool activate(struct vcpu *vcpu, gpa_t root)
 	struct direct *direct = vcpu->direct;
 	struct direct_space *space;
 
+	if (direct->failures >= MAX_FAILURES)
+		return false;
 	vector_leave(vcpu);
 	own(vcpu);
 	space = find(direct, root);
