@@ -449,7 +449,7 @@ const struct option_spec run_option_table[] = {
 		"How the software engine executes: translate runs 64-bit code as host code, direct "
 		"also runs programs that compute for long natively, in processes without "
 		"privileges, interpret is slower and the reference.",
-		"translate", COMPLETE_WORDS, "interpret translate direct", set_soft_mode },
+		"direct", COMPLETE_WORDS, "interpret translate direct", set_soft_mode },
 	{ "time", NULL, "Print how long each stage took, as JSON on stderr.", NULL,
 		COMPLETE_NOTHING, NULL, set_time },
 	{ "stats", "[=json,exact]",
@@ -481,6 +481,7 @@ void run_options_init(struct run_options *options)
 			.board = "micro",
 			.cpu = "max",
 			.soft_mode = SOFT_MODE_TRANSLATE,
+			.soft_direct = true,
 			.memory_bytes = 512 << 20,
 			.nr_cpus = 1,
 			.serial = "stdio",

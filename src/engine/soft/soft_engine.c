@@ -122,7 +122,7 @@ static int create_parts(
 		ret = block_cache_create(&engine->vcpus[i], err);
 	if (ret == 0 && engine->mode == SOFT_MODE_TRANSLATE)
 		ret = translate_create(engine, err);
-	if (ret == 0 && config->soft_direct)
+	if (ret == 0 && config->soft_direct && !config->count_exactly)
 		direct_create(engine);
 	return ret;
 }
