@@ -214,7 +214,7 @@ static void passt_ready(struct net_backend *backend)
 		arm_restart(passt);
 		return;
 	}
-	log_info("the network is back: passt runs again");
+	log_warning("the network is back: passt runs again");
 	net_stream_connect(&passt->stream, fd);
 	net_backend_watch(backend, fd, passt->wanted);
 }

@@ -126,7 +126,7 @@ static void port_ready(struct net_backend *backend)
 	if (port_connect(port))
 		return;
 	timerfd_settime(port->retry_fd, 0, &never, NULL);
-	log_info("the network is back: connected to the switch '%s'", port->address.sun_path);
+	log_warning("the network is back: connected to the switch '%s'", port->address.sun_path);
 }
 
 static void port_destroy(struct net_backend *backend)

@@ -36,15 +36,17 @@ def kernel():
 def initramfs(tmp_path_factory):
     made = {}
 
-    def build(arch="amd64", *added):
-        if (arch, added) not in made:
+    def build(arch="amd64", *added, modules=()):
+        if (arch, added, modules) not in made:
             path = tmp_path_factory.mktemp("initramfs") / f"{arch}.gz"
             command = [ROOT / "tools" / "make-initramfs", "--arch", arch]
             for file in added:
                 command += ["--add", file]
+            for module in modules:
+                command += ["--module", module]
             done = subprocess.run([*command, path], capture_output=True, text=True)
             if done.returncode:
                 pytest.skip(f"no initramfs for {arch}: {done.stderr.strip()[-200:]}")
-            made[arch, added] = str(path)
-        return made[arch, added]
+            made[arch, added, modules] = str(path)
+        return made[arch, added, modules]
     return build
