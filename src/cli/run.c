@@ -215,6 +215,17 @@ static int set_serial(void *target, const char *value, struct error *err)
 	return serial_parse(value, &kind, &path, err);
 }
 
+static int set_share(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	if (options->vm.nr_shares == VM_MAX_SHARES)
+		return error_set(err, EXIT_CODE_USAGE, "--share can be given %u times at most",
+			VM_MAX_SHARES);
+	options->vm.shares[options->vm.nr_shares++] = value;
+	return 0;
+}
+
 static int set_debug_exit(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
@@ -397,6 +408,10 @@ const struct option_spec run_option_table[] = {
 		"for "
 		"drivers of before 2016. Can be given several times.",
 		NULL, COMPLETE_FILE, NULL, set_disk },
+	{ "share", "DIRECTORY,tag=NAME[,readonly=on]",
+		"A directory of the host that the guest mounts (virtio-fs, through virtiofsd, "
+		"which needs root): mount -t virtiofs NAME /mnt. Can be given 8 times.",
+		NULL, COMPLETE_FILE, NULL, set_share },
 	{ "pci", NULL,
 		"A PCI bus even if no device is on it, so that devices can be added while the "
 		"guest runs.",

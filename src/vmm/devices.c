@@ -2,6 +2,7 @@
 
 #include "base/properties.h"
 #include "virtio/virtio_balloon.h"
+#include "virtio/virtio_fs.h"
 #include "virtio/virtio_net.h"
 #include "virtio/virtio_rng.h"
 #include "virtio/virtio_serial.h"
@@ -14,9 +15,9 @@
 
 bool devices_need_pci(const struct vm_config *config)
 {
-	return config->pci || config->test_card || config->nr_nets > 0 || config->nr_disks > 0 ||
-	       ports_are_wanted(config) || config->balloon || config->rng || config->vsock ||
-	       config->agent;
+	return config->pci || config->test_card || config->nr_shares > 0 || config->nr_nets > 0 ||
+	       config->nr_disks > 0 || ports_are_wanted(config) || config->balloon || config->rng ||
+	       config->vsock || config->agent;
 }
 
 static int create_test_cards(struct devices *devices, struct board *board, struct error *err)
@@ -139,6 +140,15 @@ static int add_nic(struct devices *devices, const char *value, const char **id, 
 	return 0;
 }
 
+static int create_share(struct devices *devices, const char *value, struct error *err)
+{
+	struct devices_entry *entry = next_entry(devices, "share", err);
+
+	if (!entry || share_create(&entry->device, entry->name, value, devices->machine, err))
+		return -EINVAL;
+	return plug(devices, entry, virtio_fs_destroy, err);
+}
+
 /* What the guest may take from the host's random numbers. */
 #define RNG_BYTES_PER_S (1 << 20)
 
@@ -244,6 +254,10 @@ int devices_create(struct devices *devices, const struct vm_config *config, stru
 	}
 	for (unsigned i = 0; i < config->nr_nets; i++) {
 		if (add_nic(devices, config->nets[i], &id, err))
+			return -EINVAL;
+	}
+	for (unsigned i = 0; i < config->nr_shares; i++) {
+		if (create_share(devices, config->shares[i], err))
 			return -EINVAL;
 	}
 	if (config->rng && create_rng(devices, err))

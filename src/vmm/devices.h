@@ -84,4 +84,8 @@ void devices_list(struct devices *devices,
 int nic_create(struct virtio_device **device, const char *name, const char *value,
 	struct machine *machine, struct error *err);
 
+/* Makes the shared folder of `value`, what --share was given. Returns 0, or fills `err`. */
+int share_create(struct virtio_device **device, const char *name, const char *value,
+	struct machine *machine, struct error *err);
+
 #endif

@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 
 #define VM_MAX_INITRDS 16
+#define VM_MAX_SHARES  8
 #define VM_MAX_NETS    8
 #define VM_MAX_DISKS   24
 #define VM_MAX_PORTS   6
@@ -39,7 +40,9 @@ struct vm_config {
 	unsigned nr_ports;
 	bool agent; /* a port for the guest agent */
 	bool rng, balloon;
-	const char *vsock; /* NULL: none */
+	const char *vsock;                 /* NULL: none */
+	const char *shares[VM_MAX_SHARES]; /* what --share was given */
+	unsigned nr_shares;
 	bool no_reboot;
 	bool print_time;
 	bool print_stats;
