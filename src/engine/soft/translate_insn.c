@@ -205,7 +205,7 @@ enum translate_kind translate_kind(const struct insn *insn, unsigned set)
 	if (row->attributes & ISA_DEFAULT_64)
 		return KIND_INTERPRET;
 	if (row->attributes & ISA_STRING)
-		return string_is_translatable(insn) ? KIND_STRING : KIND_INTERPRET;
+		return translate_string_is_inline(insn) ? KIND_STRING : KIND_INTERPRET;
 	if (insn->has_memory && is_bit_string(insn))
 		return insn->address_bytes == 8 ? KIND_BIT_STRING : KIND_INTERPRET;
 	return is_plain(insn) ? KIND_PLAIN : KIND_INTERPRET;

@@ -18,7 +18,7 @@ static bool is_repeated(const struct insn *insn)
 	return insn->prefixes & (PREFIX_REP | PREFIX_REPNE);
 }
 
-bool string_is_translatable(const struct insn *insn)
+bool translate_string_is_inline(const struct insn *insn)
 {
 	bool is_stos = (insn->opcode & 0xfe) == OPCODE_STOS;
 

@@ -324,7 +324,7 @@ void work_check_units(struct work *work, const struct insn *insn);
 void work_bit_string(struct work *work, const struct insn *insn);
 
 /* translate_string.c: MOVS and STOS, repeated or not. */
-bool string_is_translatable(const struct insn *insn);
+bool translate_string_is_inline(const struct insn *insn);
 void work_string(struct work *work, const struct insn *insn);
 
 /* translate_system.c */
