@@ -59,7 +59,12 @@ void net_backend_watch(struct net_backend *backend, int fd, unsigned wanted)
 	struct epoll_event event = { .events = (wanted & NET_READ ? EPOLLIN : 0u) |
 					       (wanted & NET_WRITE ? EPOLLOUT : 0u) };
 
-	if (fd >= 0 && epoll_ctl(backend->fd, EPOLL_CTL_MOD, fd, &event) < 0)
+	if (fd < 0)
+		return;
+	/* A peer that hangs up is always ready: while nothing is wanted it is not looked at. */
+	if (!wanted)
+		epoll_ctl(backend->fd, EPOLL_CTL_DEL, fd, NULL);
+	else if (epoll_ctl(backend->fd, EPOLL_CTL_MOD, fd, &event) < 0)
 		epoll_ctl(backend->fd, EPOLL_CTL_ADD, fd, &event);
 }
 

@@ -42,11 +42,14 @@ static bool serve_queue(struct virtio_queue *queue)
 {
 	struct virtio_device *device = queue->device;
 	struct virtq *ring = &queue->ring;
-	bool took_all;
+	uint16_t position = ring->state.next_avail;
+	bool wrap = ring->state.avail_wrap;
+	bool took_all, took_some, more;
 
 	if (!queue->running)
 		return false;
-	virtq_disable_notification(ring);
+	if (!queue->stuck)
+		virtq_disable_notification(ring);
 	ring->budget = ring->state.size;
 	took_all = device->type->serve(device, (unsigned)(queue - device->queues));
 	if (ring->state.broken) {
@@ -55,7 +58,17 @@ static bool serve_queue(struct virtio_queue *queue)
 	}
 	if (!took_all && ring->budget > 0 && virtq_has_more(ring))
 		return false;
-	return virtq_enable_notification(ring);
+	took_some = ring->state.next_avail != position || ring->state.avail_wrap != wrap;
+	more = virtq_enable_notification(ring);
+	if (took_some || !more) {
+		queue->stuck = false;
+		return more;
+	}
+	/* What is there does not suffice (a frame that needs more buffers): one more look while
+	 * the driver notifies, and then nothing until it does. */
+	more = !queue->stuck;
+	queue->stuck = true;
+	return more;
 }
 
 static bool lane_serve(void *owner, struct virtio_lane *lane)

@@ -221,13 +221,13 @@ static bool serve_to_guest(struct serial *serial)
 		/* A buffer without room is no end of the client's. */
 		if (room == 0 || (count < 0 && (errno == EAGAIN || errno == EINTR))) {
 			watch_client(serial, room ? serial->events | EPOLLIN : 0);
-			return room == 0;
+			return false;
 		}
 		drop_client(serial);
 	}
 	/* Without a reader or a buffer the client's bytes wait in its socket. */
 	watch_client(serial, serial->events & ~(unsigned)EPOLLIN);
-	return true;
+	return !virtq_has_more(queue);
 }
 
 /* Sends a message if the driver has a buffer for it. */
