@@ -42,5 +42,6 @@ def test_boot(kernel, initramfs, way):
         *way, str(INSTRUCTIONS), kernel("cloud-amd64"), initramfs(),
         "console=ttyS0 panic=-1 atoll.mode=selftest")
     assert instructions >= INSTRUCTIONS or "atoll: done" in output
-    assert translated > instructions * 0.99
+    # Block by block, an indirect branch that the jump cache misses is the interpreter's.
+    assert translated > instructions * (0.99 if way else 0.97)
     assert way or comparisons > instructions / 10
