@@ -347,6 +347,7 @@ static void test_loops(void **state)
 
 static void test_hostile_indexes(void **state)
 {
+	struct virtq_request *kept[4];
 	struct driver d;
 
 	(void)state;
@@ -376,12 +377,16 @@ static void test_hostile_indexes(void **state)
 	driver_init(&d, 4, SPLIT);
 	for (unsigned i = 0; i < 4; i++) {
 		driver_add(&d, &(struct piece){ DRIVER_BUFFERS, 4, 0 }, 1);
-		assert_non_null(virtq_pop(&d.queue));
+		kept[i] = virtq_pop(&d.queue);
+		assert_non_null(kept[i]);
 	}
 	driver_add(&d, &(struct piece){ DRIVER_BUFFERS, 4, 0 }, 1);
 	assert_null(virtq_pop(&d.queue));
 	assert_true(d.queue.state.broken);
 	assert_int_equal(d.queue.in_flight, 4);
+	for (unsigned i = 0; i < 4; i++)
+		virtq_drop(&d.queue, kept[i]);
+	driver_finish(&d);
 }
 
 static void test_impossible_rings(void **state)
