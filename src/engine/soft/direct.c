@@ -47,7 +47,7 @@
 /* An address space whose last STOPS_JUDGED runs took less of a processor than this on average is
  * left to the translator for a while: a stop costs some 10 us. */
 #define STOPS_JUDGED   16
-#define WORTH_NS       (40 * NS_PER_US)
+#define WORTH_NS       (20 * NS_PER_US)
 #define FIRST_PAUSE_NS (10 * NS_PER_MS)
 #define LAST_PAUSE_NS  NS_PER_S
 /* Runs shorter than SHORT_NS keep the runner on the thread's CPU, TOGETHER_NS at a time. */
