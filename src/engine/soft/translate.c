@@ -513,7 +513,7 @@ static void translate_blocks(struct vcpu *vcpu)
 		stepped = vcpu->lockstep && vcpu->lockstep->one_block;
 		flushes = translator->counters.flushes;
 		take_requests(vcpu);
-		/* An interrupt that has just come is taken before code is entered for it to leave. */
+		/* An interrupt that has just come is taken before code is entered. */
 		if (interpret_must_look(vcpu))
 			break;
 		if (vcpu->direct && direct_enter(vcpu)) {
