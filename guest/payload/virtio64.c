@@ -196,10 +196,10 @@ static struct request *put_read(unsigned queue, unsigned first, u64 address, u32
 
 static bool await_used(unsigned queue, u16 index)
 {
-	for (unsigned i = 0; i < LONG_SPINS; i++) {
+	for (unsigned i = 0; i < 20 * LONG_SPINS; i++) {
 		if (rings[queue].used_index == index)
 			return true;
-		if (i % 1000 == 0)
+		if (i % 20000 == 0)
 			get8(DEVICE_STATUS); /* lets other threads of the host run */
 	}
 	return false;
@@ -218,7 +218,7 @@ static bool reads(unsigned queue)
 	       *(volatile u32 *)BUFFER == 0x464c457f;
 }
 
-/* What queue 0 is given, after a proper request was put at descriptors 0 to 2. */
+/* What queue 0 is given, behind a proper request at descriptors 0 to 2. */
 struct attack {
 	const char *name;
 	void (*prepare)(struct desc *desc);
@@ -344,8 +344,11 @@ static void attack(const struct attack *attack)
 {
 	start();
 	put_read(0, 0, BUFFER, 512);
-	make_available(0, 0);
+	/* A device may look without being told: nothing is available before all is prepared. */
+	rings[0].avail[0] = 0;
 	attack->prepare(rings[0].desc);
+	asm volatile("" ::: "memory");
+	rings[0].avail_index++;
 	notify(0);
 	check(await_status(NEEDS_RESET, NEEDS_RESET), attack->name);
 	check(reads(1), "and the other queue goes on");
