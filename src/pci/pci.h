@@ -117,6 +117,10 @@ struct pci_function {
 	uint32_t msix_table_offset, msix_pba_offset;
 	uint16_t nr_msix_vectors;
 
+	/* For whoever plugged it, set before: as ops.ejected, and after it. May be NULL. */
+	void (*ejected)(void *owner);
+	void *owner;
+
 	/* Machine lock. */
 	struct pci_host *host; /* NULL: not plugged; written under `lock` too */
 	uint8_t number;        /* of its device on bus 0 */

@@ -57,6 +57,8 @@ static void eject(struct pci_host *host, uint32_t devices)
 		pci_unplug(function);
 		if (function->ops->ejected)
 			function->ops->ejected(function->device);
+		if (function->ejected)
+			function->ejected(function->owner);
 	}
 }
 

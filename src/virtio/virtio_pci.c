@@ -407,21 +407,12 @@ static void command_changed(void *context, uint16_t command)
 	virtio_allow_dma(transport->device, command & PCI_COMMAND_MASTER);
 }
 
-static void ejected(void *context)
-{
-	struct virtio_pci *transport = context;
-
-	if (transport->ejected)
-		transport->ejected(transport->owner);
-}
-
 static const struct pci_function_ops function_ops = {
 	.reset = function_reset,
 	.restored = function_restored,
 	.command_changed = command_changed,
 	.config_reading = config_reading,
 	.config_written = config_written,
-	.ejected = ejected,
 };
 
 /* Construction. */

@@ -39,9 +39,6 @@ struct virtio_pci {
 	bool transitional;
 	uint8_t pci_cfg; /* offset of the PCI configuration access capability */
 	struct virtio_pci_doorbell *doorbells;
-	/* The guest ejected the slot (struct pci_function_ops); may be NULL. */
-	void (*ejected)(void *owner);
-	void *owner;
 };
 
 /*

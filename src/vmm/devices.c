@@ -42,10 +42,10 @@ static void device_ejected(void *owner)
 		devices->events.ejected(devices->events.context);
 }
 
-static void watch_ejection(struct devices *devices, struct virtio_pci *transport)
+static void watch_ejection(struct devices *devices, struct pci_function *function)
 {
-	transport->ejected = device_ejected;
-	transport->owner = devices;
+	function->ejected = device_ejected;
+	function->owner = devices;
 }
 
 static int add_disk(struct devices *devices, const char *value, const char **id, struct error *err)
@@ -66,7 +66,7 @@ static int add_disk(struct devices *devices, const char *value, const char **id,
 		disk_destroy(disk);
 		return rc;
 	}
-	watch_ejection(devices, disk->transport);
+	watch_ejection(devices, &disk->transport->function);
 	*id = disk->name;
 	return 0;
 }
@@ -74,7 +74,7 @@ static int add_disk(struct devices *devices, const char *value, const char **id,
 static bool is_taken(const struct devices *devices, const char *name)
 {
 	for (unsigned i = 0; i < DEVICES_MAX; i++) {
-		if (devices->entries[i].device && strcmp(devices->entries[i].name, name) == 0)
+		if (devices->entries[i].function && strcmp(devices->entries[i].name, name) == 0)
 			return true;
 	}
 	return false;
@@ -87,7 +87,7 @@ static struct devices_entry *next_entry(
 	struct devices_entry *entry = devices->entries;
 	unsigned number = 0;
 
-	while (entry < devices->entries + DEVICES_MAX && entry->device)
+	while (entry < devices->entries + DEVICES_MAX && entry->function)
 		entry++;
 	if (entry == devices->entries + DEVICES_MAX) {
 		error_set(err, EXIT_CODE_CONFIG,
@@ -100,7 +100,7 @@ static struct devices_entry *next_entry(
 	return entry;
 }
 
-static void destroy_entry(struct devices_entry *entry)
+static void destroy_virtio(struct devices_entry *entry)
 {
 	if (entry->transport)
 		virtio_pci_unplug(entry->transport);
@@ -108,6 +108,23 @@ static void destroy_entry(struct devices_entry *entry)
 	virtio_device_finish(entry->device);
 	virtio_pci_destroy(entry->transport);
 	entry->destroy(entry->device);
+}
+
+static void destroy_card(struct machine *machine, const struct devices_card *card)
+{
+	machine_lock(machine);
+	if (card->function->host)
+		pci_unplug(card->function);
+	machine_unlock(machine);
+	card->destroy(card->object);
+}
+
+static void destroy_entry(struct devices *devices, struct devices_entry *entry)
+{
+	if (entry->device)
+		destroy_virtio(entry);
+	else
+		destroy_card(devices->machine, &entry->card);
 	memset(entry, 0, sizeof(*entry));
 }
 
@@ -120,12 +137,33 @@ static int plug(struct devices *devices, struct devices_entry *entry,
 	entry->destroy = destroy;
 	rc = virtio_pci_create(&entry->transport, entry->device, true, err);
 	if (rc == 0) {
-		watch_ejection(devices, entry->transport);
+		entry->function = &entry->transport->function;
+		watch_ejection(devices, entry->function);
 		rc = virtio_pci_plug(entry->transport, board_pci(devices->board), PCI_ANY_DEVICE,
 			devices->running, err);
 	}
 	if (rc < 0)
-		destroy_entry(entry);
+		destroy_entry(devices, entry);
+	return rc;
+}
+
+int devices_add_card(struct devices *devices, const char *kind, devices_create_card *create,
+	const char *value, unsigned device, const char **id, struct error *err)
+{
+	struct devices_entry *entry = next_entry(devices, kind, err);
+	int rc;
+
+	if (!entry || create(&entry->card, entry->name, value, devices->machine, err))
+		return -EINVAL;
+	entry->function = entry->card.function;
+	watch_ejection(devices, entry->function);
+	machine_lock(devices->machine);
+	rc = pci_plug(board_pci(devices->board), entry->function, device, devices->running, err);
+	machine_unlock(devices->machine);
+	if (rc < 0)
+		destroy_entry(devices, entry);
+	else
+		*id = entry->name;
 	return rc;
 }
 
@@ -288,31 +326,42 @@ int devices_add(struct devices *devices, const char *kind, const char *value, co
 		"a device of the kind '%.40s' cannot be plugged; use one of: disk net", kind);
 }
 
-/* One of both is not NULL. */
-static void destroy(struct disk *disk, struct devices_entry *entry)
+/* A device of either array; one of `disk` and `entry` is not NULL. */
+struct found {
+	const char *id;
+	struct pci_function *function;
+	struct disk *disk;
+	struct devices_entry *entry;
+};
+
+static void destroy(struct devices *devices, const struct found *found)
 {
-	if (disk)
-		disk_destroy(disk);
+	if (found->disk)
+		disk_destroy(found->disk);
 	else
-		destroy_entry(entry);
+		destroy_entry(devices, found->entry);
 }
 
-/* Calls `visit` for every device until it returns true; only one of `disk` and `entry` is given. */
-typedef bool devices_visit(void *context, const char *id, struct virtio_pci *transport,
-	struct disk *disk, struct devices_entry *entry);
+/* Calls `visit` for every device until it returns true. */
+typedef bool devices_visit(void *context, const struct found *found);
 
 static bool for_each(struct devices *devices, devices_visit *visit, void *context)
 {
 	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
 		struct disk *disk = &devices->disks[i];
 
-		if (disk->transport && visit(context, disk->name, disk->transport, disk, NULL))
+		if (disk->transport &&
+			visit(context, &(struct found){ .id = disk->name,
+					       .function = &disk->transport->function,
+					       .disk = disk }))
 			return true;
 	}
 	for (unsigned i = 0; i < DEVICES_MAX; i++) {
 		struct devices_entry *entry = &devices->entries[i];
 
-		if (entry->device && visit(context, entry->name, entry->transport, NULL, entry))
+		if (entry->function && visit(context, &(struct found){ .id = entry->name,
+							      .function = entry->function,
+							      .entry = entry }))
 			return true;
 	}
 	return false;
@@ -324,21 +373,20 @@ struct removal {
 	bool by_force;
 };
 
-static bool remove_one(void *context, const char *id, struct virtio_pci *transport,
-	struct disk *disk, struct devices_entry *entry)
+static bool remove_one(void *context, const struct found *found)
 {
 	const struct removal *removal = context;
 	struct machine *machine = removal->devices->machine;
 
-	if (strcmp(id, removal->id) != 0)
+	if (strcmp(found->id, removal->id) != 0)
 		return false;
 	if (removal->by_force) {
-		destroy(disk, entry);
+		destroy(removal->devices, found);
 		return true;
 	}
 	machine_lock(machine);
-	if (transport->function.host)
-		pci_request_unplug(&transport->function);
+	if (found->function->host)
+		pci_request_unplug(found->function);
 	machine_unlock(machine);
 	return true;
 }
@@ -353,32 +401,31 @@ int devices_remove(struct devices *devices, const char *id, bool by_force, struc
 }
 
 struct sweep {
-	struct machine *machine;
+	struct devices *devices;
 	void (*gone)(void *context, const char *id);
 	void *context;
 };
 
-static bool sweep_one(void *context, const char *id, struct virtio_pci *transport,
-	struct disk *disk, struct devices_entry *entry)
+static bool sweep_one(void *context, const struct found *found)
 {
 	const struct sweep *sweep = context;
 	bool is_plugged;
 
 	/* The vCPU that ejected it has let go of the lock by then. */
-	machine_lock(sweep->machine);
-	is_plugged = transport->function.host;
-	machine_unlock(sweep->machine);
+	machine_lock(sweep->devices->machine);
+	is_plugged = found->function->host;
+	machine_unlock(sweep->devices->machine);
 	if (is_plugged)
 		return false;
-	sweep->gone(sweep->context, id);
-	destroy(disk, entry);
+	sweep->gone(sweep->context, found->id);
+	destroy(sweep->devices, found);
 	return false;
 }
 
 void devices_sweep(
 	struct devices *devices, void (*gone)(void *context, const char *id), void *context)
 {
-	struct sweep sweep = { devices->machine, gone, context };
+	struct sweep sweep = { devices, gone, context };
 
 	if (atomic_exchange(&devices->ejection, false))
 		for_each(devices, sweep_one, &sweep);
@@ -389,15 +436,12 @@ struct listing {
 	void *context;
 };
 
-static bool list_one(void *context, const char *id, struct virtio_pci *transport, struct disk *disk,
-	struct devices_entry *entry)
+static bool list_one(void *context, const struct found *found)
 {
 	const struct listing *listing = context;
-	struct devices_info info = { .id = id, .slot = transport->function.number };
 
-	(void)disk;
-	(void)entry;
-	listing->visit(listing->context, &info);
+	listing->visit(listing->context,
+		&(struct devices_info){ .id = found->id, .slot = found->function->number });
 	return false;
 }
 
@@ -414,8 +458,8 @@ void devices_destroy(struct devices *devices)
 	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
 		disk_destroy(&devices->disks[i]);
 	for (unsigned i = 0; i < DEVICES_MAX; i++) {
-		if (devices->entries[i].device)
-			destroy_entry(&devices->entries[i]);
+		if (devices->entries[i].function)
+			destroy_entry(devices, &devices->entries[i]);
 	}
 	ports_finish(&devices->ports);
 	if (!devices->test_cards)

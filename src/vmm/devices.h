@@ -13,12 +13,29 @@
 
 #define DEVICES_MAX 31 /* slots of bus 0, but for the host bridge's */
 
-/* A virtio device in its slot. */
+/* A PCI device that is not virtio. */
+struct devices_card {
+	struct pci_function *function;
+	void *object;
+	/* Unplugged already, and without the machine lock. */
+	void (*destroy)(void *object);
+};
+
+/*
+ * Makes a card of an option's value. `name` is unique in the machine and outlives the card. Returns
+ * 0, or fills `err` and leaves `card` zeroed.
+ */
+typedef int devices_create_card(struct devices_card *card, const char *name, const char *value,
+	struct machine *machine, struct error *err);
+
+/* A device in its slot: virtio, or a card. */
 struct devices_entry {
-	char name[16]; /* "net0" */
-	struct virtio_device *device;
+	char name[16];                 /* "net0" */
+	struct pci_function *function; /* NULL: this entry is free */
+	struct virtio_device *device;  /* NULL: a card */
 	struct virtio_pci *transport;
 	void (*destroy)(struct virtio_device *device);
+	struct devices_card card;
 };
 
 struct devices_events {
@@ -44,7 +61,7 @@ struct devices {
 	_Atomic bool ejection; /* set by any thread */
 	/* Two: the second is for the guest to plug and unplug. NULL: not asked for. */
 	struct pci_test_card *test_cards;
-	/* With holes, where a device was removed: `device` is NULL there. */
+	/* Both with holes, where a device was removed. */
 	struct disk disks[VM_MAX_DISKS];
 	struct ports ports;
 	struct devices_entry entries[DEVICES_MAX];
@@ -66,6 +83,13 @@ void devices_destroy(struct devices *devices);
  */
 int devices_add(struct devices *devices, const char *kind, const char *value, const char **id,
 	struct error *err);
+
+/*
+ * Makes a card, the next of its `kind`, and plugs it as `device` of the bus (PCI_ANY_DEVICE: where
+ * there is room). `*id` is its name, valid as long as the device. Returns 0, or fills `err`.
+ */
+int devices_add_card(struct devices *devices, const char *kind, devices_create_card *create,
+	const char *value, unsigned device, const char **id, struct error *err);
 
 /*
  * Asks the guest to give a device up, which is then swept; or, by force, pulls it out and destroys
