@@ -98,8 +98,8 @@ static gpa_t end_of_low_memory(const struct guest_memory *memory)
 	gpa_t end = 0;
 
 	for (unsigned i = 0; i < memory->nr_regions; i++)
-		if (memory->regions[i].base < BOOT_4GIB)
-			end = memory->regions[i].base + memory->regions[i].size;
+		if (ram_region_base(&memory->regions[i]) < BOOT_4GIB && !memory->regions[i].movable)
+			end = ram_region_base(&memory->regions[i]) + memory->regions[i].size;
 	return end;
 }
 

@@ -49,10 +49,10 @@ static const struct boot_range *next_reserved(const struct boot_config *config, 
 static int map_region(struct boot_layout *layout, const struct boot_config *config,
 	const struct ram_region *region, struct error *err)
 {
-	gpa_t at = region->base, region_end = region->base + region->size;
+	gpa_t at = ram_region_base(region), region_end = at + region->size;
 	int result = 0;
 
-	if (region->read_only)
+	if (ram_region_kind(region) == RAM_ROM)
 		return map_append(layout, at, region_end, BOOT_MEMORY_RESERVED, err);
 	while (at < region_end && result == 0) {
 		const struct boot_range *reserved = next_reserved(config, at);
@@ -72,15 +72,34 @@ static int map_region(struct boot_layout *layout, const struct boot_config *conf
 	return result;
 }
 
+/* The regions that are shown now, by address. */
+static const struct ram_region *next_region(
+	const struct guest_memory *memory, const struct ram_region *after)
+{
+	const struct ram_region *next = NULL;
+
+	for (unsigned i = 0; i < memory->nr_regions; i++) {
+		const struct ram_region *region = &memory->regions[i];
+
+		if (ram_region_kind(region) == RAM_HIDDEN ||
+			(after && ram_region_base(region) <= ram_region_base(after)))
+			continue;
+		if (!next || ram_region_base(region) < ram_region_base(next))
+			next = region;
+	}
+	return next;
+}
+
 int boot_layout_init(struct boot_layout *layout, const struct guest_memory *memory,
 	const struct boot_config *config, struct error *err)
 {
+	const struct ram_region *region = NULL;
 	int result = 0;
 
 	memset(layout, 0, sizeof(*layout));
 	layout->memory = memory;
-	for (unsigned i = 0; i < memory->nr_regions && result == 0; i++)
-		result = map_region(layout, config, &memory->regions[i], err);
+	while (result == 0 && (region = next_region(memory, region)) != NULL)
+		result = map_region(layout, config, region, err);
 	return result;
 }
 

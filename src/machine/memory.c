@@ -29,17 +29,18 @@ static void *map(int fd, uint64_t offset, uint64_t size)
 	return mmap(NULL, size, PROT_READ | PROT_WRITE, kind | MAP_NORESERVE, fd, (off_t)offset);
 }
 
-int guest_memory_add(
-	struct guest_memory *memory, gpa_t base, uint64_t size, bool read_only, struct error *err)
+/* A place for a region, mapped but not yet counted. */
+static struct ram_region *create(struct guest_memory *memory, uint64_t size, struct error *err)
 {
 	struct ram_region *region;
 	void *host;
 	int fd;
 
-	assert(memory->nr_regions < GUEST_MEMORY_MAX_REGIONS);
-	assert(base % GUEST_PAGE_SIZE == 0 && size % GUEST_PAGE_SIZE == 0 && size > 0);
-	assert(base >= memory->end);
-
+	if (memory->nr_regions == GUEST_MEMORY_MAX_REGIONS) {
+		error_set(err, EXIT_CODE_CONFIG,
+			"the machine has too many devices with memory of their own; remove one");
+		return NULL;
+	}
 	fd = grow_file(memory, size);
 	host = map(fd, memory->file_size, size);
 	if (host == MAP_FAILED) {
@@ -47,27 +48,115 @@ int guest_memory_add(
 
 		if (fd >= 0 && memory->nr_regions == 0)
 			close(fd);
-		return error_set_errno(err, EXIT_CODE_HOST, saved,
+		error_set_errno(err, EXIT_CODE_HOST, saved,
 			"cannot map %llu MiB of guest memory; give the guest less with --memory",
 			(unsigned long long)(size >> 20));
+		return NULL;
 	}
-	region = &memory->regions[memory->nr_regions++];
-	*region = (struct ram_region){ .base = base,
-		.size = size,
-		.host = host,
-		.read_only = read_only,
-		.fd = fd,
-		.fd_offset = memory->file_size };
+	region = &memory->regions[memory->nr_regions];
+	*region = (struct ram_region){
+		.size = size, .host = host, .fd = fd, .fd_offset = memory->file_size
+	};
 	if (fd >= 0)
 		memory->file_size += size;
+	return region;
+}
+
+int guest_memory_add(
+	struct guest_memory *memory, gpa_t base, uint64_t size, bool read_only, struct error *err)
+{
+	struct ram_region *region;
+
+	assert(memory->nr_regions < GUEST_MEMORY_MAX_REGIONS);
+	assert(base % GUEST_PAGE_SIZE == 0 && size % GUEST_PAGE_SIZE == 0 && size > 0);
+	assert(base >= memory->end);
+
+	region = create(memory, size, err);
+	if (!region)
+		return -ENOMEM;
+	region->place = base | (read_only ? RAM_ROM : RAM_WRITABLE);
+	memory->nr_regions++;
 	memory->end = base + size;
 	return 0;
 }
 
+struct ram_region *guest_memory_add_movable(
+	struct guest_memory *memory, uint64_t size, struct error *err)
+{
+	struct ram_region *region;
+
+	assert(size % GUEST_PAGE_SIZE == 0 && size > 0);
+	region = create(memory, size, err);
+	if (!region)
+		return NULL;
+	region->movable = true;
+	memory->nr_regions++;
+	return region;
+}
+
+struct ram_region *guest_memory_add_alias(struct guest_memory *memory, const struct ram_region *of,
+	uint64_t offset, uint64_t size, struct error *err)
+{
+	struct ram_region *region = &memory->regions[memory->nr_regions];
+
+	assert(offset % GUEST_PAGE_SIZE == 0 && size % GUEST_PAGE_SIZE == 0 && size > 0);
+	assert(offset < of->size && size <= of->size - offset);
+	if (memory->nr_regions == GUEST_MEMORY_MAX_REGIONS) {
+		error_set(err, EXIT_CODE_CONFIG,
+			"the machine has too many devices with memory of their own; remove one");
+		return NULL;
+	}
+	*region = (struct ram_region){ .size = size,
+		.host = of->host + offset,
+		.fd = of->fd,
+		.fd_offset = of->fd_offset + offset,
+		.movable = true,
+		.shared = true };
+	memory->nr_regions++;
+	return region;
+}
+
+void guest_memory_place(
+	struct guest_memory *memory, struct ram_region *region, gpa_t base, enum ram_kind kind)
+{
+	uint64_t from = region->place, to = base | kind;
+
+	assert(region->movable && base % GUEST_PAGE_SIZE == 0);
+	assert(base <= UINT64_MAX - region->size);
+	if (from == to)
+		return;
+	region->place = to;
+	if (memory->changed &&
+		!(ram_place_kind(from) == RAM_HIDDEN && ram_place_kind(to) == RAM_HIDDEN))
+		memory->changed(memory->written_context, region, from);
+}
+
+void guest_memory_changed(const struct guest_memory *memory, const struct ram_region *region,
+	uint64_t offset, uint64_t size)
+{
+	const uint8_t *begin = region->host + offset, *end = begin + size;
+
+	if (!memory->written)
+		return;
+	for (unsigned i = 0; i < memory->nr_regions; i++) {
+		const struct ram_region *shown = &memory->regions[i];
+		const uint8_t *from = begin > shown->host ? begin : shown->host;
+		const uint8_t *to =
+			end < shown->host + shown->size ? end : shown->host + shown->size;
+
+		if (from < to && ram_region_kind(shown) != RAM_HIDDEN)
+			memory->written(memory->written_context,
+				ram_region_base(shown) + (uint64_t)(from - shown->host),
+				(uint64_t)(to - from));
+	}
+}
+
 void guest_memory_finish(struct guest_memory *memory)
 {
-	for (unsigned i = 0; i < memory->nr_regions; i++)
-		munmap(memory->regions[i].host, memory->regions[i].size);
+	for (unsigned i = 0; i < memory->nr_regions; i++) {
+		if (!memory->regions[i].shared)
+			munmap(memory->regions[i].host, memory->regions[i].size);
+	}
 	if (memory->nr_regions > 0 && memory->regions[0].fd >= 0)
 		close(memory->regions[0].fd);
 	memory->nr_regions = 0;
@@ -75,51 +164,112 @@ void guest_memory_finish(struct guest_memory *memory)
 	memory->file_size = 0;
 }
 
-const struct ram_region *guest_memory_region(const struct guest_memory *memory, gpa_t address)
+bool guest_memory_find(const struct guest_memory *memory, gpa_t address, struct ram_place *place)
 {
-	for (unsigned i = 0; i < memory->nr_regions; i++) {
-		const struct ram_region *region = &memory->regions[i];
+	unsigned count = atomic_load_explicit(&memory->nr_regions, memory_order_acquire);
 
-		if (address - region->base < region->size)
-			return region;
+	for (unsigned i = 0; i < count; i++) {
+		const struct ram_region *region = &memory->regions[i];
+		uint64_t at = atomic_load_explicit(&region->place, memory_order_relaxed);
+		uint64_t offset = address - ram_place_base(at);
+
+		if (offset >= region->size || ram_place_kind(at) == RAM_HIDDEN)
+			continue;
+		*place = (struct ram_place){ .region = region,
+			.offset = offset,
+			.read_only = ram_place_kind(at) == RAM_ROM };
+		return true;
 	}
-	return NULL;
+	return false;
 }
 
 void *guest_memory_host(const struct guest_memory *memory, gpa_t address, uint64_t size)
 {
-	const struct ram_region *region = guest_memory_region(memory, address);
-	uint64_t offset;
+	struct ram_place place;
 
-	if (!region)
+	if (!guest_memory_find(memory, address, &place) || size > place.region->size - place.offset)
 		return NULL;
-	offset = address - region->base;
-	if (size > region->size - offset)
+	return place.region->host + place.offset;
+}
+
+/* The host address of the bytes at `address`, and how many of `size` follow there. */
+static uint8_t *piece(const struct guest_memory *memory, gpa_t address, uint64_t size, bool write,
+	uint64_t *length)
+{
+	struct ram_place place;
+
+	if (!guest_memory_find(memory, address, &place) || (write && place.read_only))
 		return NULL;
-	return region->host + offset;
+	*length = place.region->size - place.offset;
+	if (*length > size)
+		*length = size;
+	return place.region->host + place.offset;
+}
+
+static bool is_ram(const struct guest_memory *memory, gpa_t address, uint64_t size, bool write)
+{
+	uint64_t length;
+
+	for (; size > 0; address += length, size -= length) {
+		if (!piece(memory, address, size, write, &length))
+			return false;
+	}
+	return true;
 }
 
 int guest_memory_read(const struct guest_memory *memory, gpa_t address, void *to, uint64_t size)
 {
-	const void *from = guest_memory_host(memory, address, size);
+	uint8_t *bytes = to;
+	uint64_t length;
 
-	if (!from)
+	if (!is_ram(memory, address, size, false))
 		return -EFAULT;
-	memcpy(to, from, size);
+	for (; size > 0; address += length, bytes += length, size -= length) {
+		const uint8_t *from = piece(memory, address, size, false, &length);
+
+		/* The layout changed under us. */
+		if (!from)
+			return -EFAULT;
+		memcpy(bytes, from, length);
+	}
 	return 0;
 }
 
 int guest_memory_write(
 	const struct guest_memory *memory, gpa_t address, const void *from, uint64_t size)
 {
-	void *to = guest_memory_host(memory, address, size);
+	const uint8_t *bytes = from;
+	uint64_t length;
 
-	if (!to || guest_memory_region(memory, address)->read_only)
+	if (!is_ram(memory, address, size, true))
 		return -EFAULT;
-	memcpy(to, from, size);
-	if (memory->written)
-		memory->written(memory->written_context, address, size);
+	for (; size > 0; address += length, bytes += length, size -= length) {
+		uint8_t *to = piece(memory, address, size, true, &length);
+
+		if (!to)
+			return -EFAULT;
+		memcpy(to, bytes, length);
+		if (memory->written)
+			memory->written(memory->written_context, address, length);
+	}
 	return 0;
+}
+
+bool guest_memory_address(
+	const struct guest_memory *memory, const void *host, bool writable, gpa_t *address)
+{
+	for (unsigned i = 0; i < memory->nr_regions; i++) {
+		const struct ram_region *region = &memory->regions[i];
+		uint64_t at = region->place;
+		uintptr_t offset = (uintptr_t)host - (uintptr_t)region->host;
+
+		if (offset >= region->size || ram_place_kind(at) == RAM_HIDDEN ||
+			(writable && ram_place_kind(at) == RAM_ROM))
+			continue;
+		*address = ram_place_base(at) + offset;
+		return true;
+	}
+	return false;
 }
 
 static const struct ram_region *region_of_host(
@@ -140,7 +290,7 @@ uint64_t guest_memory_discard(const struct guest_memory *memory, void *host, uin
 	const struct ram_region *region = region_of_host(memory, host, size);
 	uint64_t offset, first, end;
 
-	if (!region || region->read_only)
+	if (!region || region->movable || ram_region_kind(region) != RAM_WRITABLE)
 		return 0;
 	offset = (uint64_t)((uint8_t *)host - region->host);
 	first = align_up(offset, GUEST_PAGE_SIZE);
@@ -149,7 +299,8 @@ uint64_t guest_memory_discard(const struct guest_memory *memory, void *host, uin
 				    region->fd < 0 ? MADV_DONTNEED : MADV_REMOVE) < 0)
 		return 0;
 	if (memory->written)
-		memory->written(memory->written_context, region->base + first, end - first);
+		memory->written(
+			memory->written_context, ram_region_base(region) + first, end - first);
 	return end - first;
 }
 
@@ -157,7 +308,9 @@ uint64_t guest_memory_size(const struct guest_memory *memory)
 {
 	uint64_t size = 0;
 
-	for (unsigned i = 0; i < memory->nr_regions; i++)
-		size += memory->regions[i].size;
+	for (unsigned i = 0; i < memory->nr_regions; i++) {
+		if (!memory->regions[i].movable)
+			size += memory->regions[i].size;
+	}
 	return size;
 }

@@ -1,11 +1,16 @@
 /*
- * Guest physical memory: a few regions of RAM, each one mapping in this process of a part of one
+ * Guest physical memory: regions of RAM and ROM, each one mapping in this process of a part of one
  * file in memory, so that another process can be given the same memory.
  *
- * The layout is fixed before the first vCPU runs. Every access by length is bounded here; nothing
- * else turns a guest physical address into a pointer. Devices use guest_memory_read and _write,
- * which reach RAM only, never MMIO. A write is announced to the engine (`written`), because it may
- * hit code that the engine has decoded.
+ * Most regions stay where they are. Others are moved, hidden, or made ROM while the guest runs:
+ * what a board's chipset switches, RAM in a PCI BAR, flash. A region's host memory stays mapped
+ * wherever it is placed, so that whoever still holds a pointer reaches memory, never something
+ * else. Where no region is shown, an access goes to the machine's MMIO; writes to ROM do too
+ * (docs/pc.md).
+ *
+ * Every access by length is bounded here; nothing else turns a guest physical address into a
+ * pointer. Devices use guest_memory_read and _write, which reach RAM only, never MMIO. A write is
+ * announced to the engine (`written`), because it may hit code that the engine has decoded.
  */
 #ifndef MACHINE_MEMORY_H
 #define MACHINE_MEMORY_H
@@ -13,35 +18,104 @@
 #include "base/error.h"
 #include "base/types.h"
 
+#include <stdatomic.h>
+
 #define GUEST_PAGE_SHIFT 12
 #define GUEST_PAGE_SIZE  4096
 
-#define GUEST_MEMORY_MAX_REGIONS 8
+/* A board's own, and one for each BAR with memory. */
+#define GUEST_MEMORY_MAX_REGIONS 64
+
+enum ram_kind {
+	RAM_HIDDEN,
+	RAM_WRITABLE,
+	RAM_ROM, /* reads and code come from it; writes go to MMIO, and vanish if nobody claims them
+		  */
+};
 
 struct ram_region {
-	gpa_t base;
+	/* Its base, which is a multiple of the page size, and an enum ram_kind in the bits below.
+	 * Written under the machine lock, read by anybody. */
+	_Atomic uint64_t place;
 	uint64_t size; /* bytes, a multiple of the page size */
 	uint8_t *host;
-	bool read_only; /* ROM: the guest's writes are dropped */
 	/* The file that is mapped, and where the region begins in it; -1: the host has no such
 	 * files, and the memory is private to this process. Owned by the guest_memory. */
 	int fd;
 	uint64_t fd_offset;
+	bool movable; /* guest_memory_place may be used */
+	bool shared;  /* an alias: `host` belongs to a region before it */
+};
+
+/* What an address leads to, as it was at one moment. */
+struct ram_place {
+	const struct ram_region *region;
+	uint64_t offset; /* in the region, less than its size */
+	bool read_only;
 };
 
 struct guest_memory {
-	struct ram_region regions[GUEST_MEMORY_MAX_REGIONS]; /* ascending, immutable once running */
-	unsigned nr_regions;
-	gpa_t end; /* one past the highest RAM address */
+	/* The first of them that shows an address has it. The fixed ones come in ascending order.
+	 */
+	struct ram_region regions[GUEST_MEMORY_MAX_REGIONS];
+	_Atomic unsigned nr_regions;
+	gpa_t end; /* one past the highest RAM address of a fixed region */
 	uint64_t file_size;
 	/* Set by the engine; any thread. */
 	void (*written)(void *context, gpa_t address, uint64_t size);
-	void *written_context;
+	/* A region came (its `from` is hidden), moved, or changed its kind. Under the machine lock.
+	 * When it returns no vCPU begins an instruction with the old layout, but for one that runs
+	 * just now and has not come to the end of what it executes in one go. */
+	void (*changed)(void *context, const struct ram_region *region, uint64_t from);
+	void *written_context; /* of both */
 };
 
-/* Maps `size` bytes of zeroed host memory at `base`. Returns 0, or fills `err`. */
+static inline enum ram_kind ram_place_kind(uint64_t place)
+{
+	return (enum ram_kind)(place & (GUEST_PAGE_SIZE - 1));
+}
+
+static inline gpa_t ram_place_base(uint64_t place)
+{
+	return place & ~(uint64_t)(GUEST_PAGE_SIZE - 1);
+}
+
+static inline enum ram_kind ram_region_kind(const struct ram_region *region)
+{
+	return ram_place_kind(atomic_load_explicit(&region->place, memory_order_relaxed));
+}
+
+static inline gpa_t ram_region_base(const struct ram_region *region)
+{
+	return ram_place_base(atomic_load_explicit(&region->place, memory_order_relaxed));
+}
+
+/* Maps `size` bytes of zeroed host memory at `base`, for good. Before the engine is created.
+ * Returns 0, or fills `err`. */
 int guest_memory_add(
 	struct guest_memory *memory, gpa_t base, uint64_t size, bool read_only, struct error *err);
+
+/*
+ * A region that is hidden until guest_memory_place shows it. Under the machine lock once vCPUs run.
+ * Its memory lives as long as `memory`. Returns NULL and fills `err` if the host has no memory, or
+ * there are too many regions.
+ */
+struct ram_region *guest_memory_add_movable(
+	struct guest_memory *memory, uint64_t size, struct error *err);
+
+/* The same memory as `size` bytes of `of` from `offset`, at another address. As above. */
+struct ram_region *guest_memory_add_alias(struct guest_memory *memory, const struct ram_region *of,
+	uint64_t offset, uint64_t size, struct error *err);
+
+/* Under the machine lock, from any thread; cheap if nothing changes. The kinds of one place can be
+ * changed quickly; moving makes the engine forget the code that it decoded there. */
+void guest_memory_place(
+	struct guest_memory *memory, struct ram_region *region, gpa_t base, enum ram_kind kind);
+
+/* The owner of the region's memory has written [offset, offset + size) of it: announces it wherever
+ * it is shown, at the region's place and at its aliases'. */
+void guest_memory_changed(const struct guest_memory *memory, const struct ram_region *region,
+	uint64_t offset, uint64_t size);
 
 void guest_memory_finish(struct guest_memory *memory);
 
@@ -51,9 +125,16 @@ void guest_memory_finish(struct guest_memory *memory);
  */
 void *guest_memory_host(const struct guest_memory *memory, gpa_t address, uint64_t size);
 
-const struct ram_region *guest_memory_region(const struct guest_memory *memory, gpa_t address);
+/* What has the address; false: no region. Any thread. */
+bool guest_memory_find(const struct guest_memory *memory, gpa_t address, struct ram_place *place);
 
-/* Copies; returns 0, or -EFAULT without a partial copy if a byte is not RAM. */
+/* Where host memory that guest_memory_host or _find led to is shown now; false: nowhere, or as ROM
+ * if `writable`. */
+bool guest_memory_address(
+	const struct guest_memory *memory, const void *host, bool writable, gpa_t *address);
+
+/* Copies; returns 0, or -EFAULT without a partial copy if a byte is not RAM. What is copied may lie
+ * in several regions. */
 int guest_memory_read(const struct guest_memory *memory, gpa_t address, void *to, uint64_t size);
 int guest_memory_write(
 	const struct guest_memory *memory, gpa_t address, const void *from, uint64_t size);
@@ -65,7 +146,7 @@ int guest_memory_write(
  */
 uint64_t guest_memory_discard(const struct guest_memory *memory, void *host, uint64_t size);
 
-/* Total bytes of RAM. */
+/* Total bytes of the fixed regions. */
 uint64_t guest_memory_size(const struct guest_memory *memory);
 
 #endif

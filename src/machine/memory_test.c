@@ -35,11 +35,14 @@ static int teardown(void **context)
 static void test_layout(void **context)
 {
 	struct guest_memory *memory = *context;
+	struct ram_place place;
 
 	assert_int_equal(guest_memory_size(memory), 0x13000);
 	assert_int_equal(memory->end, HIGH + 0x2000);
-	assert_null(guest_memory_region(memory, 0x11000));
-	assert_int_equal(guest_memory_region(memory, HIGH + 0x1fff)->base, HIGH);
+	assert_false(guest_memory_find(memory, 0x11000, &place));
+	assert_true(guest_memory_find(memory, HIGH + 0x1fff, &place));
+	assert_int_equal(place.offset, 0x1fff);
+	assert_int_equal(ram_region_base(place.region), HIGH);
 }
 
 static void test_bounds(void **context)
@@ -58,13 +61,13 @@ static void test_bounds(void **context)
 static void test_file(void **context)
 {
 	struct guest_memory *memory = *context;
-	const struct ram_region *region = guest_memory_region(memory, HIGH);
+	const struct ram_region *region = &memory->regions[2];
 	char seen[4] = "";
 
 	assert_int_equal(guest_memory_write(memory, HIGH + 0x1ffc, "atol", 4), 0);
 	assert_int_equal(pread(region->fd, seen, 4, (off_t)region->fd_offset + 0x1ffc), 4);
 	assert_memory_equal(seen, "atol", 4);
-	assert_int_not_equal(region->fd_offset, guest_memory_region(memory, 0)->fd_offset);
+	assert_int_not_equal(region->fd_offset, memory->regions[0].fd_offset);
 }
 
 static void record_write(void *context, gpa_t address, uint64_t size)
@@ -121,6 +124,113 @@ static void test_discard(void **context)
 	assert_int_equal(guest_memory_discard(memory, seen, 0x1000), 0);
 }
 
+static void test_copies_over_regions(void **context)
+{
+	struct guest_memory *memory = *context;
+	struct ram_region *next = guest_memory_add_movable(memory, 0x1000, NULL);
+	char back[8] = "";
+
+	guest_memory_place(memory, next, HIGH + 0x2000, RAM_WRITABLE);
+	assert_int_equal(guest_memory_write(memory, HIGH + 0x1ffd, "regions", 8), 0);
+	assert_int_equal(guest_memory_read(memory, HIGH + 0x1ffd, back, 8), 0);
+	assert_string_equal(back, "regions");
+	assert_memory_equal(next->host, "ions", 5);
+	/* Nothing is copied if the end is not there. */
+	assert_int_equal(guest_memory_write(memory, HIGH + 0x2ffd, "regions", 8), -EFAULT);
+	assert_int_equal(next->host[0xffd], 0);
+}
+
+static void record_change(void *context, const struct ram_region *region, uint64_t from)
+{
+	uint64_t *seen = context;
+
+	seen[0]++;
+	seen[1] = from;
+	seen[2] = region->place;
+}
+
+static void test_moves(void **context)
+{
+	struct guest_memory *memory = *context;
+	struct ram_region *region = guest_memory_add_movable(memory, 0x2000, NULL);
+	struct ram_place place;
+	uint64_t seen[3] = { 0 };
+
+	memory->changed = record_change;
+	memory->written_context = seen;
+	assert_int_equal(region->host[0x1fff], 0);
+	guest_memory_place(memory, region, 0x20000, RAM_HIDDEN);
+	assert_int_equal(seen[0], 0);
+	assert_null(guest_memory_host(memory, 0x20000, 1));
+	guest_memory_place(memory, region, 0x20000, RAM_WRITABLE);
+	assert_int_equal(seen[0], 1);
+	assert_int_equal(seen[1], 0x20000 | RAM_HIDDEN);
+	assert_int_equal(seen[2], 0x20000 | RAM_WRITABLE);
+	assert_ptr_equal(guest_memory_host(memory, 0x21000, 0x1000), region->host + 0x1000);
+	guest_memory_place(memory, region, 0x20000, RAM_WRITABLE);
+	assert_int_equal(seen[0], 1);
+
+	/* Its content goes with it. */
+	assert_int_equal(guest_memory_write(memory, 0x20010, "x", 1), 0);
+	guest_memory_place(memory, region, HIGH * 2, RAM_ROM);
+	assert_false(guest_memory_find(memory, 0x20010, &place));
+	assert_true(guest_memory_find(memory, HIGH * 2 + 0x10, &place));
+	assert_true(place.read_only);
+	assert_int_equal(region->host[0x10], 'x');
+	assert_int_equal(guest_memory_write(memory, HIGH * 2, "x", 1), -EFAULT);
+	/* A fixed region that comes before wins. */
+	guest_memory_place(memory, region, 0xf000, RAM_WRITABLE);
+	assert_ptr_equal(guest_memory_host(memory, 0xf000, 1), memory->regions[0].host + 0xf000);
+	/* It is not the machine's memory. */
+	assert_int_equal(guest_memory_size(memory), 0x13000);
+	assert_int_equal(guest_memory_discard(memory, region->host, 0x2000), 0);
+}
+
+static void count_writes(void *context, gpa_t address, uint64_t size)
+{
+	uint64_t *seen = context;
+
+	seen[0] += size;
+	seen[1] = address;
+}
+
+static void test_aliases(void **context)
+{
+	struct guest_memory *memory = *context;
+	struct ram_region *rom = guest_memory_add_movable(memory, 0x4000, NULL);
+	struct ram_region *low = guest_memory_add_alias(memory, rom, 0x3000, 0x1000, NULL);
+	uint64_t seen[2] = { 0 };
+	gpa_t address;
+
+	assert_false(guest_memory_address(memory, rom->host, false, &address));
+	guest_memory_place(memory, rom, HIGH - 0x4000, RAM_ROM);
+	guest_memory_place(memory, low, 0xff000, RAM_ROM);
+	rom->host[0x3004] = 0x5a;
+	assert_int_equal(((uint8_t *)guest_memory_host(memory, 0xff004, 1))[0], 0x5a);
+	memory->written = count_writes;
+	memory->written_context = seen;
+	/* Both places, and of the alias only what it shows. */
+	guest_memory_changed(memory, rom, 0x2ff0, 0x20);
+	assert_int_equal(seen[0], 0x30);
+	assert_int_equal(seen[1], 0xff000);
+	assert_true(guest_memory_address(memory, rom->host + 4, false, &address));
+	assert_int_equal(address, HIGH - 0x4000 + 4);
+	assert_false(guest_memory_address(memory, rom->host + 4, true, &address));
+}
+
+static void test_refuses_too_many(void **context)
+{
+	struct guest_memory *memory = *context;
+	struct error err = { 0 };
+	unsigned count = 0;
+
+	while (guest_memory_add_movable(memory, 0x1000, &err))
+		count++;
+	assert_int_equal(count, GUEST_MEMORY_MAX_REGIONS - 3);
+	assert_int_equal(err.exit_code, EXIT_CODE_CONFIG);
+	assert_null(guest_memory_add_alias(memory, &memory->regions[3], 0, 0x1000, &err));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -129,6 +239,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copies, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_discard, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_copies_over_regions, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_moves, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_aliases, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refuses_too_many, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,7 +47,14 @@ struct pci_bar {
 	bool prefetchable;
 	uint64_t size;            /* a power of two: 4 to 256 for I/O, 16 and up for memory */
 	const struct io_ops *ops; /* offsets are from the BAR's start */
-	const char *name;         /* for traces: "virtio-blk" */
+	/*
+	 * Memory (guest_memory_add_movable) of the BAR's size, which a multiple of the page size
+	 * then is: RAM that a card brings along, reached without `ops`. It is shown while the BAR
+	 * is decoded. With `rom` writes go to `ops`. NULL: registers only.
+	 */
+	struct ram_region *ram;
+	bool rom;
+	const char *name; /* for traces: "virtio-blk" */
 	/* The bus's. */
 	struct pci_function *function;
 	gpa_t address; /* where it is decoded now, or PCI_UNMAPPED */

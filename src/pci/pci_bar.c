@@ -5,6 +5,8 @@
  * in a window of the host bridge, and neither an earlier BAR (by device, then by register) nor
  * another region of the machine is there. The set of decoded BARs is computed anew from the
  * registers whenever one changes, so that it never depends on history.
+ *
+ * A BAR with RAM of its own is a region of the address space too, which the RAM hides.
  */
 #include "pci/pci_bus.h"
 
@@ -181,12 +183,25 @@ static void bar_write(void *context, uint64_t offset, unsigned size, uint64_t va
 	pci_bar_write(bar->function, (unsigned)(bar - bar->function->bars), offset, size, value);
 }
 
+/* `address` PCI_UNMAPPED: nowhere. */
+static void show_ram(struct pci_function *function, const struct pci_bar *bar, gpa_t address)
+{
+	struct guest_memory *memory = &function->host->machine->memory;
+	enum ram_kind shown = bar->rom ? RAM_ROM : RAM_WRITABLE;
+
+	if (bar->ram && address != PCI_UNMAPPED)
+		guest_memory_place(memory, bar->ram, address, shown);
+	else if (bar->ram)
+		guest_memory_place(memory, bar->ram, ram_region_base(bar->ram), RAM_HIDDEN);
+}
+
 static void unmap(struct pci_function *function, unsigned index)
 {
 	struct pci_bar *bar = &function->bars[index];
 
 	if (bar->address == PCI_UNMAPPED)
 		return;
+	show_ram(function, bar, PCI_UNMAPPED);
 	address_space_unmap(space_of(function, bar), bar->address);
 	bar_moved(function, index, PCI_UNMAPPED);
 }
@@ -206,6 +221,7 @@ static void map(struct pci_function *function, unsigned index)
 					 .ops = &ops,
 					 .device = bar,
 					 .name = bar->name });
+	show_ram(function, bar, bar->next_address);
 	bar_moved(function, index, bar->next_address);
 }
 

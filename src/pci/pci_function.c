@@ -69,6 +69,7 @@ void pci_add_bar(struct pci_function *function, unsigned index, const struct pci
 		(bar->size & (bar->size - 1)) == 0);
 	assert(bar->kind != PCI_BAR_IO || bar->size <= 256);
 	assert(is_64bit || bar->size <= UINT64_C(1) << 31);
+	assert(!bar->ram || (bar->kind != PCI_BAR_IO && bar->ram->size == bar->size));
 
 	function->bars[index] = *bar;
 	function->bars[index].function = function;

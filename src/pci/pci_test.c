@@ -593,6 +593,39 @@ static void test_state_tables(void **context)
 		fail_msg("%s", err.text);
 }
 
+/* A frame buffer: the guest moves it, and it is there when its BAR is. */
+static void test_a_bar_with_memory(void **context)
+{
+	static const struct pci_identity identity = { .vendor_id = 0x1234 };
+	struct card_fixture *c = *context;
+	struct guest_memory *memory = &c->f.machine.memory;
+	struct ram_region *ram = guest_memory_add_movable(memory, 0x10000, NULL);
+	struct pci_bar bar = { .kind = PCI_BAR_MEMORY32,
+		.prefetchable = true,
+		.size = 0x10000,
+		.ram = ram,
+		.name = "vram" };
+	struct pci_function function;
+
+	pci_function_init(&function, "vga", &identity, NULL, NULL);
+	pci_add_bar(&function, 0, &bar);
+	assert_int_equal(pci_plug(c->f.host, &function, CARD + 1, false, NULL), 0);
+	config_set(&c->f, CARD + 1, PCI_BAR0, 4, 0xd0000000);
+	assert_null(guest_memory_host(memory, 0xd0000000, 1));
+	config_set(&c->f, CARD + 1, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	assert_ptr_equal(guest_memory_host(memory, 0xd0000000, 0x10000), ram->host);
+	config_set(&c->f, CARD + 1, PCI_BAR0, 4, 0xe0000000);
+	assert_null(guest_memory_host(memory, 0xd0000000, 1));
+	assert_ptr_equal(guest_memory_host(memory, 0xe0000000, 0x10000), ram->host);
+	/* Not where another function is. */
+	config_set(&c->f, CARD + 1, PCI_BAR0, 4, 0xffffffff);
+	assert_null(guest_memory_host(memory, 0xe0000000, 1));
+	config_set(&c->f, CARD + 1, PCI_BAR0, 4, 0xe0000000);
+	pci_unplug(&function);
+	assert_null(guest_memory_host(memory, 0xe0000000, 1));
+	pci_function_finish(&function);
+}
+
 #define CARD_TEST(test) cmocka_unit_test_setup_teardown(test, card_setup, card_teardown)
 
 int main(void)
@@ -606,6 +639,7 @@ int main(void)
 		CARD_TEST(test_bars_outside_the_windows_are_not_decoded),
 		CARD_TEST(test_the_first_of_overlapping_bars_wins),
 		CARD_TEST(test_a_bar_does_not_hide_the_board),
+		CARD_TEST(test_a_bar_with_memory),
 		CARD_TEST(test_intx),
 		CARD_TEST(test_intx_is_shared),
 		CARD_TEST(test_msi),

@@ -28,20 +28,6 @@ void vhost_ring_init(
 	ring->nr_free = VHOST_RING_SIZE;
 }
 
-static bool address_of(const struct guest_memory *memory, const struct iovec *piece, gpa_t *address)
-{
-	for (unsigned i = 0; i < memory->nr_regions; i++) {
-		const struct ram_region *region = &memory->regions[i];
-		uintptr_t offset = (uintptr_t)piece->iov_base - (uintptr_t)region->host;
-
-		if (offset < region->size && !region->read_only) {
-			*address = region->base + offset;
-			return true;
-		}
-	}
-	return false;
-}
-
 /* Takes a free entry and writes it; chained to what was added before it, NO_ENTRY: nothing. */
 static uint16_t add_entry(
 	struct vhost_ring *ring, uint16_t before, gpa_t address, uint64_t length, uint16_t flags)
@@ -82,7 +68,7 @@ static int add_pieces(struct vhost_ring *ring, const struct iovec *pieces, unsig
 	for (unsigned i = 0; i < count; i++) {
 		gpa_t address;
 
-		if (!address_of(ring->memory, &pieces[i], &address))
+		if (!guest_memory_address(ring->memory, pieces[i].iov_base, true, &address))
 			return -EFAULT;
 		*last = add_entry(ring, *last, address, pieces[i].iov_len, flags);
 		if (*first == NO_ENTRY)

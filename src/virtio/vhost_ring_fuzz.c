@@ -88,8 +88,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	require(world && shared);
 	memset(shared, 0, VHOST_RING_BYTES);
 	world->memory.nr_regions = 1;
-	world->memory.regions[0] =
-		(struct ram_region){ .base = 0x1000, .size = RAM_BYTES, .host = world->ram };
+	world->memory.regions[0] = (struct ram_region){
+		.place = 0x1000 | RAM_WRITABLE, .size = RAM_BYTES, .host = world->ram
+	};
 	for (unsigned i = 0; i < MAX_PIECES; i++)
 		world->pieces[i] = (struct iovec){ .iov_base = world->ram + 4 * i, .iov_len = 4 };
 	vhost_ring_init(&world->ring, &world->memory, shared, UINT64_C(1) << 56);

@@ -167,15 +167,16 @@ static int share_memory(
 	for (unsigned i = 0; i < memory->nr_regions; i++) {
 		const struct ram_region *region = &memory->regions[i];
 
-		if (region->read_only)
+		if (region->movable || ram_region_kind(region) != RAM_WRITABLE)
 			continue;
 		if (region->fd < 0 || count + 1 == MAX_REGIONS)
 			return -EOPNOTSUPP;
 		fds[count] = region->fd;
-		table->regions[count++] = (struct memory_region){ .guest_address = region->base,
-			.size = region->size,
-			.user_address = (uintptr_t)region->host,
-			.offset = region->fd_offset };
+		table->regions[count++] =
+			(struct memory_region){ .guest_address = ram_region_base(region),
+				.size = region->size,
+				.user_address = (uintptr_t)region->host,
+				.offset = region->fd_offset };
 	}
 	fds[count] = shared_fd;
 	table->regions[count++] = (struct memory_region){ .guest_address = SHARED_ADDRESS,

@@ -103,9 +103,10 @@ uint64_t virtq_device_bytes(uint16_t size, bool packed)
 static uint8_t *latch(
 	const struct virtq *queue, gpa_t address, uint64_t bytes, unsigned alignment, bool written)
 {
-	const struct ram_region *region = guest_memory_region(queue->memory, address);
+	struct ram_place place;
 
-	if (!region || address % alignment || (written && region->read_only))
+	if (!guest_memory_find(queue->memory, address, &place) || address % alignment ||
+		(written && place.read_only))
 		return NULL;
 	return guest_memory_host(queue->memory, address, bytes);
 }
@@ -143,18 +144,12 @@ bool virtq_enable(struct virtq *queue, uint64_t features)
 void virtq_announce(const struct virtq *queue, const void *host, uint64_t bytes)
 {
 	const struct guest_memory *memory = queue->memory;
+	gpa_t address;
 
 	if (!memory->written || bytes == 0)
 		return;
-	for (unsigned i = 0; i < memory->nr_regions; i++) {
-		const struct ram_region *region = &memory->regions[i];
-		uintptr_t offset = (uintptr_t)host - (uintptr_t)region->host;
-
-		if (offset < region->size) {
-			memory->written(memory->written_context, region->base + offset, bytes);
-			return;
-		}
-	}
+	if (guest_memory_address(memory, host, false, &address))
+		memory->written(memory->written_context, address, bytes);
 }
 
 static bool grow(struct virtq_request *request)
@@ -184,10 +179,11 @@ bool virtq_add_piece(struct virtq *queue, struct virtq_request *request, uint64_
 		return false;
 	}
 	while (length > 0) {
-		const struct ram_region *region = guest_memory_region(queue->memory, address);
-		uint64_t offset, chunk;
+		struct ram_place place;
+		uint64_t chunk;
 
-		if (!region || (writable && region->read_only)) {
+		if (!guest_memory_find(queue->memory, address, &place) ||
+			(writable && place.read_only)) {
 			virtq_break(queue, "a buffer is not in RAM");
 			return false;
 		}
@@ -195,10 +191,12 @@ bool virtq_add_piece(struct virtq *queue, struct virtq_request *request, uint64_
 			virtq_break(queue, "the host is out of memory");
 			return false;
 		}
-		offset = address - region->base;
-		chunk = region->size - offset < length ? region->size - offset : length;
+		chunk = place.region->size - place.offset;
+		if (chunk > length)
+			chunk = length;
 		request->pieces[request->nr_pieces++] =
-			(struct iovec){ .iov_base = region->host + offset, .iov_len = chunk };
+			(struct iovec){ .iov_base = place.region->host + place.offset,
+				.iov_len = chunk };
 		if (writable)
 			request->nr_writable++;
 		else

@@ -268,7 +268,7 @@ static bool memory_differs(void)
 			continue;
 		while (a[at] == b[at])
 			at++;
-		printf("# at physical %" PRIx64 ":\n", memory->regions[i].base + at);
+		printf("# at physical %" PRIx64 ":\n", ram_region_base(&memory->regions[i]) + at);
 		return differs("memory", a[at], b[at]);
 	}
 	return false;

@@ -2,6 +2,7 @@
  * A virtual machine of KVM: its creation, its memory slots and its operations.
  * API: Linux Documentation/virt/kvm/api.rst.
  */
+#include "base/log.h"
 #include "engine/kvm/kvm_engine.h"
 
 #include <errno.h>
@@ -51,27 +52,58 @@ static int create_vm(struct kvm_engine *engine, struct error *err)
 	return 0;
 }
 
+/* Tells the kernel where the region is; `shown`: not hidden. */
+static int set_slot(struct kvm_engine *engine, const struct ram_region *region, bool shown)
+{
+	struct kvm_userspace_memory_region slot = {
+		.slot = (uint32_t)(region - engine->base.machine->memory.regions),
+		.flags = ram_region_kind(region) == RAM_ROM ? KVM_MEM_READONLY : 0,
+		.guest_phys_addr = ram_region_base(region),
+		.memory_size = shown ? region->size : 0,
+		.userspace_addr = (uintptr_t)region->host,
+	};
+
+	return ioctl(engine->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0 ? -errno : 0;
+}
+
 static int map_memory(struct kvm_engine *engine, struct error *err)
 {
 	const struct guest_memory *memory = &engine->base.machine->memory;
 
 	for (unsigned i = 0; i < memory->nr_regions; i++) {
 		const struct ram_region *region = &memory->regions[i];
-		struct kvm_userspace_memory_region slot = {
-			.slot = i,
-			.flags = region->read_only ? KVM_MEM_READONLY : 0,
-			.guest_phys_addr = region->base,
-			.memory_size = region->size,
-			.userspace_addr = (uintptr_t)region->host,
-		};
+		bool shown = ram_region_kind(region) != RAM_HIDDEN;
+		int rc = shown ? set_slot(engine, region, true) : 0;
 
-		if (ioctl(engine->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot) < 0)
-			return error_set_errno(err, EXIT_CODE_HOST, errno,
+		if (rc < 0)
+			return error_set_errno(err, EXIT_CODE_HOST, -rc,
 				"KVM cannot map %llu MiB of guest memory at %#llx",
 				(unsigned long long)region->size >> 20,
-				(unsigned long long)region->base);
+				(unsigned long long)ram_region_base(region));
 	}
 	return 0;
+}
+
+/*
+ * A slot's place and flags cannot be changed, only taken away and made anew; between the two a
+ * vCPU's access would look like one to a device. So all of them are kept out of the guest. The
+ * vCPU that makes the change has left it for that.
+ */
+static void memory_changed(void *opaque, const struct ram_region *region, uint64_t from)
+{
+	struct kvm_engine *engine = opaque;
+	bool shown = ram_region_kind(region) != RAM_HIDDEN;
+	int rc = 0;
+
+	kvm_vcpus_keep_out(engine);
+	if (ram_place_kind(from) != RAM_HIDDEN)
+		rc = set_slot(engine, region, false);
+	if (rc == 0 && shown)
+		rc = set_slot(engine, region, true);
+	kvm_vcpus_let_in(engine);
+	if (rc < 0)
+		log_error("KVM cannot move memory to %#llx: %s",
+			(unsigned long long)ram_region_base(region), strerror(-rc));
 }
 
 static int create_vcpus(struct kvm_engine *engine, struct error *err)
@@ -130,6 +162,9 @@ static void kvm_engine_destroy(struct engine *base)
 		close(engine->vm_fd);
 	if (engine->device_fd >= 0)
 		close(engine->device_fd);
+	if (engine->base.machine->memory.written_context == engine)
+		engine->base.machine->memory.changed = NULL;
+	pthread_mutex_destroy(&engine->gate_lock);
 	pthread_mutex_destroy(&engine->route_lock);
 	pthread_mutex_destroy(&engine->tsc_lock);
 	free(engine);
@@ -149,6 +184,7 @@ static int kvm_engine_create(
 	engine->vm_fd = -1;
 	pthread_mutex_init(&engine->tsc_lock, NULL);
 	pthread_mutex_init(&engine->route_lock, NULL);
+	pthread_mutex_init(&engine->gate_lock, NULL);
 
 	rc = engine->device_fd = kvm_probe_open(CPUINFO_PATH, DEVICE_PATH, err);
 	if (rc < 0)
@@ -171,6 +207,8 @@ static int kvm_engine_create(
 	rc = reset_vcpus(engine, err);
 	if (rc < 0)
 		goto fail;
+	config->machine->memory.changed = memory_changed;
+	config->machine->memory.written_context = engine;
 	*engine_out = &engine->base;
 	return 0;
 fail:

@@ -37,6 +37,7 @@ struct kvm_vcpu {
 
 	_Atomic pid_t thread; /* the thread inside kvm_vcpu_run, or 0 */
 	atomic_bool kicked;
+	atomic_bool in_guest;   /* in KVM_RUN, or about to be: see kvm_vcpus_keep_out */
 	atomic_bool nmi_raised; /* LINT1 had an edge */
 	_Atomic uint64_t counters[KVM_NR_COUNTERS];
 
@@ -74,6 +75,8 @@ struct kvm_engine {
 	 */
 	uint8_t state_msrs[KVM_MAX_STATE_MSRS];
 	unsigned nr_state_msrs;
+	pthread_mutex_t gate_lock; /* held while vCPUs are kept out */
+	atomic_bool gate_closed;
 	pthread_mutex_t route_lock;
 	struct kvm_ioapic_route routes[KVM_IOAPIC_PINS]; /* route_lock, as the next two */
 	struct kvm_irqfd_route irqfds[KVM_MAX_IRQFDS];
@@ -110,6 +113,11 @@ void kvm_vcpu_kick(struct engine *engine, unsigned index);
 int kvm_vcpu_settle(struct kvm_vcpu *vcpu);
 /* Makes KVM_RUN return, so that the loop looks at what changed. Any thread. */
 void kvm_vcpu_interrupt(struct kvm_vcpu *vcpu);
+
+/* No vCPU is in the guest from the one call to the other. Under the machine lock, on a thread that
+ * runs no vCPU or has just left the guest. */
+void kvm_vcpus_keep_out(struct kvm_engine *engine);
+void kvm_vcpus_let_in(struct kvm_engine *engine);
 
 /* kvm_irqchip.c */
 int kvm_irqchip_create(struct kvm_engine *engine, struct error *err);

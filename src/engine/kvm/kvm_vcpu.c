@@ -10,6 +10,7 @@
 #include "engine/kvm/kvm_engine.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -291,6 +292,44 @@ int kvm_vcpu_settle(struct kvm_vcpu *vcpu)
 	return rc;
 }
 
+void kvm_vcpus_keep_out(struct kvm_engine *engine)
+{
+	pthread_mutex_lock(&engine->gate_lock);
+	atomic_store(&engine->gate_closed, true);
+	for (unsigned i = 0; i < engine->nr_vcpus; i++) {
+		while (atomic_load(&engine->vcpus[i].in_guest)) {
+			kvm_vcpu_interrupt(&engine->vcpus[i]);
+			sched_yield();
+		}
+	}
+}
+
+void kvm_vcpus_let_in(struct kvm_engine *engine)
+{
+	atomic_store(&engine->gate_closed, false);
+	pthread_mutex_unlock(&engine->gate_lock);
+}
+
+/* Returns as KVM_RUN does. */
+static int enter(struct kvm_vcpu *vcpu)
+{
+	struct kvm_engine *engine = vcpu->engine;
+	int rc;
+
+	/* Either this thread sees that the gate is closed, or who closes it sees this one inside.
+	 */
+	atomic_store(&vcpu->in_guest, true);
+	while (atomic_load(&engine->gate_closed)) {
+		atomic_store(&vcpu->in_guest, false);
+		pthread_mutex_lock(&engine->gate_lock);
+		pthread_mutex_unlock(&engine->gate_lock);
+		atomic_store(&vcpu->in_guest, true);
+	}
+	rc = ioctl(vcpu->fd, KVM_RUN, 0);
+	atomic_store(&vcpu->in_guest, false);
+	return rc;
+}
+
 static void run_until_exit(struct kvm_vcpu *vcpu, struct vcpu_exit *exit)
 {
 	for (;;) {
@@ -300,7 +339,7 @@ static void run_until_exit(struct kvm_vcpu *vcpu, struct vcpu_exit *exit)
 			fail(vcpu, exit, "an interrupt cannot be injected", -rc);
 			return;
 		}
-		if (ioctl(vcpu->fd, KVM_RUN, 0) == 0) {
+		if (enter(vcpu) == 0) {
 			vcpu->ready_is_stale = false;
 			if (dispatch(vcpu, exit))
 				return;

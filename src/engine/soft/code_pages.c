@@ -5,8 +5,15 @@
  * Adding is under a lock. A write clears the lines first and then moves the generation; an adder
  * that sees the generation move while it marks lines starts again. So a block with the current
  * generation always has its lines marked.
+ *
+ * Regions of memory move (machine/memory.h). Whoever moves one forgets its code. A vCPU that still
+ * has the old place in its TLB may decode after that, and ties what it finds to the records of
+ * whatever is there now; so each forgets once more when it has flushed its TLB, which is before it
+ * can find what it has decoded.
  */
 #include "engine/soft/code_pages.h"
+
+#include "base/log.h"
 
 #include "engine/soft/direct.h"
 
@@ -29,10 +36,11 @@ struct code_page {
 	_Atomic bool written_directly; /* some runner may have it mapped writable */
 };
 
+/* Of the memory's region of the same index. */
 struct code_region {
-	gpa_t base;
+	_Atomic(struct code_page *) pages; /* NULL: none yet */
 	uint64_t size;
-	struct code_page *pages;
+	_Atomic bool has_code; /* or had some since it was last forgotten */
 };
 
 struct code_pages {
@@ -40,13 +48,31 @@ struct code_pages {
 	pthread_mutex_t log_lock;
 	_Atomic uint64_t log_end; /* entries so far; the last LOG_SIZE are kept */
 	gpa_t log[LOG_SIZE];
-	unsigned nr_regions;
 	struct code_region regions[GUEST_MEMORY_MAX_REGIONS];
+	/* For whoever comes with an address that has led to RAM a moment ago. */
+	struct code_page nowhere;
+	_Atomic bool nowhere_used;
 };
+
+_Static_assert(GUEST_MEMORY_MAX_REGIONS <= 64, "a set of regions is a word");
 
 static size_t region_bytes(const struct code_region *region)
 {
 	return (region->size >> GUEST_PAGE_SHIFT) * sizeof(struct code_page);
+}
+
+static int track(struct code_pages *code, const struct guest_memory *memory, unsigned index)
+{
+	struct code_region *region = &code->regions[index];
+	void *pages;
+
+	region->size = memory->regions[index].size;
+	pages = mmap(NULL, region_bytes(region), PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (pages == MAP_FAILED)
+		return -errno;
+	atomic_store(&region->pages, pages);
+	return 0;
 }
 
 int code_pages_create(struct soft_engine *engine, struct error *err)
@@ -60,22 +86,12 @@ int code_pages_create(struct soft_engine *engine, struct error *err)
 	pthread_mutex_init(&code->log_lock, NULL);
 	engine->code_pages = code;
 	for (unsigned i = 0; i < memory->nr_regions; i++) {
-		struct code_region *region = &code->regions[i];
-		void *pages;
+		int rc = track(code, memory, i);
 
-		region->base = memory->regions[i].base;
-		region->size = memory->regions[i].size;
-		pages = mmap(NULL, region_bytes(region), PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (pages == MAP_FAILED) {
-			int saved = errno;
-
+		if (rc < 0) {
 			code_pages_destroy(engine);
-			return error_set_errno(
-				err, EXIT_CODE_HOST, saved, "cannot track guest code");
+			return error_set_errno(err, EXIT_CODE_HOST, -rc, "cannot track guest code");
 		}
-		region->pages = pages;
-		code->nr_regions++;
 	}
 	return 0;
 }
@@ -86,8 +102,10 @@ void code_pages_destroy(struct soft_engine *engine)
 
 	if (!code)
 		return;
-	for (unsigned i = 0; i < code->nr_regions; i++)
-		munmap(code->regions[i].pages, region_bytes(&code->regions[i]));
+	for (unsigned i = 0; i < GUEST_MEMORY_MAX_REGIONS; i++) {
+		if (code->regions[i].pages)
+			munmap(code->regions[i].pages, region_bytes(&code->regions[i]));
+	}
 	pthread_mutex_destroy(&code->lock);
 	pthread_mutex_destroy(&code->log_lock);
 	free(code);
@@ -96,15 +114,16 @@ void code_pages_destroy(struct soft_engine *engine)
 
 static struct code_page *find(const struct soft_engine *engine, gpa_t physical)
 {
-	const struct code_pages *code = engine->code_pages;
+	const struct guest_memory *memory = &engine->base.machine->memory;
+	struct code_page *pages;
+	struct ram_place place;
 
-	for (unsigned i = 0; i < code->nr_regions; i++) {
-		const struct code_region *region = &code->regions[i];
-
-		if (physical - region->base < region->size)
-			return &region->pages[(physical - region->base) >> GUEST_PAGE_SHIFT];
-	}
-	return NULL;
+	if (!guest_memory_find(memory, physical, &place))
+		return NULL;
+	pages = atomic_load_explicit(
+		&engine->code_pages->regions[place.region - memory->regions].pages,
+		memory_order_acquire);
+	return pages ? &pages[place.offset >> GUEST_PAGE_SHIFT] : NULL;
 }
 
 /* The lines of a page that [offset, offset + size) touches; size is at least 1. */
@@ -183,7 +202,23 @@ const _Atomic uint32_t *code_pages_generation_at(const struct soft_engine *engin
 {
 	const struct code_page *page = find(engine, physical);
 
-	return page ? &page->generation : NULL;
+	return page ? &page->generation : &engine->code_pages->nowhere.generation;
+}
+
+static void note_code(struct soft_engine *engine, gpa_t physical)
+{
+	const struct guest_memory *memory = &engine->base.machine->memory;
+	struct ram_place place;
+
+	if (guest_memory_find(memory, physical, &place) && place.region->movable)
+		atomic_store(&engine->code_pages->regions[place.region - memory->regions].has_code,
+			true);
+}
+
+static struct code_page *nowhere(struct code_pages *code)
+{
+	atomic_store(&code->nowhere_used, true);
+	return &code->nowhere;
 }
 
 /* Two that wait for each other's writes do not wait forever: each is quiescent. */
@@ -195,6 +230,10 @@ uint32_t code_pages_add(struct vcpu *vcpu, gpa_t physical, unsigned size)
 	uint64_t lines = line_mask(physical & (GUEST_PAGE_SIZE - 1), size);
 	uint32_t before, after;
 
+	if (page)
+		note_code(engine, physical);
+	else
+		page = nowhere(engine->code_pages);
 	pthread_mutex_lock(&engine->code_pages->lock);
 	after = atomic_load(&page->generation);
 	do {
@@ -288,4 +327,67 @@ bool code_pages_written(struct soft_engine *engine, gpa_t physical, uint64_t siz
 		size -= chunk;
 	}
 	return hit;
+}
+
+/* More than the log holds: everybody drops everything. */
+static void log_everything(struct soft_engine *engine)
+{
+	struct code_pages *code = engine->code_pages;
+
+	pthread_mutex_lock(&code->log_lock);
+	atomic_fetch_add(&code->log_end, LOG_SIZE + 1);
+	pthread_mutex_unlock(&code->log_lock);
+	for (unsigned i = 0; i < engine->nr_vcpus; i++)
+		atomic_fetch_or(&engine->vcpus[i].requests, REQUEST_CODE);
+}
+
+static void forget(struct soft_engine *engine, unsigned index, gpa_t base)
+{
+	struct code_region *region = &engine->code_pages->regions[index];
+	struct code_page *pages = atomic_load(&region->pages);
+	uint64_t count = region->size >> GUEST_PAGE_SHIFT;
+
+	if (!pages || !atomic_exchange(&region->has_code, false))
+		return;
+	for (uint64_t n = 0; n < count; n++) {
+		if (!atomic_exchange(&pages[n].lines, 0))
+			continue;
+		atomic_fetch_add(&pages[n].generation, 1);
+		log_write(engine, base + (n << GUEST_PAGE_SHIFT));
+	}
+}
+
+void code_pages_moved(struct soft_engine *engine, const struct ram_region *region, uint64_t from)
+{
+	const struct guest_memory *memory = &engine->base.machine->memory;
+	unsigned index = (unsigned)(region - memory->regions);
+	struct code_pages *code = engine->code_pages;
+
+	if (!code->regions[index].pages && track(code, memory, index) < 0)
+		log_warning("there is no memory to watch code in a device's memory");
+	/* Its owner may have changed what was hidden. */
+	if (ram_place_base(from) == ram_region_base(region) && ram_place_kind(from) != RAM_HIDDEN)
+		return;
+	forget(engine, index, ram_place_base(from));
+	for (unsigned i = 0; i < engine->nr_vcpus; i++)
+		atomic_fetch_or(&engine->vcpus[i].moved_regions, BIT(index));
+}
+
+void code_pages_settle(struct vcpu *vcpu)
+{
+	struct soft_engine *engine = vcpu->engine;
+	const struct guest_memory *memory = &engine->base.machine->memory;
+	struct code_pages *code = engine->code_pages;
+	uint64_t moved = atomic_exchange(&vcpu->moved_regions, 0);
+
+	for (; moved; moved &= moved - 1) {
+		unsigned index = (unsigned)__builtin_ctzll(moved);
+
+		forget(engine, index, ram_region_base(&memory->regions[index]));
+	}
+	if (atomic_load(&code->nowhere_used) && atomic_exchange(&code->nowhere_used, false)) {
+		atomic_store(&code->nowhere.lines, 0);
+		atomic_fetch_add(&code->nowhere.generation, 1);
+		log_everything(engine);
+	}
 }

@@ -16,7 +16,7 @@ struct code_pages;
 int code_pages_create(struct soft_engine *engine, struct error *err);
 void code_pages_destroy(struct soft_engine *engine);
 
-/* Where the page's generation is kept, for cheap looks; NULL if it is not RAM. */
+/* Where the page's generation is kept, for cheap looks. */
 const _Atomic uint32_t *code_pages_generation_at(const struct soft_engine *engine, gpa_t physical);
 
 /*
@@ -47,6 +47,13 @@ bool code_pages_write_directly(struct soft_engine *engine, gpa_t physical);
  * decoded code. Any thread.
  */
 bool code_pages_written(struct soft_engine *engine, gpa_t physical, uint64_t size);
+
+/* The region has come from the place `from`: forgets the code that was decoded in it. Under the
+ * machine lock; every vCPU flushes its TLB after this, and calls code_pages_settle. */
+void code_pages_moved(struct soft_engine *engine, const struct ram_region *region, uint64_t from);
+
+/* By the vCPU's thread when it has flushed its TLB: what it decoded through old entries. */
+void code_pages_settle(struct vcpu *vcpu);
 
 /*
  * For translators: the log of pages whose decoded code was written. `position` is how far the

@@ -124,6 +124,7 @@ static void note_seen(struct direct_map *map)
 	map->flushes_seen = vcpu->direct_flushes;
 	map->writes_seen = code_pages_log_end(vcpu->engine);
 	map->revokes_seen = atomic_load(&vcpu->engine->direct_revokes);
+	map->layouts_seen = atomic_load(&vcpu->engine->layouts);
 }
 
 void direct_map_reset(struct direct_map *map, gpa_t root)
@@ -150,7 +151,7 @@ static void unmap(struct direct_map *map, struct direct_table *table, unsigned n
 
 /* What an entry allows a user's access that changes no A or D; 0 if it is not RAM. */
 static unsigned allows(const struct direct_map *map, const struct direct_table *table,
-	uint64_t entry, const struct ram_region **region)
+	uint64_t entry, struct ram_place *place)
 {
 	const uint64_t needed = PTE_P | PTE_A | PTE_U;
 	struct vcpu *vcpu = map->vcpu;
@@ -158,12 +159,11 @@ static unsigned allows(const struct direct_map *map, const struct direct_table *
 
 	if ((entry & needed) != needed || !(table->upper & PTE_U) || entry & reserved_bits(vcpu))
 		return 0;
-	*region = guest_memory_region(&vcpu->machine->memory, entry & FRAME);
-	if (!*region || (*region)->fd < 0 ||
-		(entry & FRAME) == (vcpu->apic_base & APIC_BASE_ADDRESS))
+	if (!guest_memory_find(&vcpu->machine->memory, entry & FRAME, place) ||
+		place->region->fd < 0 || (entry & FRAME) == (vcpu->apic_base & APIC_BASE_ADDRESS))
 		return 0;
 	if ((entry & (PTE_W | PTE_D)) == (PTE_W | PTE_D) && table->upper & PTE_W &&
-		!(*region)->read_only)
+		!place->read_only)
 		permissions |= DIRECT_WRITE;
 	if (!((entry | table->upper) & PTE_NX))
 		permissions |= DIRECT_EXECUTE;
@@ -180,14 +180,14 @@ static uint64_t guest_entry(const struct direct_table *table, unsigned n)
 /* The guest's entry has changed: unmaps the page unless it may stay as it is. */
 static void follow_entry(struct direct_map *map, struct direct_table *table, unsigned n)
 {
-	const struct ram_region *region;
+	struct ram_place place;
 	uint64_t entry = guest_entry(table, n);
 	bool moved = (entry ^ table->entries[n]) & FRAME;
 
 	table->entries[n] = entry;
 	if (!table->mapped[n])
 		return;
-	if (moved || table->mapped[n] & PERMISSIONS & ~allows(map, table, entry, &region))
+	if (moved || table->mapped[n] & PERMISSIONS & ~allows(map, table, entry, &place))
 		unmap(map, table, n);
 }
 
@@ -247,7 +247,7 @@ static void recheck_table(struct direct_map *map, struct direct_table *table)
 		if (table->mapped[n] & (DIRECT_EXECUTE | DIRECT_UNFIT)) {
 			const _Atomic uint32_t *now = code_pages_generation_at(engine, page);
 
-			if (!now || atomic_load(now) != table->generations[n])
+			if (atomic_load(now) != table->generations[n])
 				unmap(map, table, n);
 		} else if (table->mapped[n] & DIRECT_WRITE && code_pages_is_code(engine, page)) {
 			unmap(map, table, n);
@@ -280,7 +280,8 @@ bool direct_map_sync(struct direct_map *map)
 		return false;
 	if (!direct_map_is_free(vcpu, map->root, map->runner->stub))
 		return false;
-	if (map->nr_tables > MAX_TABLES || map->nr_mappings > MAX_MAPPINGS)
+	if (map->layouts_seen != atomic_load(&vcpu->engine->layouts) ||
+		map->nr_tables > MAX_TABLES || map->nr_mappings > MAX_MAPPINGS)
 		direct_map_reset(map, map->root);
 	if (recheck || map->flushes_seen != vcpu->direct_flushes) {
 		note_seen(map);
@@ -317,21 +318,21 @@ static struct direct_table *create_table(
 
 /* Declares the page code and looks whether it may run. */
 static unsigned approve(struct direct_map *map, struct direct_table *table, unsigned n,
-	const struct ram_region *region)
+	const struct ram_place *place)
 {
 	gpa_t page = table->entries[n] & FRAME;
 
 	table->generations[n] = code_pages_add(map->vcpu, page, GUEST_PAGE_SIZE);
-	return direct_scan_is_clean(region->host + (page - region->base)) ? DIRECT_EXECUTE
-									  : DIRECT_UNFIT;
+	return direct_scan_is_clean(place->region->host + place->offset) ? DIRECT_EXECUTE
+									 : DIRECT_UNFIT;
 }
 
 /* What to map a page as: at least what it is mapped as. */
 static unsigned choose(struct direct_map *map, struct direct_table *table, unsigned n, bool execute,
-	const struct ram_region **region)
+	struct ram_place *place)
 {
 	unsigned mapped = table->mapped[n];
-	unsigned allowed = allows(map, table, table->entries[n], region);
+	unsigned allowed = allows(map, table, table->entries[n], place);
 	unsigned chosen = DIRECT_READ | (mapped & DIRECT_UNFIT);
 
 	if (!allowed)
@@ -340,7 +341,7 @@ static unsigned choose(struct direct_map *map, struct direct_table *table, unsig
 		(execute || !(allowed & DIRECT_WRITE))) {
 		if (mapped & DIRECT_EXECUTE)
 			return chosen | DIRECT_EXECUTE;
-		return chosen | approve(map, table, n, *region);
+		return chosen | approve(map, table, n, place);
 	}
 	if (mapped & DIRECT_EXECUTE)
 		return chosen | DIRECT_EXECUTE;
@@ -404,15 +405,14 @@ static struct direct_table *current_table(struct direct_map *map, gva_t address)
 static void fill_page(struct direct_map *map, struct direct_table *table, unsigned n, bool execute,
 	struct extent *extent)
 {
-	const struct ram_region *region;
-	unsigned chosen = choose(map, table, n, execute, &region);
-	gpa_t page = table->entries[n] & FRAME;
+	struct ram_place place;
+	unsigned chosen = choose(map, table, n, execute, &place);
 
 	if (!chosen || chosen == table->mapped[n])
 		return;
 	if ((chosen & PERMISSIONS) != (table->mapped[n] & PERMISSIONS))
 		extend(map, extent, table->base + n * GUEST_PAGE_SIZE,
-			region->fd_offset + (page - region->base), chosen & PERMISSIONS);
+			place.region->fd_offset + place.offset, chosen & PERMISSIONS);
 	table->mapped[n] = (uint8_t)chosen;
 }
 

@@ -39,7 +39,7 @@ struct direct_map {
 	struct direct_table *buckets[DIRECT_TABLE_BUCKETS];
 	unsigned nr_tables, nr_mappings;
 	bool broken; /* the host refused: nothing is known of what is mapped */
-	uint64_t flushes_seen, writes_seen, revokes_seen;
+	uint64_t flushes_seen, writes_seen, revokes_seen, layouts_seen;
 };
 
 void direct_map_init(struct direct_map *map, struct vcpu *vcpu, struct direct_runner *runner);

@@ -222,6 +222,9 @@ static void device_write(struct vcpu *vcpu, gpa_t physical, unsigned size, uint6
 		machine_mmio_write(vcpu->machine, physical, size, value & byte_mask(size));
 	else if (size == 4 && physical % 4 == 0)
 		apic_mmio_write(vcpu, physical & ~PAGE_MASK, (uint32_t)value);
+	/* The next instruction may be somewhere else. */
+	if (atomic_load_explicit(&vcpu->requests, memory_order_relaxed) & REQUEST_FLUSH_TLB)
+		vcpu->run_end = NULL;
 }
 
 static uint64_t load(struct vcpu *vcpu, const struct target *target, unsigned size)
@@ -236,8 +239,10 @@ static void store(struct vcpu *vcpu, const struct target *target, unsigned size,
 		device_write(vcpu, target->physical, size, value);
 		return;
 	}
-	if (target->read_only)
+	if (target->read_only) {
+		device_write(vcpu, target->physical, size, value);
 		return;
+	}
 	host_store(target->host, size, value);
 	if (code_pages_written(vcpu->engine, target->physical, size))
 		vcpu->run_end = NULL;
@@ -418,10 +423,10 @@ void mmu_write(struct vcpu *vcpu, gva_t address, const void *from, unsigned size
 		struct target target = resolve(vcpu, address, MMU_WRITE);
 		unsigned chunk = left_in_page(address) < size ? left_in_page(address) : size;
 
-		if (!target.host) {
+		if (!target.host || target.read_only) {
 			for (unsigned n = 0; n < chunk; n++)
 				device_write(vcpu, target.physical + n, 1, bytes[n]);
-		} else if (!target.read_only) {
+		} else {
 			host_copy(target.host, bytes, chunk);
 			if (code_pages_written(vcpu->engine, target.physical, chunk))
 				vcpu->run_end = NULL;

@@ -373,13 +373,13 @@ static void drops_writes_to_rom(void **state)
 	struct vcpu_fixture *f = *state;
 
 	vcpu_fixture_enter(f, FIXTURE_LONG);
-	f->machine.memory.regions[0].read_only = true;
+	f->machine.memory.regions[0].place = RAM_ROM;
 	f->ram[0x280000] = 0x42;
 	vcpu_fixture_load(f, FIXTURE_CODE, "\x88\x03", 2);
 	f->vcpu->gpr[X86_RBX] = 0x280000;
 	assert_int_equal(interpret_try(f->vcpu), -1);
 	assert_int_equal(f->ram[0x280000], 0x42);
-	f->machine.memory.regions[0].read_only = false;
+	f->machine.memory.regions[0].place = RAM_WRITABLE;
 }
 
 static int use_long_page(void **state)

@@ -24,16 +24,14 @@ void operand_write_slow(struct vcpu *vcpu, const struct insn *insn, unsigned siz
  * asks for is done by rmw_end_slow. */
 static volatile void *code_pointer(struct vcpu *vcpu, struct rmw *rmw, unsigned size)
 {
-	const struct guest_memory *memory = &vcpu->machine->memory;
-	const struct ram_region *region;
+	struct ram_place place;
 
 	if ((rmw->address & (GUEST_PAGE_SIZE - 1)) + size > GUEST_PAGE_SIZE ||
 		!mmu_translate(vcpu, rmw->address, &rmw->physical))
 		return NULL;
-	region = guest_memory_region(memory, rmw->physical);
-	if (!region || region->read_only)
+	if (!guest_memory_find(&vcpu->machine->memory, rmw->physical, &place) || place.read_only)
 		return NULL;
-	return guest_memory_host(memory, rmw->physical, size);
+	return place.region->host + place.offset;
 }
 
 static volatile void *begin_copy(struct vcpu *vcpu, struct rmw *rmw, unsigned size)

@@ -28,17 +28,12 @@ enum walk_result { WALK_OK, WALK_NOT_PRESENT, WALK_RESERVED };
 
 uint8_t *paging_ram(const struct vcpu *vcpu, gpa_t address, bool *read_only)
 {
-	const struct guest_memory *memory = &vcpu->machine->memory;
+	struct ram_place place;
 
-	for (unsigned i = 0; i < memory->nr_regions; i++) {
-		const struct ram_region *region = &memory->regions[i];
-
-		if (address - region->base < region->size) {
-			*read_only = region->read_only;
-			return region->host + (address - region->base);
-		}
-	}
-	return NULL;
+	if (!guest_memory_find(&vcpu->machine->memory, address, &place))
+		return NULL;
+	*read_only = place.read_only;
+	return place.region->host + place.offset;
 }
 
 /* An entry outside of RAM reads as a floating bus. */

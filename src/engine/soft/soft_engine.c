@@ -64,6 +64,16 @@ static void memory_written(void *engine, gpa_t address, uint64_t size)
 	code_pages_written(engine, address, size);
 }
 
+static void memory_changed(void *opaque, const struct ram_region *region, uint64_t from)
+{
+	struct soft_engine *engine = opaque;
+
+	code_pages_moved(engine, region, from);
+	atomic_fetch_add(&engine->layouts, 1);
+	for (unsigned i = 0; i < engine->nr_vcpus; i++)
+		vcpu_request(&engine->vcpus[i], REQUEST_FLUSH_TLB);
+}
+
 static void wire(struct soft_engine *engine)
 {
 	struct machine *machine = engine->base.machine;
@@ -75,6 +85,7 @@ static void wire(struct soft_engine *engine)
 	machine->cpu_bus.set_a20 = bus_set_a20;
 	machine->cpu_bus.route = NULL;
 	machine->memory.written = memory_written;
+	machine->memory.changed = memory_changed;
 	machine->memory.written_context = engine;
 }
 
@@ -136,6 +147,8 @@ static void soft_destroy(struct engine *base)
 	engine = soft_engine(base);
 	if (engine->base.machine->memory.written_context == engine)
 		engine->base.machine->memory.written = NULL;
+	if (engine->base.machine->memory.written_context == engine)
+		engine->base.machine->memory.changed = NULL;
 	if (engine->vcpus) {
 		direct_destroy(engine);
 		translate_destroy(engine);

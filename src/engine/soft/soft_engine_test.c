@@ -338,6 +338,95 @@ static void test_a20(void **context)
 	}
 }
 
+/* Two regions that change places, and what the guest wrote to one that was ROM. */
+struct switching {
+	struct ram_region *regions[2];
+	unsigned shown;
+	uint64_t written;
+};
+
+#define SWITCHED UINT64_C(0x200000)
+
+static void show(struct switching *switching, enum ram_kind kind)
+{
+	struct guest_memory *memory = &fixture.machine.memory;
+
+	guest_memory_place(memory, switching->regions[!switching->shown], SWITCHED, RAM_HIDDEN);
+	guest_memory_place(memory, switching->regions[switching->shown], SWITCHED, kind);
+}
+
+static void write_switch(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	struct switching *switching = device;
+
+	(void)size;
+	(void)value;
+	if (offset == 1) {
+		soft_engine_ops.kick(fixture.engine, 0);
+		return;
+	}
+	switching->shown ^= 1;
+	show(switching, RAM_ROM);
+}
+
+static void write_rom(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	(void)size;
+	((struct switching *)device)->written = offset << 16 | value;
+}
+
+/* Memory that changes under the code that runs in it: the next instruction is the new one's. */
+static void test_memory_is_switched(void **context)
+{
+	/* out 0x80; mov bx, 0x1111; out 0x80; mov cx, 0x1111; mov dx, [0x20]; mov byte [0x20],
+	 * 0x55; out 0x81 */
+	static const uint8_t code[2][21] = {
+		"\xe6\x80\xbb\x11\x11\xe6\x80\xb9\x11\x11\x8b\x16\x20\x00\xc6\x06\x20\x00\x55\xe6"
+		"\x81",
+		"\xe6\x80\xbb\x22\x22\xe6\x80\xb9\x22\x22\x8b\x16\x20\x00\xc6\x06\x20\x00\x55\xe6"
+		"\x81",
+	};
+	static const struct io_ops switch_ops = { .write = write_switch };
+	static const struct io_ops rom_ops = { .write = write_rom };
+	struct machine *machine = &fixture.machine;
+	struct switching switching = { 0 };
+	struct vcpu_exit exit;
+
+	(void)context;
+	for (unsigned i = 0; i < 2; i++) {
+		switching.regions[i] = guest_memory_add_movable(&machine->memory, 0x1000, NULL);
+		memcpy(switching.regions[i]->host, code[i], sizeof(code[i]));
+		memset(switching.regions[i]->host + 0x20, 0xaa + 0x11 * (int)i, 2);
+	}
+	address_space_map(
+		&machine->pio, &(struct io_region){ 0x80, 2, &switch_ops, &switching, "switch" });
+	address_space_map(&machine->mmio,
+		&(struct io_region){ SWITCHED, 0x1000, &rom_ops, &switching, "rom" });
+	show(&switching, RAM_ROM);
+	/* The second time with what was decoded in the first. */
+	for (unsigned round = 0; round < 3; round++) {
+		cpu_state_reset(&first, 0);
+		first.rip = 0;
+		first.segment[X86_CS].base = first.segment[X86_DS].base = SWITCHED;
+		assert_int_equal(set(0, &first, NULL), 0);
+		switching.written = 0;
+		soft_engine_ops.run(fixture.engine, 0, &exit);
+		assert_int_equal(exit.reason, VCPU_EXIT_KICKED);
+		get(0, &second);
+		assert_int_equal(second.gpr[X86_RBX] & 0xffff, 0x2222);
+		assert_int_equal(second.gpr[X86_RCX] & 0xffff, 0x1111);
+		assert_int_equal(second.gpr[X86_RDX] & 0xffff, 0xaaaa);
+		assert_int_equal(switching.written, 0x20 << 16 | 0x55);
+		assert_int_equal(switching.regions[0]->host[0x20], 0xaa);
+	}
+	/* Its owner changes what is hidden, as flash that is programmed. */
+	switching.regions[1]->host[3] = 0x33;
+	assert_int_equal(set(0, &first, NULL), 0);
+	soft_engine_ops.run(fixture.engine, 0, &exit);
+	get(0, &second);
+	assert_int_equal(second.gpr[X86_RBX] & 0xffff, 0x2233);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -353,6 +442,7 @@ int main(void)
 		TEST(test_wait_ends_with_an_interrupt_only_if_enabled),
 		TEST(test_wait_ends_with_the_timer),
 		TEST(test_a20),
+		TEST(test_memory_is_switched),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -287,6 +287,9 @@ static uint32_t interpret_site(struct vcpu *vcpu, const struct translation *tran
 	if (atomic_load_explicit(&vcpu->requests, memory_order_relaxed) &
 		(REQUEST_CODE | REQUEST_TIMER))
 		take_requests(vcpu);
+	/* The access changed what is where. */
+	if (atomic_load_explicit(&vcpu->requests, memory_order_relaxed) & REQUEST_FLUSH_TLB)
+		return NONE;
 	if (!vcpu->translate.translator->sites[translation->sites + n + 1].resumable)
 		return NONE;
 	return can_resume(vcpu, translation, n + 1) ? site_offset(vcpu, translation, n + 1) : NONE;

@@ -173,7 +173,8 @@ struct vcpu {
 	struct machine *machine;
 	const struct cpu_model *cpu_model;
 	struct insn_features features;
-	gpa_t a20_mask; /* follows the engine's on REQUEST_FLUSH_TLB */
+	_Atomic uint64_t moved_regions; /* with REQUEST_FLUSH_TLB: see code_pages_moved */
+	gpa_t a20_mask;                 /* follows the engine's on REQUEST_FLUSH_TLB */
 };
 
 struct tsc_anchor {
@@ -198,6 +199,7 @@ struct soft_engine {
 	struct tsc_anchor tsc_anchor;
 	struct ticker *ticker;           /* of the translator */
 	_Atomic uint64_t direct_revokes; /* see direct_revoke */
+	_Atomic uint64_t layouts;        /* changes of the memory's layout */
 	/* For atomic accesses that one host instruction cannot do: MMIO, across pages. */
 	pthread_mutex_t split_lock;
 };

@@ -3,6 +3,7 @@
  * gate. Not compiled without vectors: what runs here has put the guest's registers away.
  */
 #include "engine/soft/apic.h"
+#include "engine/soft/code_pages.h"
 #include "engine/soft/mmu.h"
 #include "engine/soft/tsc.h"
 #include "engine/soft/vector.h"
@@ -161,4 +162,5 @@ void vcpu_take_flush(struct vcpu *vcpu)
 {
 	vcpu->a20_mask = atomic_load(&vcpu->engine->a20_mask);
 	mmu_flush_all(vcpu);
+	code_pages_settle(vcpu);
 }
