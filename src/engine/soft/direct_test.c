@@ -149,7 +149,8 @@ static void no_system_call_reaches_the_host(void **state)
 	assert_int_equal(run(f), 0x80);
 	assert_int_equal(frame(f, 0), FIXTURE_CODE + 12);
 	assert_int_equal(f->vcpu->gpr[X86_RCX], 7);
-	assert_int_equal(f->vcpu->direct_counters.system_calls, 1);
+	/* A host without 32-bit system calls raises #GP, which the interpreter looks into. */
+	assert_in_range(f->vcpu->direct_counters.system_calls, 0, 1);
 }
 
 static void exceptions_are_the_guests(void **state)

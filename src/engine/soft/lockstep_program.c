@@ -232,9 +232,8 @@ static bool writes_stack_pointer(const struct insn *insn)
 {
 	const struct isa_row *row = insn_row(insn);
 
-	return insn->reg == X86_RSP || insn->vvvv == X86_RSP || insn->rm == X86_RSP ||
-	       is_mnemonic(row, "leave") || is_mnemonic(row, "enter") ||
-	       (!insn->has_memory && (insn->modrm & 7) == X86_RSP);
+	return native_writes_stack_pointer(insn) || is_mnemonic(row, "leave") ||
+	       is_mnemonic(row, "enter");
 }
 
 static void note_flags(struct generator *g, const struct isa_row *row)
@@ -276,6 +275,8 @@ static void put_instruction(struct generator *g)
 	length = isa_assemble(row, &form, bytes);
 	if (!length || insn_decode(&insn, bytes, length, INSN_MODE_64, NULL) != INSN_OK ||
 		insn.length != length)
+		return;
+	if (native_writes_stack_pointer(&insn) && !native_host_returns_to_any_stack())
 		return;
 	put(g, bytes, length);
 	note_flags(g, insn_row(&insn));

@@ -88,6 +88,17 @@ bool native_is_vector(const struct isa_row *row);
 bool native_case_make(struct native_case *c, const struct isa_row *row, enum insn_mode mode,
 	unsigned slot, struct native_random *random);
 
+/* native_probe.c */
+/* Does the host's kernel have a 32-bit code segment for programs? */
+bool native_host_has_32_bit_code(void);
+/*
+ * Does the host go on with code that it interrupted while RSP was not canonical? If not, any
+ * instruction may appear to raise #GP then, also within translated code.
+ */
+bool native_host_returns_to_any_stack(void);
+/* Has it RSP as an operand that it may write, other than by the way? */
+bool native_writes_stack_pointer(const struct insn *insn);
+
 /* native_host.c. Maps the address space; call before the others. */
 void native_host_init(void);
 /* Puts the batch's instructions into their slots; returns the code region's bytes. */

@@ -447,6 +447,8 @@ static bool assemble(struct maker *m)
 	if (insn_decode(&insn, c->bytes, c->length, m->form.mode, NULL) != INSN_OK ||
 		insn.length != c->length)
 		return false;
+	if (native_writes_stack_pointer(&insn) && !native_host_returns_to_any_stack())
+		return false;
 	c->row = insn.row;
 	return true;
 }
@@ -498,5 +500,7 @@ bool native_case_make(struct native_case *c, const struct isa_row *row, enum ins
 	} else {
 		choose_comparison(&m, address);
 	}
+	if (!native_host_returns_to_any_stack())
+		c->state.gpr[X86_RSP] &= BITS(46, 0);
 	return assemble(&m);
 }

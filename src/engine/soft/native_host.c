@@ -92,6 +92,8 @@ asm(".text\n"
 				 "1: pop %r15\npop %r14\npop %r13\npop %r12\npop %rbp\npop %rbx\n"
 				 "ret\n");
 
+#define LAST_PAGE (NATIVE_CODE + NATIVE_CODE_SIZE - 4096)
+
 static const int gpr_of_context[X86_NR_GPRS] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP,
 	REG_RBP, REG_RSI, REG_RDI, REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14,
 	REG_R15 };
@@ -141,6 +143,28 @@ static void run_case(struct native_batch *batch, unsigned slot)
 	native_live_load(result->live, (const uint8_t *)NATIVE_DATA);
 }
 
+/*
+ * There are hypervisors without hardware virtualization that emulate the instruction that first
+ * touches a page, and do it wrong (LZCNT as BSR, #UD for what they do not know). So all pages are
+ * touched by instructions that do not matter: read, written, and executed at an UD2.
+ */
+static void touch_pages(void)
+{
+	struct native_frame *frame = &native_frame;
+	volatile uint8_t *data = (volatile uint8_t *)NATIVE_DATA;
+
+	(void)*(const volatile uint8_t *)NATIVE_READ_ONLY;
+	for (unsigned i = 0; i < NATIVE_DATA_SIZE; i++)
+		data[i] = 0;
+	for (uint32_t page = NATIVE_CODE; page < LAST_PAGE; page += 4096) {
+		(void)*(const volatile uint8_t *)(uintptr_t)page;
+		frame->target = page + 4096 - 2;
+		frame->selector = USER_CS_64;
+		frame->vector = 0;
+		native_enter();
+	}
+}
+
 static void child(struct native_batch *batch)
 {
 	static uint8_t stack[65536];
@@ -155,7 +179,7 @@ static void child(struct native_batch *batch)
 	if (syscall(SYS_arch_prctl, ARCH_SET_GS, NATIVE_GS_BASE))
 		_exit(3);
 	asm volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(USER_DS));
-	memset((void *)NATIVE_DATA, 0, NATIVE_DATA_SIZE);
+	touch_pages();
 	alarm(120);
 	for (unsigned i = 0; i < batch->nr_cases; i++)
 		run_case(batch, i);
@@ -179,7 +203,6 @@ static void *map_at(uintptr_t address, size_t size)
  * Out of a 64-bit slot leads JMP [RIP + x], to the pointer in the code's last page; out of a 32-bit
  * slot JMP 33h:stub, to such a jump in that page.
  */
-#define LAST_PAGE    (NATIVE_CODE + NATIVE_CODE_SIZE - 4096)
 #define EXIT_POINTER LAST_PAGE
 #define EXIT_STUB    (LAST_PAGE + 16)
 

@@ -103,5 +103,8 @@ bool translate_take_signal(void *ucontext)
 				       << EXIT_BLOCK_SHIFT;
 	translator->counters.faults++;
 	regs[REG_RIP] = (greg_t)(uintptr_t)(translator->executable + translator->exit_stored);
+	/* Some hosts under a hypervisor do not return to code whose RSP is not canonical, as a
+	 * guest's may be: they raise #GP, at whatever instruction. */
+	regs[REG_RSP] = (greg_t)vcpu->translate.host_rsp;
 	return true;
 }
