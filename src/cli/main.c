@@ -3,6 +3,7 @@
  */
 #include "base/log.h"
 #include "cli/command.h"
+#include "share/share_server.h"
 
 #include <string.h>
 
@@ -192,6 +193,9 @@ int main(int argc, char **argv)
 		puts("atoll " ATOLL_VERSION);
 		return EXIT_CODE_OK;
 	}
+	/* Not for people: how --share starts its server. */
+	if (strcmp(argv[1], SHARE_SERVER_COMMAND) == 0)
+		return share_server_main(argc - 2, argv + 2);
 	command = command_find(argv[1]);
 	if (!command) {
 		log_error("there is no command '%s'; 'atoll help' lists them", argv[1]);

@@ -408,9 +408,11 @@ const struct option_spec run_option_table[] = {
 		"for "
 		"drivers of before 2016. Can be given several times.",
 		NULL, COMPLETE_FILE, NULL, set_disk },
-	{ "share", "DIRECTORY,tag=NAME[,readonly=on]",
-		"A directory of the host that the guest mounts (virtio-fs, through virtiofsd, "
-		"which needs root): mount -t virtiofs NAME /mnt. Can be given 8 times.",
+	{ "share", "DIRECTORY,tag=NAME[,readonly=on][,server=builtin|virtiofsd][,cache=auto|none]",
+		"A directory of the host that the guest mounts (virtio-fs): mount -t virtiofs NAME "
+		"/mnt. What the host changes the guest sees within a second, with cache=none at "
+		"once. server=virtiofsd has that program serve it, which needs root. Can be given "
+		"8 times.",
 		NULL, COMPLETE_FILE, NULL, set_share },
 	{ "pci", NULL,
 		"A PCI bus even if no device is on it, so that devices can be added while the "

@@ -3,9 +3,10 @@
 #include "base/host_time.h"
 #include "base/log.h"
 #include "virtio/vhost_user.h"
-#include "virtio/virtiofsd.h"
+#include "virtio/virtio_fs_server.h"
 
 #include <errno.h>
+#include <linux/fuse.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,47 +16,8 @@
 #define NR_QUEUES  2 /* of high priority; of requests */
 #define PCI_CLASS  0x018000
 
-#define DRAIN_NS   (2 * NS_PER_S) /* how long a reset waits for virtiofsd */
-#define RESTART_NS NS_PER_S       /* between two starts of virtiofsd */
-
-/* FUSE (Linux: include/uapi/linux/fuse.h). Headers of a request and of an answer. */
-struct fuse_in_header {
-	uint32_t length, opcode;
-	uint64_t unique, node;
-	uint32_t uid, gid, pid, padding;
-};
-
-struct fuse_out_header {
-	uint32_t length;
-	int32_t error;
-	uint64_t unique;
-};
-
-enum {
-	FUSE_LOOKUP = 1,
-	FUSE_FORGET = 2,
-	FUSE_GETATTR = 3,
-	FUSE_READLINK = 5,
-	FUSE_OPEN = 14,
-	FUSE_READ = 15,
-	FUSE_STATFS = 17,
-	FUSE_RELEASE = 18,
-	FUSE_FSYNC = 20,
-	FUSE_GETXATTR = 22,
-	FUSE_LISTXATTR = 23,
-	FUSE_FLUSH = 25,
-	FUSE_INIT = 26,
-	FUSE_OPENDIR = 27,
-	FUSE_READDIR = 28,
-	FUSE_RELEASEDIR = 29,
-	FUSE_FSYNCDIR = 30,
-	FUSE_ACCESS = 34,
-	FUSE_INTERRUPT = 36,
-	FUSE_DESTROY = 38,
-	FUSE_BATCH_FORGET = 42,
-	FUSE_READDIRPLUS = 44,
-	FUSE_LSEEK = 46,
-};
+#define DRAIN_NS   (2 * NS_PER_S) /* how long a reset waits for the server */
+#define RESTART_NS NS_PER_S       /* between two starts of it */
 
 /* Linux's open flags, as they travel. */
 #define OPEN_ACCESS_MODE 03u
@@ -85,11 +47,12 @@ struct fs {
 	struct virtio_device device;
 	struct fs_registers registers; /* immutable */
 	char *directory;
+	struct virtio_fs_server_config server_config;
 	bool read_only;
 
 	/* Lane. */
-	struct virtiofsd server;
-	struct vhost_user link; /* connected: virtiofsd serves */
+	struct virtio_fs_server server;
+	struct vhost_user link; /* connected: it serves */
 	struct fs_queue queues[NR_QUEUES];
 	struct virtio_watch gone;
 	ns_t started_ns;
@@ -125,6 +88,7 @@ bool virtio_fs_only_reads(const void *head, size_t bytes)
 	case FUSE_DESTROY:
 	case FUSE_BATCH_FORGET:
 	case FUSE_READDIRPLUS:
+	case FUSE_SYNCFS:
 	case FUSE_LSEEK: return true;
 	case FUSE_OPEN:
 		if (bytes < sizeof(header) + sizeof(flags))
@@ -154,7 +118,7 @@ static size_t peek(const struct virtq_request *request, uint8_t *to, size_t byte
 static void refuse(struct fs_request *request, int error)
 {
 	const struct fuse_out_header answer = {
-		.length = sizeof(answer), .error = -error, .unique = request->unique
+		.len = sizeof(answer), .error = -error, .unique = request->unique
 	};
 
 	if (request->has_header && request->request.writable_bytes >= sizeof(answer))
@@ -162,7 +126,12 @@ static void refuse(struct fs_request *request, int error)
 	virtq_push(request->request.queue, request, 0);
 }
 
-/* virtiofsd. All of this holds the lane. */
+/* The server. All of this holds the lane. */
+
+static const char *server_name(const struct fs *fs)
+{
+	return fs->server_config.kind == VIRTIO_FS_BUILTIN ? "its server" : "virtiofsd";
+}
 
 static bool is_connected(const struct fs *fs)
 {
@@ -179,7 +148,7 @@ static void disconnect(struct fs *fs)
 			virtio_lane_unwatch(lane, &fs->queues[i].call);
 	}
 	vhost_user_disconnect(&fs->link);
-	virtiofsd_end(&fs->server);
+	virtio_fs_server_end(&fs->server);
 }
 
 static int watch_link(struct fs *fs)
@@ -198,7 +167,7 @@ static int watch_link(struct fs *fs)
 
 static int connect_server(struct fs *fs)
 {
-	int rc = virtiofsd_start(&fs->server, fs->directory);
+	int rc = virtio_fs_server_start(&fs->server, &fs->server_config);
 
 	fs->started_ns = host_now();
 	if (rc >= 0)
@@ -210,15 +179,15 @@ static int connect_server(struct fs *fs)
 	return rc;
 }
 
-/* virtiofsd serves no more: what it has is answered here. */
+/* It serves no more: what it has is answered here. */
 static void lose(struct fs *fs, const char *why)
 {
 	struct virtq_request *request;
-	char message[VIRTIOFSD_MESSAGE_BYTES];
+	char message[VIRTIO_FS_MESSAGE_BYTES];
 
-	virtiofsd_last_message(&fs->server, message);
-	log_warning("the share '%s' is out: virtiofsd %s (%s); mounting it again starts another",
-		fs->directory, why, message);
+	virtio_fs_server_last_message(&fs->server, message);
+	log_warning("the share '%s' is out: %s %s (%s); mounting it again starts another",
+		fs->directory, server_name(fs), why, message);
 	for (unsigned i = 0; i < NR_QUEUES; i++) {
 		while ((request = vhost_ring_abandon(&fs->link.queues[i].ring)))
 			refuse((struct fs_request *)request, ENOTCONN);
@@ -231,7 +200,7 @@ static void server_gone(void *context)
 	lose(context, "ended");
 }
 
-/* Pushes what virtiofsd is done with; true if that was something. */
+/* Pushes what the server is done with; true if that was something. */
 static bool take_answers(struct fs_queue *queue)
 {
 	struct fs *fs = queue->fs;
@@ -261,7 +230,7 @@ static void answers_ready(void *context)
 		virtio_serve_again(&queue->fs->device, queue->index);
 }
 
-/* A new mount may begin with a new virtiofsd. */
+/* A new mount may begin with a new server. */
 static bool revive(struct fs *fs, uint32_t opcode)
 {
 	int rc;
@@ -270,10 +239,10 @@ static bool revive(struct fs *fs, uint32_t opcode)
 		return false;
 	rc = connect_server(fs);
 	if (rc < 0)
-		log_warning("the share '%s' stays out: virtiofsd cannot be started: %s",
-			fs->directory, strerror(-rc));
+		log_warning("the share '%s' stays out: %s cannot be started: %s", fs->directory,
+			server_name(fs), strerror(-rc));
 	else
-		log_info("the share '%s' is back: virtiofsd runs again", fs->directory);
+		log_info("the share '%s' is back: %s runs again", fs->directory, server_name(fs));
 	return rc == 0;
 }
 
@@ -301,7 +270,7 @@ static bool forward(struct fs *fs, unsigned index, struct fs_request *request)
 			refuse(request, EROFS);
 			return true;
 		}
-		/* What was checked is what virtiofsd reads. */
+		/* What was checked is what the server reads. */
 		head_bytes = (unsigned)bytes;
 		if (!vhost_ring_has_room(&fs->link.queues[index].ring, request))
 			return false;
@@ -332,7 +301,7 @@ static bool fs_serve(struct virtio_device *device, unsigned index)
 	return took_all;
 }
 
-/* Requests are virtiofsd's business of moments; one that is not answered by then has lost it. */
+/* Requests are the server's business of moments; one that is not answered by then has lost it. */
 static void fs_drain(struct virtio_device *device, unsigned index, bool cancel)
 {
 	struct fs *fs = (struct fs *)device;
@@ -364,21 +333,22 @@ static const struct virtio_device_type fs_type = {
 
 static int start(struct fs *fs, struct error *err)
 {
-	char message[VIRTIOFSD_MESSAGE_BYTES];
+	char message[VIRTIO_FS_MESSAGE_BYTES];
 	struct virtio_lane *lane = virtio_queue_lane(&fs->device, 0);
 	int rc;
 
 	virtio_lane_enter(lane);
 	rc = connect_server(fs);
 	virtio_lane_leave(lane);
-	if (rc == -ENOENT)
+	if (rc == -ENOENT && fs->server_config.kind == VIRTIO_FS_VIRTIOFSD)
 		return error_set(err, EXIT_CODE_UNAVAILABLE,
-			"--share needs the program virtiofsd; install Debian's qemu-system-common "
-			"or virtiofsd");
+			"--share server=virtiofsd needs the program virtiofsd; install Debian's "
+			"qemu-system-common or virtiofsd, or leave the server out");
 	if (rc < 0) {
-		virtiofsd_last_message(&fs->server, message);
+		virtio_fs_server_last_message(&fs->server, message);
 		return error_set_errno(err, EXIT_CODE_HOST, -rc,
-			"cannot share '%s', virtiofsd ends with '%s'", fs->directory, message);
+			"cannot share '%s', %s ends with '%s'", fs->directory, server_name(fs),
+			message);
 	}
 	return 0;
 }
@@ -408,6 +378,10 @@ int virtio_fs_create(
 			err, EXIT_CODE_HOST, ENOMEM, "cannot share '%s'", config->directory);
 	}
 	fs->read_only = config->read_only;
+	fs->server_config = (struct virtio_fs_server_config){ .kind = config->server,
+		.directory = fs->directory,
+		.read_only = config->read_only,
+		.caches = config->caches };
 	fs->link.socket = -1;
 	fs->gone = (struct virtio_watch){ .ready = server_gone, .context = fs };
 	for (unsigned i = 0; i < NR_QUEUES; i++)
@@ -434,10 +408,10 @@ void virtio_fs_destroy(struct virtio_device *device)
 
 	if (!fs)
 		return;
-	/* The lane is gone when virtiofsd is: nothing is left to watch. */
+	/* The lane is gone when the server is: nothing is left to watch. */
 	virtio_device_finish(device);
 	vhost_user_disconnect(&fs->link);
-	virtiofsd_finish(&fs->server);
+	virtio_fs_server_finish(&fs->server);
 	free(fs->directory);
 	free(fs);
 }

@@ -1,5 +1,6 @@
 /*
- * A shared folder from what --share was given: DIRECTORY,tag=NAME[,readonly=on].
+ * A shared folder from what --share was given:
+ * DIRECTORY,tag=NAME[,readonly=on][,server=builtin|virtiofsd][,cache=auto|none].
  */
 #include "base/properties.h"
 #include "virtio/virtio_fs.h"
@@ -10,8 +11,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* virtiofsd runs elsewhere and takes a list with commas. */
-static int check_directory(const char *given, char **directory, struct error *err)
+static int check_directory(
+	const char *given, enum virtio_fs_server_kind server, char **directory, struct error *err)
 {
 	struct stat status;
 
@@ -23,21 +24,40 @@ static int check_directory(const char *given, char **directory, struct error *er
 		return error_set(err, EXIT_CODE_BAD_FILE,
 			"--share cannot share '%s': it is no directory; share the one it lies in",
 			given);
-	if (strchr(*directory, ','))
+	if (server == VIRTIO_FS_VIRTIOFSD && strchr(*directory, ','))
 		return error_set(err, EXIT_CODE_USAGE,
 			"--share cannot share '%s': virtiofsd takes no path with a comma; rename "
-			"it",
+			"it, or leave server=virtiofsd out",
 			given);
 	return 0;
+}
+
+/* One of two words, the first of which is the default. */
+static int parse_word(struct properties *properties, const char *key, const char *first,
+	const char *second, bool *is_second, struct error *err)
+{
+	const char *value = properties_take(properties, key);
+
+	*is_second = value && strcmp(value, second) == 0;
+	if (!value || *is_second || strcmp(value, first) == 0)
+		return 0;
+	return error_set(err, EXIT_CODE_USAGE, "--share does not know %s=%s; use one of: %s %s",
+		key, value, first, second);
 }
 
 static int parse(struct virtio_fs_config *config, char **directory, struct properties *properties,
 	struct error *err)
 {
+	bool is_virtiofsd, is_uncached;
+
 	config->tag = properties_take(properties, "tag");
 	if (properties_take_bool(properties, "readonly", &config->read_only, err) ||
-		properties_check(properties, "tag, readonly", err))
+		parse_word(properties, "server", "builtin", "virtiofsd", &is_virtiofsd, err) ||
+		parse_word(properties, "cache", "auto", "none", &is_uncached, err) ||
+		properties_check(properties, "tag, readonly, server, cache", err))
 		return -EINVAL;
+	config->server = is_virtiofsd ? VIRTIO_FS_VIRTIOFSD : VIRTIO_FS_BUILTIN;
+	config->caches = !is_uncached;
 	if (!properties->word)
 		return error_set(err, EXIT_CODE_USAGE,
 			"--share must begin with a directory, such as --share .,tag=home");
@@ -49,7 +69,7 @@ static int parse(struct virtio_fs_config *config, char **directory, struct prope
 		return error_set(err, EXIT_CODE_USAGE,
 			"--share cannot use tag=%s; shorten it to %d bytes", config->tag,
 			VIRTIO_FS_TAG_BYTES);
-	return check_directory(properties->word, directory, err);
+	return check_directory(properties->word, config->server, directory, err);
 }
 
 int share_create(struct virtio_device **device, const char *name, const char *value,

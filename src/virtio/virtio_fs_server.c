@@ -1,4 +1,6 @@
-#include "virtio/virtiofsd.h"
+#include "virtio/virtio_fs_server.h"
+
+#include "share/share_server.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -47,8 +49,9 @@ static int socket_pair(int *listening, int *connected)
 	return rc;
 }
 
-static int spawn(
-	struct virtiofsd *server, const char *program, const char *const *argv, int listening)
+/* Starts a program with descriptors 3 and, if there is one, 4. */
+static int spawn(struct virtio_fs_server *server, const char *program, const char *const *argv,
+	int third, int fourth)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
@@ -64,7 +67,9 @@ static int spawn(
 	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDWR, 0);
 	posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_RDWR, 0);
 	posix_spawn_file_actions_adddup2(&actions, fileno(server->messages), STDERR_FILENO);
-	posix_spawn_file_actions_adddup2(&actions, listening, LISTEN_FD);
+	posix_spawn_file_actions_adddup2(&actions, third, 3);
+	if (fourth >= 0)
+		posix_spawn_file_actions_adddup2(&actions, fourth, 4);
 	rc = -posix_spawn(
 		&server->pid, program, &actions, &attributes, (char *const *)argv, environ);
 	posix_spawn_file_actions_destroy(&actions);
@@ -74,27 +79,25 @@ static int spawn(
 	return rc;
 }
 
-int virtiofsd_start(struct virtiofsd *server, const char *directory)
+static int start_virtiofsd(
+	struct virtio_fs_server *server, const struct virtio_fs_server_config *config)
 {
+	/* Without caching: what the host changes, the guest sees. */
+	const char *options = config->caches ? "cache=auto,no_posix_lock,no_flock"
+					     : "cache=none,no_posix_lock,no_flock";
 	int listening = -1, connected = -1, rc;
 	char *source;
 
-	virtiofsd_finish(server);
-	server->messages = tmpfile();
-	if (!server->messages)
-		return -errno;
-	fcntl(fileno(server->messages), F_SETFD, FD_CLOEXEC);
-	if (asprintf(&source, "source=%s", directory) < 0)
+	if (asprintf(&source, "source=%s", config->directory) < 0)
 		return -ENOMEM;
 	rc = socket_pair(&listening, &connected);
 	if (rc == 0) {
-		/* Without caching: what the host changes, the guest sees. */
 		const char *argv[ARGUMENTS + 1] = { "virtiofsd", "--fd=3", "-o", source, "-o",
-			"cache=none,no_posix_lock,no_flock", "-f" };
+			options, "-f" };
 
 		rc = -ENOENT;
 		for (unsigned i = 0; rc == -ENOENT && i < sizeof(places) / sizeof(places[0]); i++)
-			rc = spawn(server, places[i], argv, listening);
+			rc = spawn(server, places[i], argv, listening, -1);
 		close(listening);
 		if (rc < 0)
 			close(connected);
@@ -103,7 +106,54 @@ int virtiofsd_start(struct virtiofsd *server, const char *directory)
 	return rc < 0 ? rc : connected;
 }
 
-void virtiofsd_end(struct virtiofsd *server)
+static int start_builtin(
+	struct virtio_fs_server *server, const struct virtio_fs_server_config *config)
+{
+	const char *argv[5] = { "atoll", SHARE_SERVER_COMMAND };
+	unsigned argc = 2;
+	int sockets[2], first, directory, rc;
+
+	if (config->read_only)
+		argv[argc++] = SHARE_SERVER_READ_ONLY;
+	if (!config->caches)
+		argv[argc++] = SHARE_SERVER_NO_CACHE;
+	directory = open(config->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (directory < 0)
+		return -errno;
+	/* Out of the way of the descriptors that the server gets. */
+	first = fcntl(directory, F_DUPFD_CLOEXEC, 10);
+	close(directory);
+	if (first < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0) {
+		rc = -errno;
+		if (first >= 0)
+			close(first);
+		return rc;
+	}
+	rc = fcntl(sockets[1], F_DUPFD_CLOEXEC, 10);
+	close(sockets[1]);
+	sockets[1] = rc;
+	rc = rc < 0 ? -errno : spawn(server, "/proc/self/exe", argv, sockets[1], first);
+	close(first);
+	if (sockets[1] >= 0)
+		close(sockets[1]);
+	if (rc < 0)
+		close(sockets[0]);
+	return rc < 0 ? rc : sockets[0];
+}
+
+int virtio_fs_server_start(
+	struct virtio_fs_server *server, const struct virtio_fs_server_config *config)
+{
+	virtio_fs_server_finish(server);
+	server->messages = tmpfile();
+	if (!server->messages)
+		return -errno;
+	fcntl(fileno(server->messages), F_SETFD, FD_CLOEXEC);
+	return config->kind == VIRTIO_FS_BUILTIN ? start_builtin(server, config)
+						 : start_virtiofsd(server, config);
+}
+
+void virtio_fs_server_end(struct virtio_fs_server *server)
 {
 	int status;
 
@@ -116,25 +166,25 @@ void virtiofsd_end(struct virtiofsd *server)
 	server->pid = -1;
 }
 
-void virtiofsd_last_message(
-	const struct virtiofsd *server, char text[static VIRTIOFSD_MESSAGE_BYTES])
+void virtio_fs_server_last_message(
+	const struct virtio_fs_server *server, char text[static VIRTIO_FS_MESSAGE_BYTES])
 {
-	char line[VIRTIOFSD_MESSAGE_BYTES];
+	char line[VIRTIO_FS_MESSAGE_BYTES];
 
-	snprintf(text, VIRTIOFSD_MESSAGE_BYTES, "it said nothing");
+	snprintf(text, VIRTIO_FS_MESSAGE_BYTES, "it said nothing");
 	if (!server->messages)
 		return;
 	rewind(server->messages);
 	while (fgets(line, sizeof(line), server->messages)) {
 		line[strcspn(line, "\n")] = '\0';
 		if (*line)
-			snprintf(text, VIRTIOFSD_MESSAGE_BYTES, "%s", line);
+			snprintf(text, VIRTIO_FS_MESSAGE_BYTES, "%s", line);
 	}
 }
 
-void virtiofsd_finish(struct virtiofsd *server)
+void virtio_fs_server_finish(struct virtio_fs_server *server)
 {
-	virtiofsd_end(server);
+	virtio_fs_server_end(server);
 	if (server->messages)
 		fclose(server->messages);
 	server->messages = NULL;
