@@ -44,10 +44,14 @@
 #define BUSY_PER_MS 10
 /* A hot one that has not run for so long has to show it again. */
 #define STALE_NS (30 * NS_PER_MS)
-/* An address space whose last STOPS_JUDGED runs took less of a processor than this on average is
- * left to the translator for a while: a stop costs some 10 us. */
+/* An address space whose last STOPS_JUDGED runs took less than WORTH_STOPS times what their stops
+ * cost is left to the translator for a while; STOPS_HOPELESS of them show it if they took next to
+ * nothing. A stop costs from 10 us to more than 50, by host, and cold caches and TLBs after it. */
 #define STOPS_JUDGED   16
-#define WORTH_NS       (20 * NS_PER_US)
+#define STOPS_HOPELESS 4
+#define HOPELESS_PART  4
+#define WORTH_STOPS    3
+#define MIN_WORTH_NS   (15 * NS_PER_US)
 #define FIRST_PAUSE_NS (10 * NS_PER_MS)
 #define LAST_PAUSE_NS  NS_PER_S
 /* Runs shorter than SHORT_NS keep the runner on the thread's CPU, TOGETHER_NS at a time. */
@@ -74,7 +78,8 @@ struct direct {
 	pthread_t owner;
 	bool owned;
 	bool forced;
-	unsigned failures; /* to start a runner */
+	unsigned failures;                 /* to start a runner */
+	struct direct_stop_cost stop_cost; /* the least that was measured */
 	struct direct_place place;
 	struct direct_space *active;
 	struct direct_space spaces[MAX_SPACES];
@@ -369,15 +374,21 @@ static void take_signal(
 static void judge(struct vcpu *vcpu, struct direct_space *space)
 {
 	struct direct *direct = vcpu->direct;
-	ns_t now, used;
+	const struct direct_stop_cost *cost = &direct->stop_cost;
+	ns_t now, used, native, worth;
 
-	if (space->stops < STOPS_JUDGED || direct->forced)
+	if ((space->stops != STOPS_HOPELESS && space->stops < STOPS_JUDGED) || direct->forced)
 		return;
 	now = direct_runner_time(&space->runner);
 	used = now - space->judged_ns;
+	native = used > space->stops * cost->runner_ns ? used - space->stops * cost->runner_ns : 0;
+	worth = WORTH_STOPS * (cost->runner_ns + cost->thread_ns);
+	worth = space->stops * (worth > MIN_WORTH_NS ? worth : MIN_WORTH_NS);
+	if (space->stops < STOPS_JUDGED && native >= worth / HOPELESS_PART)
+		return;
 	space->judged_ns = now;
 	space->stops = 0;
-	if (used >= STOPS_JUDGED * WORTH_NS) {
+	if (native >= worth) {
 		space->pause = ticks(vcpu, FIRST_PAUSE_NS);
 		return;
 	}
@@ -489,6 +500,21 @@ static gva_t free_place(struct vcpu *vcpu, gpa_t root)
 	return 0;
 }
 
+/* Of what is measured on a busy host, the least is nearest to the truth. */
+static int learn_stop_cost(struct direct *direct, struct direct_space *space)
+{
+	struct direct_stop_cost cost, *least = &direct->stop_cost;
+	int ret = direct_runner_measure(&space->runner, &cost);
+
+	if (ret < 0)
+		return ret;
+	if (least->runner_ns == 0 || cost.runner_ns < least->runner_ns)
+		least->runner_ns = cost.runner_ns;
+	if (least->thread_ns == 0 || cost.thread_ns < least->thread_ns)
+		least->thread_ns = cost.thread_ns;
+	return 0;
+}
+
 static bool start_runner(struct vcpu *vcpu, struct direct_space *space, gpa_t root)
 {
 	struct direct *direct = vcpu->direct;
@@ -499,8 +525,10 @@ static bool start_runner(struct vcpu *vcpu, struct direct_space *space, gpa_t ro
 	direct_map_init(&space->map, vcpu, &space->runner);
 	if (!stub)
 		return false;
-	if (direct_runner_start(&space->runner, &direct->commands, fd, stub) == 0)
+	if (direct_runner_start(&space->runner, &direct->commands, fd, stub) == 0 &&
+		learn_stop_cost(direct, space) == 0)
 		return true;
+	direct_runner_stop(&space->runner);
 	direct->failures++;
 	return false;
 }
@@ -524,6 +552,7 @@ static struct direct_space *claim(struct vcpu *vcpu, gpa_t root)
 	}
 	if (space->runner.pid <= 0 && !start_runner(vcpu, space, root))
 		return NULL;
+	space->judged_ns = direct_runner_time(&space->runner);
 	direct_map_reset(&space->map, root);
 	space->root = root;
 	vcpu->direct_counters.spaces++;

@@ -39,6 +39,8 @@
 #define FD_COMMANDS 1
 #define FD_PROGRAM  2
 
+#define STOPS_MEASURED 8
+
 /* RBX: commands, R12: how many. Stops with RAX below 0 at the first that fails. */
 __asm__(".pushsection .rodata\n"
 	"direct_stub_begin:\n"
@@ -462,6 +464,35 @@ ns_t direct_runner_time(const struct direct_runner *runner)
 	if (clock_gettime(clock, &time) < 0)
 		return 0;
 	return (ns_t)time.tv_sec * NS_PER_S + (ns_t)time.tv_nsec;
+}
+
+static ns_t thread_time(void)
+{
+	struct timespec time = { 0 };
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+	return (ns_t)time.tv_sec * NS_PER_S + (ns_t)time.tv_nsec;
+}
+
+int direct_runner_measure(struct direct_runner *runner, struct direct_stop_cost *cost)
+{
+	const struct user_regs_struct kept = runner->regs;
+	ns_t runner_ns = direct_runner_time(runner), thread_ns = thread_time();
+	int ret = 0;
+
+	for (unsigned i = 0; i < STOPS_MEASURED && ret == 0; i++) {
+		struct direct_signal why;
+
+		/* Reads what is mapped nowhere: faults cost more than system calls and traps. */
+		runner->regs = stub_regs(runner, direct_stub_begin);
+		runner->regs.rbx = runner->stub - 4096;
+		if (direct_runner_run(runner, &why) == DIRECT_STOP_DEAD)
+			ret = -ESRCH;
+	}
+	runner->regs = kept;
+	cost->runner_ns = (direct_runner_time(runner) - runner_ns) / STOPS_MEASURED;
+	cost->thread_ns = (thread_time() - thread_ns) / STOPS_MEASURED;
+	return ret;
 }
 
 int direct_runner_put_vectors(struct direct_runner *runner, const void *image, size_t size)

@@ -83,6 +83,14 @@ void direct_runner_kick(int pid);
 /* Processor time it has used. */
 ns_t direct_runner_time(const struct direct_runner *runner);
 
+/* What a stop and going on again cost this host, in processor time. */
+struct direct_stop_cost {
+	ns_t runner_ns, thread_ns;
+};
+
+/* Lets the runner stop a few times and measures that. Returns 0 or -errno. */
+int direct_runner_measure(struct direct_runner *runner, struct direct_stop_cost *cost);
+
 /* The vector registers, as an XSAVE image of x87, SSE and AVX; all else is initial. */
 int direct_runner_put_vectors(struct direct_runner *runner, const void *image, size_t size);
 int direct_runner_get_vectors(struct direct_runner *runner, void *image, size_t size);
