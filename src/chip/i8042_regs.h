@@ -25,6 +25,7 @@
 #define I8042_BYTE_SYSTEM       BIT(2)
 #define I8042_BYTE_KEYBOARD_OFF BIT(4)
 #define I8042_BYTE_AUX_OFF      BIT(5)
+#define I8042_BYTE_TRANSLATE    BIT(6)
 
 #define I8042_OUTPUT_RESET    BIT(0) /* active low */
 #define I8042_OUTPUT_A20      BIT(1)
