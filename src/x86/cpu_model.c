@@ -582,3 +582,12 @@ bool cpu_model_has(const struct cpu_model *model, enum cpu_feature feature)
 
 	return leaf && *leaf_register(leaf, row->reg) >> row->bit & 1;
 }
+
+void cpu_model_hide(struct cpu_model *model, enum cpu_feature feature)
+{
+	const struct feature_row *row = &feature_rows[feature];
+	struct cpuid_leaf *leaf = find(model, row->leaf, row->subleaf);
+
+	if (leaf)
+		*leaf_register(leaf, row->reg) &= ~(1u << row->bit);
+}

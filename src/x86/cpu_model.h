@@ -132,4 +132,7 @@ enum cpu_feature {
 
 bool cpu_model_has(const struct cpu_model *model, enum cpu_feature feature);
 
+/* Takes a feature that no level promises from the model. Before any vCPU is made of it. */
+void cpu_model_hide(struct cpu_model *model, enum cpu_feature feature);
+
 #endif

@@ -123,6 +123,21 @@ static void test_names_are_models(void **context)
 	assert_int_equal(count, 6);
 }
 
+static void test_hide(void **context)
+{
+	(void)context;
+	make("max", 1);
+	assert_true(cpu_model_has(&model, CPU_FEATURE_SSE2));
+	cpu_model_hide(&model, CPU_FEATURE_SSE2);
+	cpu_model_hide(&model, CPU_FEATURE_RDTSCP);
+	assert_false(cpu_model_has(&model, CPU_FEATURE_SSE2));
+	ask(0, 1, 0);
+	assert_int_equal(out[EDX] & BIT(26), 0);
+	assert_int_equal(out[EDX] & BIT(25), BIT(25));
+	ask(0, 0x80000001, 0);
+	assert_int_equal(out[EDX] & BIT(27), 0);
+}
+
 static void test_hidden(void **context)
 {
 	(void)context;
@@ -250,6 +265,7 @@ int main(void)
 		cmocka_unit_test(test_old_processors),
 		cmocka_unit_test(test_unknown_name),
 		cmocka_unit_test(test_names_are_models),
+		cmocka_unit_test(test_hide),
 		cmocka_unit_test(test_hidden),
 		cmocka_unit_test(test_topology),
 		cmocka_unit_test(test_hypervisor_leaves),
