@@ -33,6 +33,7 @@ struct engine_config {
 	const struct cpu_model *cpu_model;
 	enum soft_mode soft_mode;
 	bool soft_direct;      /* with SOFT_MODE_TRANSLATE: hot user code in processes of its own */
+	bool host_tsc;         /* soft: the time-stamp counter after a reset is the host's */
 	bool count_exactly;    /* also what costs speed to count */
 	const char *dump_code; /* a file for translated code, or NULL */
 };

@@ -191,6 +191,7 @@ static int soft_create(
 	engine->nr_vcpus = config->machine->nr_vcpus;
 	engine->mode = config->soft_mode;
 	engine->count_exactly = config->count_exactly;
+	engine->host_tsc = config->host_tsc;
 	engine->host_cpus = usable_host_cpus();
 	atomic_init(&engine->a20_mask, UINT64_MAX);
 	atomic_init(&engine->tsc_anchor.stale, true);

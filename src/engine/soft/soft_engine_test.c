@@ -196,6 +196,46 @@ static void test_counter_follows_a_restored_clock(void **context)
 		assert_int_equal(fixture.vcpus[i].tsc_offset, cpu->tsc_offset);
 }
 
+static void reset_all(void)
+{
+	struct error err = { 0 };
+
+	for (unsigned i = 0; i < NR_VCPUS; i++) {
+		cpu_state_reset(&first, i);
+		assert_int_equal(set(i, &first, &err), 0);
+	}
+}
+
+/* With host_tsc it is the host's from a reset to the first pause, on every vCPU. */
+static void test_counter_begins_as_the_hosts(void **context)
+{
+	struct clock *clock = &fixture.machine.clock;
+
+	(void)context;
+	cpu->engine->host_tsc = true;
+	for (unsigned round = 0; round < 2; round++) {
+		reset_all();
+		tsc_follow_clock(cpu);
+		assert_int_equal(cpu->tsc_offset, 0);
+		/* One that has not run yet is saved as it would run. */
+		clock_pause(clock);
+		get(1, &second);
+		get(0, &first);
+		assert_int_equal(first.tsc_time_ns, second.tsc_time_ns);
+		assert_int_equal(first.tsc, second.tsc);
+		clock_resume(clock);
+		for (unsigned i = 0; i < NR_VCPUS; i++) {
+			tsc_follow_clock(&fixture.vcpus[i]);
+			assert_int_equal(fixture.vcpus[i].tsc_offset, cpu->tsc_offset);
+		}
+		assert_true((int64_t)cpu->tsc_offset < 0);
+	}
+	cpu->engine->host_tsc = false;
+	reset_all();
+	tsc_follow_clock(cpu);
+	assert_int_not_equal(cpu->tsc_offset, 0);
+}
+
 /* As a guest reads it, msr.rst. */
 struct time_info {
 	uint32_t version, pad0;
@@ -436,6 +476,7 @@ int main(void)
 		TEST(test_reset_counters_are_equal),
 		TEST(test_counter_stands_while_paused),
 		TEST(test_counter_follows_a_restored_clock),
+		TEST(test_counter_begins_as_the_hosts),
 		TEST(test_kvmclock),
 		TEST(test_wall_clock),
 		TEST(test_wait_ends_with_a_kick),

@@ -62,6 +62,24 @@ static uint64_t host_tsc_at(struct vcpu *vcpu, ns_t time_ns)
 	return anchor.host_tsc + ticks(vcpu, source_ns - anchor.source_ns);
 }
 
+/* The counter after a reset, which is 0 at the beginning of time, is the host's from now on; all
+ * vCPUs' alike. */
+static void take_hosts(struct vcpu *vcpu, ns_t clock_offset_ns, bool runs)
+{
+	struct soft_engine *engine = vcpu->engine;
+
+	pthread_mutex_lock(&engine->tsc_lock);
+	if (runs && !engine->host_zero_known) {
+		engine->host_zero_known = true;
+		engine->host_zero_offset = ticks(vcpu, clock_offset_ns);
+	}
+	if (engine->host_zero_known) {
+		vcpu->tsc_fresh = false;
+		vcpu->tsc_zero_offset = engine->host_zero_offset;
+	}
+	pthread_mutex_unlock(&engine->tsc_lock);
+}
+
 static void apply_clock_offset(struct vcpu *vcpu, ns_t clock_offset_ns)
 {
 	vcpu->tsc_offset = vcpu->tsc_zero_offset - ticks(vcpu, clock_offset_ns);
@@ -76,12 +94,16 @@ bool tsc_follow_clock(struct vcpu *vcpu)
 	clock_offset_ns = vcpu->machine->clock.offset_ns;
 	machine_unlock(vcpu->machine);
 	atomic_store(&vcpu->engine->tsc_anchor.stale, true);
+	if (vcpu->tsc_fresh)
+		take_hosts(vcpu, clock_offset_ns, true);
 	apply_clock_offset(vcpu, clock_offset_ns);
 	return vcpu->tsc_offset != before;
 }
 
 uint64_t tsc_at(struct vcpu *vcpu, ns_t time_ns)
 {
+	if (vcpu->tsc_fresh)
+		take_hosts(vcpu, vcpu->machine->clock.offset_ns, false);
 	apply_clock_offset(vcpu, vcpu->machine->clock.offset_ns);
 	return host_tsc_at(vcpu, time_ns) + vcpu->tsc_offset;
 }
@@ -92,6 +114,8 @@ void tsc_set_at(struct vcpu *vcpu, uint64_t tsc, ns_t time_ns)
 
 	vcpu->tsc_zero_offset = tsc - host_tsc_at(vcpu, time_ns) + ticks(vcpu, clock_offset_ns);
 	apply_clock_offset(vcpu, clock_offset_ns);
+	vcpu->tsc_fresh = vcpu->engine->host_tsc && tsc == 0 && time_ns == 0;
+	vcpu->engine->host_zero_known = false;
 }
 
 void tsc_adjust(struct vcpu *vcpu, uint64_t delta)

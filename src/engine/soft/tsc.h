@@ -4,6 +4,9 @@
  * It stands still while the machine clock does: the offset follows the clock's own. With c the
  * clock's offset_ns, guest TSC = host TSC + tsc_zero_offset - ticks(c), the same function on every
  * vCPU, so that counters which are equal stay equal through pauses, saves and restores.
+ *
+ * A machine's counter, as nobody has set it, can begin as the host's: the offset is then 0 until
+ * the clock is paused, and native code may read it (engine_config.host_tsc).
  */
 #ifndef ENGINE_SOFT_TSC_H
 #define ENGINE_SOFT_TSC_H

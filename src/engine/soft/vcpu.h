@@ -103,6 +103,7 @@ struct vcpu {
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
 	uint64_t tsc_offset; /* guest TSC = host TSC + tsc_offset, while the clock runs: tsc.h */
 	uint64_t tsc_zero_offset;    /* tsc_offset if the machine clock's offset were 0 */
+	bool tsc_fresh;              /* to become the host's when the vCPU first runs: tsc.h */
 	uint64_t timer_deadline_tsc; /* when the APIC timer fires, UINT64_MAX if never */
 	uint64_t tsc_adjust, tsc_aux, tsc_deadline, pat, apic_base, misc_enable, spec_ctrl,
 		debugctl, xss;
@@ -197,6 +198,9 @@ struct soft_engine {
 	/* One point of both the host's TSC and the machine clock's source: tsc.h. */
 	pthread_mutex_t tsc_lock;
 	struct tsc_anchor tsc_anchor;
+	bool host_tsc;                   /* counters begin as the host's */
+	bool host_zero_known;            /* since a vCPU ran with that; */
+	uint64_t host_zero_offset;       /* then their tsc_zero_offset */
 	struct ticker *ticker;           /* of the translator */
 	_Atomic uint64_t direct_revokes; /* see direct_revoke */
 	_Atomic uint64_t layouts;        /* changes of the memory's layout */
