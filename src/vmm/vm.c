@@ -230,6 +230,7 @@ static int vm_create_engine(struct vm *vm, struct error *err)
 		.cpu_model = &vm->cpu_model,
 		.soft_mode = config->soft_mode,
 		.soft_direct = config->soft_direct,
+		.host_tsc = true,
 		.count_exactly = config->count_exactly,
 		.dump_code = config->dump_code,
 	};
@@ -243,6 +244,11 @@ static int vm_create_engine(struct vm *vm, struct error *err)
 			"give --engine soft --soft-mode translate");
 	if (strcmp(config->engine, "auto") == 0)
 		log_info("%s", why);
+	/* Native code would see the host's TSC_AUX: docs/direct-execution.md. */
+	if (ops == &soft_engine_ops) {
+		cpu_model_hide(&vm->cpu_model, CPU_FEATURE_RDTSCP);
+		cpu_model_hide(&vm->cpu_model, CPU_FEATURE_RDPID);
+	}
 	return ops->create(&engine_config, &vm->engine, err);
 }
 

@@ -34,6 +34,7 @@ struct code_page {
 	_Atomic uint64_t lines;
 	_Atomic uint32_t generation;
 	_Atomic bool written_directly; /* some runner may have it mapped writable */
+	_Atomic bool copied;           /* some runner may read a copy of it */
 };
 
 /* Of the memory's region of the same index. */
@@ -258,6 +259,14 @@ bool code_pages_write_directly(struct soft_engine *engine, gpa_t physical)
 	return atomic_load(&page->lines) == 0;
 }
 
+void code_pages_note_copy(struct soft_engine *engine, gpa_t physical)
+{
+	struct code_page *page = find(engine, physical);
+
+	if (page)
+		atomic_store(&page->copied, true);
+}
+
 bool code_pages_is_code(const struct soft_engine *engine, gpa_t physical)
 {
 	const struct code_page *page = find(engine, physical);
@@ -321,6 +330,9 @@ bool code_pages_written(struct soft_engine *engine, gpa_t physical, uint64_t siz
 			atomic_store(&page->lines, 0);
 			atomic_fetch_add(&page->generation, 1);
 			log_write(engine, physical - offset);
+			/* Nobody reads the old bytes when the writer goes on. */
+			if (atomic_exchange(&page->copied, false))
+				direct_revoke(engine);
 			hit = true;
 		}
 		physical += chunk;

@@ -42,6 +42,9 @@ bool code_pages_is_code(const struct soft_engine *engine, gpa_t physical);
  */
 bool code_pages_write_directly(struct soft_engine *engine, gpa_t physical);
 
+/* A runner is about to have a copy of this page of code: who writes there calls direct_revoke. */
+void code_pages_note_copy(struct soft_engine *engine, gpa_t physical);
+
 /*
  * A write happened: by a vCPU's slow path, a device's DMA, or the processor itself. True if it hit
  * decoded code. Any thread.

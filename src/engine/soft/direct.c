@@ -274,6 +274,12 @@ static void interpret_here(struct vcpu *vcpu, struct direct_space *space)
 	interpret_one(vcpu);
 }
 
+/* Is the host's counter the guest's, for user code too? */
+static bool reads_host_tsc(const struct vcpu *vcpu)
+{
+	return vcpu->tsc_offset == 0 && !(vcpu->cr4 & CR4_TSD) && !vcpu->lockstep;
+}
+
 /* Once and until it stops. */
 static enum direct_stop run_once(
 	struct vcpu *vcpu, struct direct_space *space, struct direct_signal *why)
@@ -339,7 +345,14 @@ static uint8_t byte_before(struct vcpu *vcpu, gva_t rip, unsigned distance)
 	return byte;
 }
 
-/* INT3, INT 3, INT1, or the end of a step that the guest asked for. */
+/* By its last byte: INT 3 is CD 03; what begins with 0Fh or a prefix is what a copy has a trap at.
+ */
+static unsigned trap_length(uint8_t last)
+{
+	return last == 0x03 ? 2 : 1;
+}
+
+/* INT3, INT 3, a trap of ours, INT1, or the end of a step that the guest asked for. */
 static void take_trap(struct vcpu *vcpu, struct direct_space *space, int code)
 {
 	if (code == TRAP_TRACE || vcpu->flags_system & RFLAGS_TF) {
@@ -351,7 +364,7 @@ static void take_trap(struct vcpu *vcpu, struct direct_space *space, int code)
 	if (code != SI_KERNEL)
 		vcpu->rip -= byte_before(vcpu, vcpu->rip, 1) == 0xf1;
 	else
-		vcpu->rip -= byte_before(vcpu, vcpu->rip, 1) == 0xcc ? 1 : 2;
+		vcpu->rip -= trap_length(byte_before(vcpu, vcpu->rip, 1));
 	interpret_here(vcpu, space);
 }
 
@@ -449,7 +462,7 @@ static bool run(struct vcpu *vcpu, struct direct_space *space)
 		struct direct_signal why = { 0 };
 		enum direct_stop stop;
 
-		if (!direct_map_sync(&space->map))
+		if (!direct_map_sync(&space->map, reads_host_tsc(vcpu)))
 			break;
 		if (!executes(vcpu, space)) {
 			vcpu->direct_counters.unfit++;

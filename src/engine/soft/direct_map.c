@@ -28,6 +28,7 @@
 #define MAX_MAPPINGS 40000
 
 #define PERMISSIONS (DIRECT_READ | DIRECT_WRITE | DIRECT_EXECUTE)
+#define MAPPING     (PERMISSIONS | DIRECT_COPY) /* what mmap is told */
 
 /* Where a walk ends above the page table. */
 struct upper {
@@ -132,6 +133,7 @@ void direct_map_reset(struct direct_map *map, gpa_t root)
 	forget_tables(map);
 	note_seen(map);
 	map->root = root;
+	map->nr_traps = 0;
 	map->broken = direct_runner_unmap_all(map->runner) < 0;
 }
 
@@ -270,7 +272,7 @@ static void sync_tables(struct direct_map *map, bool recheck)
 	}
 }
 
-bool direct_map_sync(struct direct_map *map)
+bool direct_map_sync(struct direct_map *map, bool host_tsc)
 {
 	struct vcpu *vcpu = map->vcpu;
 	bool recheck = map->writes_seen != code_pages_log_end(vcpu->engine) ||
@@ -280,6 +282,10 @@ bool direct_map_sync(struct direct_map *map)
 		return false;
 	if (!direct_map_is_free(vcpu, map->root, map->runner->stub))
 		return false;
+	if (map->host_tsc != host_tsc) {
+		map->host_tsc = host_tsc;
+		direct_map_reset(map, map->root);
+	}
 	if (map->layouts_seen != atomic_load(&vcpu->engine->layouts) ||
 		map->nr_tables > MAX_TABLES || map->nr_mappings > MAX_MAPPINGS)
 		direct_map_reset(map, map->root);
@@ -316,15 +322,25 @@ static struct direct_table *create_table(
 	return table;
 }
 
-/* Declares the page code and looks whether it may run. */
+/* Declares the page code and looks whether it may run. A copy is for readers only. */
 static unsigned approve(struct direct_map *map, struct direct_table *table, unsigned n,
 	const struct ram_place *place)
 {
 	gpa_t page = table->entries[n] & FRAME;
+	struct direct_traps traps;
+	enum direct_scan scan;
 
 	table->generations[n] = code_pages_add(map->vcpu, page, GUEST_PAGE_SIZE);
-	return direct_scan_is_clean(place->region->host + place->offset) ? DIRECT_EXECUTE
-									 : DIRECT_UNFIT;
+	scan = direct_scan(place->region->host + place->offset, map->host_tsc, &traps);
+	if (scan == DIRECT_SCAN_CLEAN)
+		return DIRECT_EXECUTE;
+	if (scan == DIRECT_SCAN_UNFIT || table->entries[n] & table->upper & PTE_W ||
+		map->nr_traps + traps.count > DIRECT_MAX_PENDING_TRAPS)
+		return DIRECT_UNFIT;
+	code_pages_note_copy(map->vcpu->engine, page);
+	for (unsigned i = 0; i < traps.count; i++)
+		map->traps[map->nr_traps++] = table->base + n * GUEST_PAGE_SIZE + traps.at[i];
+	return DIRECT_EXECUTE | DIRECT_COPY;
 }
 
 /* What to map a page as: at least what it is mapped as. */
@@ -333,7 +349,7 @@ static unsigned choose(struct direct_map *map, struct direct_table *table, unsig
 {
 	unsigned mapped = table->mapped[n];
 	unsigned allowed = allows(map, table, table->entries[n], place);
-	unsigned chosen = DIRECT_READ | (mapped & DIRECT_UNFIT);
+	unsigned chosen = DIRECT_READ | (mapped & (DIRECT_UNFIT | DIRECT_COPY));
 
 	if (!allowed)
 		return 0;
@@ -369,8 +385,8 @@ static void map_extent(struct direct_map *map, struct extent *extent)
 		protection |= PROT_WRITE;
 	if (extent->permissions & DIRECT_EXECUTE)
 		protection |= PROT_EXEC;
-	check(map, direct_runner_map(
-			   map->runner, extent->start, extent->size, protection, extent->offset));
+	check(map, direct_runner_map(map->runner, extent->start, extent->size, protection,
+			   extent->permissions & DIRECT_COPY, extent->offset));
 	map->nr_mappings++;
 	extent->size = 0;
 }
@@ -410,10 +426,17 @@ static void fill_page(struct direct_map *map, struct direct_table *table, unsign
 
 	if (!chosen || chosen == table->mapped[n])
 		return;
-	if ((chosen & PERMISSIONS) != (table->mapped[n] & PERMISSIONS))
+	if ((chosen & MAPPING) != (table->mapped[n] & MAPPING))
 		extend(map, extent, table->base + n * GUEST_PAGE_SIZE,
-			place.region->fd_offset + place.offset, chosen & PERMISSIONS);
+			place.region->fd_offset + place.offset, chosen & MAPPING);
 	table->mapped[n] = (uint8_t)chosen;
+}
+
+static void put_traps(struct direct_map *map)
+{
+	while (map->nr_traps > 0 && !map->broken)
+		check(map, direct_runner_trap(map->runner, map->traps[--map->nr_traps]));
+	map->nr_traps = 0;
 }
 
 bool direct_map_fill(struct direct_map *map, gva_t address, bool execute)
@@ -437,6 +460,7 @@ bool direct_map_fill(struct direct_map *map, gva_t address, bool execute)
 	}
 	map_extent(map, &extent);
 	check(map, direct_runner_commit(map->runner));
+	put_traps(map);
 	return !map->broken && table->mapped[at] & PERMISSIONS & ~before;
 }
 

@@ -31,6 +31,10 @@ struct direct_table {
 #define DIRECT_WRITE   BIT(1)
 #define DIRECT_EXECUTE BIT(2)
 #define DIRECT_UNFIT   BIT(3) /* not to be executed natively: direct_scan.h */
+#define DIRECT_COPY    BIT(4) /* with DIRECT_EXECUTE: a copy with traps in it */
+
+/* Traps to be put into copies that are about to be mapped. */
+#define DIRECT_MAX_PENDING_TRAPS 64
 
 struct direct_map {
 	struct direct_runner *runner;
@@ -38,6 +42,9 @@ struct direct_map {
 	gpa_t root; /* CR3 without flags */
 	struct direct_table *buckets[DIRECT_TABLE_BUCKETS];
 	unsigned nr_tables, nr_mappings;
+	bool host_tsc; /* RDTSC in what is mapped reads the host's counter */
+	gva_t traps[DIRECT_MAX_PENDING_TRAPS];
+	unsigned nr_traps;
 	bool broken; /* the host refused: nothing is known of what is mapped */
 	uint64_t flushes_seen, writes_seen, revokes_seen, layouts_seen;
 };
@@ -50,8 +57,9 @@ void direct_map_finish(struct direct_map *map);
 /* Unmaps everything; the map is for the address space `root` from now on. */
 void direct_map_reset(struct direct_map *map, gpa_t root);
 
-/* Brings it up to date with what the guest flushed and wrote. False: do not use it now. */
-bool direct_map_sync(struct direct_map *map);
+/* Brings it up to date with what the guest flushed and wrote; `host_tsc`: RDTSC may run natively.
+ * False: do not use it now. */
+bool direct_map_sync(struct direct_map *map, bool host_tsc);
 
 /*
  * Maps what the guest's page tables say around `address`. True if more is allowed at `address` than

@@ -232,9 +232,9 @@ static int64_t system_call(struct direct_runner *runner, uint64_t number, uint64
 	return run_stub(runner, &regs);
 }
 
-/* What the stub may do: map guest memory, and unmap. Older kernels would slow a process with a
- * filter down, against speculation, if not told otherwise; it is no more dangerous than one
- * without. */
+/* What the stub may do: map guest memory, and unmap. Older kernels would slow a
+ * process with a filter down, against speculation, if not told otherwise; it is no more dangerous
+ * than one without. */
 static int install_filter(struct direct_runner *runner)
 {
 	static const struct sock_filter program[] = {
@@ -360,15 +360,15 @@ static struct direct_command *next_command(struct direct_runner *runner, int *re
 	return &runner->commands->list[runner->commands->count++];
 }
 
-int direct_runner_map(
-	struct direct_runner *runner, gva_t at, uint64_t size, int protection, uint64_t offset)
+int direct_runner_map(struct direct_runner *runner, gva_t at, uint64_t size, int protection,
+	bool copy, uint64_t offset)
 {
+	uint64_t flags = (copy ? MAP_PRIVATE : MAP_SHARED) | MAP_FIXED | MAP_POPULATE;
 	int ret;
 	struct direct_command *command = next_command(runner, &ret);
 
 	*command = (struct direct_command){ SYS_mmap,
-		{ at, size, (uint64_t)protection, MAP_SHARED | MAP_FIXED | MAP_POPULATE, FD_MEMORY,
-			offset } };
+		{ at, size, (uint64_t)protection, flags, FD_MEMORY, offset } };
 	return ret;
 }
 
@@ -401,6 +401,22 @@ int direct_runner_commit(struct direct_runner *runner)
 	runner->commands->count = 0;
 	memset(runner->commands->list, 0, count * sizeof(struct direct_command));
 	return ret < 0 && ret > -4096 ? (int)ret : 0;
+}
+
+/* A tracer's write gives a private mapping a page of its own. */
+int direct_runner_trap(struct direct_runner *runner, gva_t at)
+{
+	gva_t word_at = align_down(at, 8);
+	unsigned shift = (unsigned)(at - word_at) * 8;
+	uint64_t word;
+
+	errno = 0;
+	word = (uint64_t)ptrace(PTRACE_PEEKDATA, runner->pid, word_at, NULL);
+	if (errno != 0)
+		return -errno;
+	word &= ~(UINT64_C(0xff) << shift);
+	word |= UINT64_C(0xcc) << shift;
+	return ptrace(PTRACE_POKEDATA, runner->pid, word_at, word) < 0 ? -errno : 0;
 }
 
 static bool is_exception(int number)

@@ -68,11 +68,14 @@ void direct_runner_stop(struct direct_runner *runner);
 
 /* Queue commands; they are carried out by direct_runner_commit, in order, at the latest. Returns 0
  * or -errno. */
-int direct_runner_map(
-	struct direct_runner *runner, gva_t at, uint64_t size, int protection, uint64_t offset);
+int direct_runner_map(struct direct_runner *runner, gva_t at, uint64_t size, int protection,
+	bool copy, uint64_t offset);
 int direct_runner_unmap(struct direct_runner *runner, gva_t at, uint64_t size);
 int direct_runner_unmap_all(struct direct_runner *runner);
 int direct_runner_commit(struct direct_runner *runner);
+
+/* Puts INT3 into a page that is mapped as a copy. Returns 0 or -errno. */
+int direct_runner_trap(struct direct_runner *runner, gva_t at);
 
 /* Runs guest code from runner->regs on until it stops. */
 enum direct_stop direct_runner_run(struct direct_runner *runner, struct direct_signal *signal);

@@ -3,12 +3,17 @@
  * is no instruction where the compiler meant it (0Fh as an operand of the one before) is told from
  * a true one by decoding towards it from several places before: x86 code falls into step within a
  * few instructions, so that one of them meets the true boundaries. Code that is entered between
- * those could so execute a forbidden instruction and see the host's identity or clock; it can do no
- * more.
+ * those could so execute a forbidden instruction and see the host's identity; it can do no more.
+ *
+ * Linux's vDSO has LSL, RDTSCP and RDPID in the page that every clock_gettime needs. They are
+ * trapped, in a copy: only there, and only where all approaches agree that they are instructions,
+ * since INT3 in an operand would be found by nobody.
  */
 #include "engine/soft/direct_scan.h"
 
 #include "engine/soft/insn.h"
+
+#include <string.h>
 
 #define PAGE 4096u
 
@@ -39,13 +44,13 @@ static bool is_forbidden_01(uint8_t modrm)
 }
 
 /* What follows 0F. */
-static bool is_forbidden(uint8_t opcode, uint8_t modrm)
+static bool is_forbidden(uint8_t opcode, uint8_t modrm, bool host_tsc)
 {
 	switch (opcode) {
 	case 0x01: return is_forbidden_01(modrm);
-	case 0x03: /* LSL: Linux keeps the CPU's number in a limit */
-	case 0x31: /* RDTSC */
-	case 0x34: /* SYSENTER: the host would lose RIP and RSP */
+	case 0x03: return true;      /* LSL: Linux keeps the CPU's number in a limit */
+	case 0x31: return !host_tsc; /* RDTSC */
+	case 0x34:                   /* SYSENTER: the host would lose RIP and RSP */
 	case 0xa2: /* CPUID */ return true;
 	case 0xae: /* XSAVE, XRSTOR, XSAVEOPT: their size depends on XCR0 */
 		return !has_register(modrm) && extension(modrm) >= 4 && extension(modrm) <= 6;
@@ -56,7 +61,7 @@ static bool is_forbidden(uint8_t opcode, uint8_t modrm)
 	}
 }
 
-static bool starts_forbidden(const uint8_t *page, unsigned at)
+static bool starts_forbidden(const uint8_t *page, unsigned at, bool host_tsc)
 {
 	if (page[at] != 0x0f)
 		return false;
@@ -64,12 +69,15 @@ static bool starts_forbidden(const uint8_t *page, unsigned at)
 		return true;
 	if (at + 2 == PAGE)
 		return page[at + 1] == 0x01 || page[at + 1] == 0xae || page[at + 1] == 0xc7 ||
-		       is_forbidden(page[at + 1], 0);
-	return is_forbidden(page[at + 1], page[at + 2]);
+		       is_forbidden(page[at + 1], 0, host_tsc);
+	return is_forbidden(page[at + 1], page[at + 2], host_tsc);
 }
 
-/* Decodes from `start`: does an instruction have its opcode at `at`? */
-static bool leads_to(const uint8_t *page, unsigned start, unsigned at)
+#define LEADS_NOWHERE (-1)
+#define LEADS_PAST    (-2)
+
+/* Decodes from `start`: the beginning of the instruction that has its opcode at `at`. */
+static int leads_to(const uint8_t *page, unsigned start, unsigned at)
 {
 	while (start <= at) {
 		struct insn insn;
@@ -80,31 +88,75 @@ static bool leads_to(const uint8_t *page, unsigned start, unsigned at)
 						(page[prefixes] & 0xf0) == 0x40))
 			prefixes++;
 		if (prefixes == at)
-			return true;
+			return (int)start;
 		if (insn_decode(&insn, page + start, PAGE - start, INSN_MODE_64, NULL) != INSN_OK)
-			return true;
+			return LEADS_NOWHERE;
 		start += insn.length;
 	}
-	return false;
+	return LEADS_PAST;
 }
 
-static bool may_be_instruction(const uint8_t *page, unsigned at)
+/* Where the instruction begins that has its opcode at `at`, as several places before see it. */
+struct approach {
+	bool possible, sure;
+	unsigned start;
+};
+
+static struct approach approach(const uint8_t *page, unsigned at)
 {
 	unsigned first = at > APPROACH ? at - APPROACH : 0;
 	unsigned last = first + APPROACH_STARTS < at ? first + APPROACH_STARTS : at;
+	struct approach seen = { .sure = true };
 
 	if (at < APPROACH || at + 2 >= PAGE)
-		return true;
-	for (unsigned start = first; start < last; start++)
-		if (leads_to(page, start, at))
-			return true;
-	return false;
+		return (struct approach){ .possible = true };
+	for (unsigned start = first; start < last; start++) {
+		int begin = leads_to(page, start, at);
+
+		if (begin >= 0) {
+			seen.sure &= !seen.start || seen.start == (unsigned)begin;
+			seen.start = (unsigned)begin;
+		}
+		seen.sure &= begin != LEADS_PAST;
+		seen.possible |= begin != LEADS_PAST;
+	}
+	seen.sure &= seen.start != 0;
+	return seen;
 }
 
-bool direct_scan_is_clean(const uint8_t page[4096])
+/* Linux's vDSO: its first page holds all of it but data. */
+static bool is_vdso(const uint8_t *page)
 {
-	for (unsigned at = 0; at < PAGE; at++)
-		if (starts_forbidden(page, at) && may_be_instruction(page, at))
-			return false;
-	return true;
+	static const char magic[] = "\177ELF\2\1", name[] = "linux-vdso.so.1";
+
+	return memcmp(page, magic, sizeof(magic) - 1) == 0 &&
+	       memmem(page, PAGE, name, sizeof(name)) != NULL;
+}
+
+/* What the vDSO has of such instructions. */
+static bool is_of_vdso(const uint8_t *opcode)
+{
+	return opcode[1] == 0x03 || opcode[1] == 0x31 || (opcode[1] == 0x01 && opcode[2] == 0xf9) ||
+	       (opcode[1] == 0xc7 && has_register(opcode[2]));
+}
+
+enum direct_scan direct_scan(const uint8_t page[4096], bool host_tsc, struct direct_traps *traps)
+{
+	bool vdso = is_vdso(page);
+
+	traps->count = 0;
+	for (unsigned at = 0; at < PAGE; at++) {
+		struct approach seen;
+
+		if (!starts_forbidden(page, at, host_tsc))
+			continue;
+		seen = approach(page, at);
+		if (!seen.possible)
+			continue;
+		if (!vdso || traps->count == DIRECT_MAX_TRAPS || !seen.sure ||
+			!is_of_vdso(page + at))
+			return DIRECT_SCAN_UNFIT;
+		traps->at[traps->count++] = (uint16_t)seen.start;
+	}
+	return traps->count ? DIRECT_SCAN_TRAPPED : DIRECT_SCAN_CLEAN;
 }

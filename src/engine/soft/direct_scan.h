@@ -7,7 +7,20 @@
 
 #include "base/types.h"
 
-/* True if no such instruction begins in this page of code, whole or cut off by the page's end. */
-bool direct_scan_is_clean(const uint8_t page[4096]);
+enum direct_scan {
+	DIRECT_SCAN_CLEAN, /* no such instruction begins in the page, whole or cut off by its end */
+	DIRECT_SCAN_TRAPPED, /* none does in a copy of the page that has INT3 at `traps` */
+	DIRECT_SCAN_UNFIT,
+};
+
+/* Offsets in a page. */
+#define DIRECT_MAX_TRAPS 16
+struct direct_traps {
+	unsigned count;
+	uint16_t at[DIRECT_MAX_TRAPS];
+};
+
+/* `host_tsc`: RDTSC is none of them. */
+enum direct_scan direct_scan(const uint8_t page[4096], bool host_tsc, struct direct_traps *traps);
 
 #endif

@@ -439,13 +439,83 @@ static void writes_to_new_code_are_seen(void **state)
 	free(other);
 }
 
-static bool is_clean(const uint8_t *bytes, unsigned size, unsigned at)
+/* RDTSC runs natively where the host's counter is the guest's, and is exact where it is not. */
+static void reads_the_counter(void **state)
 {
+	struct vcpu_fixture *f = *state;
+
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t offset = i & 1 ? UINT64_C(1) << 60 : 0, before, read;
+
+		enter(f);
+		/* rdtsc; syscall */
+		FIXTURE_LOAD_CODE(f, 0x0f, 0x31, SYSCALL);
+		f->vcpu->tsc_offset = offset;
+		before = host_tsc();
+		assert_int_equal(run(f), SYSCALL_VECTOR);
+		read = f->vcpu->gpr[X86_RDX] << 32 | f->vcpu->gpr[X86_RAX];
+		assert_in_range(read, before + offset, host_tsc() + offset);
+		assert_int_equal(f->vcpu->direct_counters.unfit > 0, i & 1);
+	}
+	enter(f);
+	FIXTURE_LOAD_CODE(f, 0x90, 0x0f, 0x31, SYSCALL);
+	f->vcpu->tsc_offset = 0;
+	f->vcpu->cr4 |= CR4_TSD;
+	assert_int_equal(run(f), X86_GP);
+	assert_int_equal(frame(f, 1), FIXTURE_CODE + 1);
+	f->vcpu->cr4 &= ~CR4_TSD;
+}
+
+#define VDSO_CODE 0x600u
+
+/* The first page of a vDSO with `code` at VDSO_CODE. */
+static void make_vdso(uint8_t page[4096], const uint8_t *code, unsigned size)
+{
+	memset(page, 0x90, 4096);
+	memcpy(page, "\177ELF\2\1\1", 8);
+	memcpy(page + 0x300, "linux-vdso.so.1", 16);
+	memcpy(page + VDSO_CODE, code, size);
+}
+
+static void traps_in_a_vdso(void **state)
+{
+	/* mov eax, FIXTURE_DS_3; lsl ebx, eax; mov r8, [rip - 7: the LSL]; syscall */
+	static const uint8_t code[] = { 0xb8, FIXTURE_DS_3, 0, 0, 0, 0x0f, 0x03, 0xd8, 0x4c, 0x8b,
+		0x05, 0x00, 0x00, 0x00, 0x00, SYSCALL };
+	struct vcpu_fixture *f = *state;
+
+	enter(f);
+	make_vdso(f->ram + DATA, code, sizeof(code));
+	vcpu_fixture_map(f, DATA, DATA, PTE_P | PTE_U);
+	f->vcpu->rip = DATA + VDSO_CODE;
+	assert_int_equal(run(f), SYSCALL_VECTOR);
+	assert_int_equal(f->vcpu->gpr[X86_RBX], UINT32_MAX);
+	assert_int_equal(f->vcpu->direct_counters.unfit, 0);
+	assert_int_equal(f->vcpu->direct_counters.exceptions, 1);
+	assert_int_equal(f->vcpu->direct_counters.system_calls, 1);
+	assert_int_equal(f->ram[DATA + VDSO_CODE + 5], 0x0f);
+
+	/* The kernel patches it: the copy goes. mov eax, 7 */
+	f->ram[DATA + VDSO_CODE + 1] = 7;
+	code_pages_written(&f->engine, DATA + VDSO_CODE + 1, 1);
+	back_to_user(f, DATA + VDSO_CODE);
+	assert_int_equal(run(f), SYSCALL_VECTOR);
+	assert_int_equal(f->vcpu->gpr[X86_RAX], 7);
+}
+
+static enum direct_scan scan(const uint8_t *bytes, unsigned size, unsigned at)
+{
+	struct direct_traps traps;
 	uint8_t page[4096];
 
 	memset(page, 0x90, sizeof(page));
 	memcpy(page + at, bytes, size);
-	return direct_scan_is_clean(page);
+	return direct_scan(page, true, &traps);
+}
+
+static bool is_clean(const uint8_t *bytes, unsigned size, unsigned at)
+{
+	return scan(bytes, size, at) == DIRECT_SCAN_CLEAN;
 }
 
 #define CLEAN(at, ...)                                                                             \
@@ -457,7 +527,7 @@ static void finds_what_must_not_run(void **state)
 	assert_true(CLEAN(0, 0x90));
 	for (unsigned at = 0; at < 200; at++) {
 		assert_false(CLEAN(at, 0x0f, 0xa2));                         /* cpuid */
-		assert_false(CLEAN(at, 0x0f, 0x31));                         /* rdtsc */
+		assert_false(CLEAN(at, 0x0f, 0x03, 0xc0));                   /* lsl eax, eax */
 		assert_false(CLEAN(at, 0x0f, 0x01, 0xf9));                   /* rdtscp */
 		assert_false(CLEAN(at, 0xf3, 0x48, 0x0f, 0xc7, 0xf8));       /* rdpid rax */
 		assert_false(CLEAN(at, 0x48, 0x0f, 0xc7, 0x64, 0x24, 0x40)); /* xsavec64 */
@@ -467,8 +537,36 @@ static void finds_what_must_not_run(void **state)
 	assert_true(CLEAN(300, 0x0f, 0xae, 0xe8));       /* lfence is xrstor's with a register */
 	assert_true(CLEAN(300, 0x0f, 0xae, 0xf0));       /* mfence */
 	assert_true(CLEAN(300, 0x48, 0x0f, 0xc7, 0x0f)); /* cmpxchg16b [rdi] */
-	/* cmp al, 15; xor eax, eax: no RDTSC, whatever 0F 31 says */
-	assert_true(CLEAN(300, 0x3c, 0x0f, 0x31, 0xc0));
+	/* cmp al, 15; add eax, eax: no LSL, whatever 0F 03 says */
+	assert_true(CLEAN(300, 0x3c, 0x0f, 0x03, 0xc0));
+	assert_true(CLEAN(300, 0x0f, 0xae, 0xe8, 0x0f, 0x31)); /* lfence; rdtsc */
+}
+
+static void finds_what_may_be_trapped(void **state)
+{
+	/* lsl eax, eax; rdpid rax; rdtscp; cmp al, 15; add eax, eax */
+	static const uint8_t code[] = { 0x0f, 0x03, 0xc0, 0xf3, 0x0f, 0xc7, 0xf8, 0x0f, 0x01, 0xf9,
+		0x3c, 0x0f, 0x03, 0xc0 };
+	static const uint8_t cpuid[] = { 0x0f, 0xa2 }, rdtsc[] = { 0x0f, 0x31 };
+	struct direct_traps traps;
+	uint8_t page[4096];
+
+	(void)state;
+	make_vdso(page, code, sizeof(code));
+	assert_int_equal(direct_scan(page, true, &traps), DIRECT_SCAN_TRAPPED);
+	assert_int_equal(traps.count, 3);
+	assert_int_equal(traps.at[0], VDSO_CODE);
+	assert_int_equal(traps.at[1], VDSO_CODE + 3);
+	assert_int_equal(traps.at[2], VDSO_CODE + 7);
+	make_vdso(page, cpuid, sizeof(cpuid));
+	assert_int_equal(direct_scan(page, true, &traps), DIRECT_SCAN_UNFIT);
+	make_vdso(page, rdtsc, sizeof(rdtsc));
+	assert_int_equal(direct_scan(page, true, &traps), DIRECT_SCAN_CLEAN);
+	assert_int_equal(direct_scan(page, false, &traps), DIRECT_SCAN_TRAPPED);
+	memset(page, 0, 4);
+	assert_int_equal(direct_scan(page, false, &traps), DIRECT_SCAN_UNFIT);
+	/* Only in a vDSO. */
+	assert_int_equal(scan(code, sizeof(code), VDSO_CODE), DIRECT_SCAN_UNFIT);
 }
 
 int main(void)
@@ -488,7 +586,10 @@ int main(void)
 		cmocka_unit_test(requests_end_it),
 		cmocka_unit_test(survives_its_runner),
 		cmocka_unit_test(writes_to_new_code_are_seen),
+		cmocka_unit_test(reads_the_counter),
+		cmocka_unit_test(traps_in_a_vdso),
 		cmocka_unit_test(finds_what_must_not_run),
+		cmocka_unit_test(finds_what_may_be_trapped),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
