@@ -65,6 +65,10 @@ bool native_host_returns_to_any_stack(void)
 
 bool native_writes_stack_pointer(const struct insn *insn)
 {
-	return insn->reg == X86_RSP || insn->vvvv == X86_RSP || insn->rm == X86_RSP ||
-	       (!insn->has_memory && (insn->modrm & 7) == X86_RSP);
+	/* Elsewhere it is more of the opcode, or a vector register. */
+	uint8_t kind = insn_row(insn)->reg_kind;
+	bool has_register = kind == ISA_G || kind == ISA_Z;
+
+	return (has_register && insn->reg == X86_RSP) || insn->vvvv == X86_RSP ||
+	       insn->rm == X86_RSP || (!insn->has_memory && (insn->modrm & 7) == X86_RSP);
 }
