@@ -21,4 +21,15 @@ struct text_screen {
 	struct text_cell cells[TEXT_SCREEN_MAX_ROWS][TEXT_SCREEN_MAX_COLUMNS];
 };
 
+/* The Unicode character that code page 437 shows. */
+uint32_t text_screen_unicode(uint8_t character);
+
+/* A row as UTF-8 without the spaces at its end; three bytes a cell and one more. */
+#define TEXT_SCREEN_ROW_BYTES (TEXT_SCREEN_MAX_COLUMNS * 3 + 1)
+void text_screen_row(
+	const struct text_screen *screen, unsigned row, char text[TEXT_SCREEN_ROW_BYTES]);
+
+/* Writes one as UTF-8 and returns its bytes, at most 3. */
+unsigned text_screen_encode(uint32_t unicode, char *to);
+
 #endif
