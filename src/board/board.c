@@ -51,6 +51,11 @@ struct pci_host *board_pci(struct board *board)
 	return board->type->pci(board);
 }
 
+struct i8042 *board_i8042(struct board *board)
+{
+	return board->type->i8042 ? board->type->i8042(board) : NULL;
+}
+
 void board_power_button(struct board *board)
 {
 	board->type->power_button(board);

@@ -6,6 +6,7 @@
 #define BOARD_BOARD_H
 
 #include "chip/char_line.h"
+#include "chip/i8042.h"
 #include "firmware/acpi.h"
 #include "machine/machine.h"
 #include "pci/pci_host.h"
@@ -39,6 +40,9 @@ void board_describe(const struct board *board, struct acpi_config *acpi);
  * created, or while the guest runs. */
 struct pci_host *board_pci(struct board *board);
 
+/* The board's PS/2 controller, which may have nothing plugged in, or NULL. */
+struct i8042 *board_i8042(struct board *board);
+
 /* These run under the machine lock. */
 
 /* The user presses the power button: an ACPI event that asks the guest to power off. */
@@ -65,6 +69,10 @@ struct board_type {
 	void (*power_button)(struct board *board);
 	struct ns16550 *(*com1)(struct board *board);
 	struct pci_host *(*pci)(struct board *board);
+	struct i8042 *(*i8042)(struct board *board); /* NULL: it has none */
+	/* What the screen is if nobody says otherwise, "vga", and its slot; NULL: there is none. */
+	const char *display_device;
+	unsigned vga_slot;
 };
 
 /* First member of each board's own struct. */

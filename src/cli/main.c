@@ -149,6 +149,26 @@ const struct command commands[] = {
 		"Lists the devices on the PCI bus of a virtual machine that runs, and their "
 		"slots.",
 		no_options, devices_main },
+	{ "screenshot", "NAME [FILE.png]", "take a picture of a virtual machine's screen",
+		"Writes what the screen of a virtual machine shows to a PNG file, or prints a text "
+		"screen's characters.",
+		screenshot_option_table, screenshot_main },
+	{ "type", "NAME TEXT", "type text on a virtual machine's keyboard",
+		"Types text on the keyboard of a virtual machine, no faster than the guest takes "
+		"it. "
+		"A new line is Enter, a tab Tab.",
+		type_option_table, type_main },
+	{ "keys", "NAME KEYS...", "press keys of a virtual machine's keyboard",
+		"Presses keys of a virtual machine's keyboard one after the other. Those joined by "
+		"a "
+		"minus are held together, as in ctrl-alt-del.",
+		no_options, keys_main },
+	{ "mouse", "NAME to X Y|by X Y|click [BUTTON]|press [BUTTON]|release|wheel N",
+		"move a virtual machine's pointer",
+		"Moves the pointer of a virtual machine to a pixel of its screen, which takes a "
+		"tablet, or by a distance, presses its buttons (left, right, middle, side, extra), "
+		"and turns its wheel. A distance may be negative after a --.",
+		no_options, mouse_main },
 	{ "rm", "NAME...", "remove virtual machines with everything in their directories",
 		"Removes virtual machines that do not run, with everything in their directories.",
 		no_options, rm_main },

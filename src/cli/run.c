@@ -275,6 +275,34 @@ static int set_disk(void *target, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_display_device(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	return set_word(&options->vm.display_device, "display-device", value, "vga none", err);
+}
+
+static int set_keyboard(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+	const char *kind;
+
+	if (set_word(&kind, "keyboard", value, "ps2 virtio", err))
+		return -EINVAL;
+	options->vm.virtio_keyboard = strcmp(kind, "virtio") == 0;
+	return 0;
+}
+
+static int set_tablet(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	(void)value;
+	(void)err;
+	options->vm.tablet = true;
+	return 0;
+}
+
 static int set_agent(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
@@ -460,6 +488,19 @@ const struct option_spec run_option_table[] = {
 		"A PCI card for tests of PCI itself: BARs of every kind, every kind of interrupt, "
 		"and a second card that the guest plugs and unplugs.",
 		NULL, COMPLETE_NOTHING, NULL, set_test_card },
+	{ "display-device", "vga|none",
+		"The screen: vga is a VGA with the Bochs extensions, on the PCI bus. The board pc "
+		"has "
+		"it unless it says none; the board micro has it without text modes.",
+		NULL, COMPLETE_WORDS, "vga none", set_display_device },
+	{ "keyboard", "ps2|virtio",
+		"The keyboard: ps2 is that of a board that has one, virtio a virtio-input device.",
+		"ps2", COMPLETE_WORDS, "ps2 virtio", set_keyboard },
+	{ "tablet", NULL,
+		"A pointer that says where it is, a virtio-input device: a viewer's pointer and "
+		"the "
+		"guest's stay together.",
+		NULL, COMPLETE_NOTHING, NULL, set_tablet },
 	{ "no-reboot", NULL, "A reset by the guest ends atoll instead of restarting the guest.",
 		NULL, COMPLETE_NOTHING, NULL, set_no_reboot },
 	{ "soft-mode", "interpret|translate|direct",

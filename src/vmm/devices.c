@@ -3,10 +3,12 @@
 #include "base/properties.h"
 #include "virtio/virtio_balloon.h"
 #include "virtio/virtio_fs.h"
+#include "virtio/virtio_input.h"
 #include "virtio/virtio_net.h"
 #include "virtio/virtio_rng.h"
 #include "virtio/virtio_serial.h"
 #include "virtio/virtio_vsock.h"
+#include "vmm/screen.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -17,7 +19,8 @@ bool devices_need_pci(const struct vm_config *config)
 {
 	return config->pci || config->test_card || config->nr_shares > 0 || config->nr_nets > 0 ||
 	       config->nr_disks > 0 || ports_are_wanted(config) || config->balloon || config->rng ||
-	       config->vsock || config->agent;
+	       config->vsock || config->agent || config->virtio_keyboard || config->tablet ||
+	       (config->display_device && strcmp(config->display_device, "none") != 0);
 }
 
 static int create_test_cards(struct devices *devices, struct board *board, struct error *err)
@@ -121,6 +124,12 @@ static void destroy_card(struct machine *machine, const struct devices_card *car
 
 static void destroy_entry(struct devices *devices, struct devices_entry *entry)
 {
+	if (entry->device && entry->device == devices->keyboard)
+		devices->keyboard = NULL;
+	if (entry->device && entry->device == devices->tablet)
+		devices->tablet = NULL;
+	if (entry->card.object && entry->card.object == devices->vga)
+		devices->vga = NULL;
 	if (entry->device)
 		destroy_virtio(entry);
 	else
@@ -165,6 +174,15 @@ int devices_add_card(struct devices *devices, const char *kind, devices_create_c
 	else
 		*id = entry->name;
 	return rc;
+}
+
+void *devices_card_object(struct devices *devices, const char *id)
+{
+	for (unsigned i = 0; i < DEVICES_MAX; i++) {
+		if (devices->entries[i].function && strcmp(devices->entries[i].name, id) == 0)
+			return devices->entries[i].card.object;
+	}
+	return NULL;
 }
 
 static int add_nic(struct devices *devices, const char *value, const char **id, struct error *err)
@@ -276,6 +294,38 @@ static int create_agent(struct devices *devices, const struct vm_config *config,
 	return plug(devices, entry, virtio_serial_destroy, err);
 }
 
+static int create_input(struct devices *devices, enum virtio_input_kind kind,
+	struct virtio_device **device, struct error *err)
+{
+	struct devices_entry *entry =
+		next_entry(devices, kind == VIRTIO_INPUT_TABLET ? "tablet" : "keyboard", err);
+
+	if (!entry || virtio_input_create(&entry->device, entry->name, devices->machine, kind, err))
+		return -EINVAL;
+	*device = entry->device;
+	if (plug(devices, entry, virtio_input_destroy, err) == 0)
+		return 0;
+	*device = NULL;
+	return -EINVAL;
+}
+
+static int create_screen_and_input(
+	struct devices *devices, const struct vm_config *config, struct error *err)
+{
+	const char *kind = config->display_device;
+
+	if (!kind)
+		kind = devices->board->type->display_device;
+	if (kind && strcmp(kind, "none") != 0 && screen_create(devices, kind, err))
+		return -EINVAL;
+	if (config->virtio_keyboard &&
+		create_input(devices, VIRTIO_INPUT_KEYBOARD, &devices->keyboard, err))
+		return -EINVAL;
+	if (config->tablet && create_input(devices, VIRTIO_INPUT_TABLET, &devices->tablet, err))
+		return -EINVAL;
+	return 0;
+}
+
 int devices_create(struct devices *devices, const struct vm_config *config, struct machine *machine,
 	struct board *board, const struct devices_events *events, struct error *err)
 {
@@ -285,6 +335,8 @@ int devices_create(struct devices *devices, const struct vm_config *config, stru
 	devices->board = board;
 	devices->events = *events;
 	if (config->test_card && create_test_cards(devices, board, err))
+		return -EINVAL;
+	if (create_screen_and_input(devices, config, err))
 		return -EINVAL;
 	for (unsigned i = 0; i < config->nr_disks; i++) {
 		if (add_disk(devices, config->disks[i], &id, err))

@@ -6,6 +6,7 @@
 
 #include "board/board.h"
 #include "pci/pci_test_card.h"
+#include "vga/vga_card.h"
 #include "virtio/virtio_pci.h"
 #include "vmm/disk.h"
 #include "vmm/ports.h"
@@ -65,6 +66,9 @@ struct devices {
 	struct disk disks[VM_MAX_DISKS];
 	struct ports ports;
 	struct devices_entry entries[DEVICES_MAX];
+	/* Of these, those that a person sees and uses; NULL: not there. */
+	struct vga_card *vga;
+	struct virtio_device *keyboard, *tablet;
 };
 
 /* Does anything of the configuration need a PCI bus? */
@@ -90,6 +94,9 @@ int devices_add(struct devices *devices, const char *kind, const char *value, co
  */
 int devices_add_card(struct devices *devices, const char *kind, devices_create_card *create,
 	const char *value, unsigned device, const char **id, struct error *err);
+
+/* The object of a card, NULL if it is none. */
+void *devices_card_object(struct devices *devices, const char *id);
 
 /*
  * Asks the guest to give a device up, which is then swept; or, by force, pulls it out and destroys

@@ -312,6 +312,9 @@ static int vm_create(struct vm *vm, struct error *err)
 			&vm->devices, config, &vm->machine, vm->board, &device_events, err) ||
 		vm_create_engine(vm, err))
 		return -EINVAL;
+	input_init(&vm->input, &vm->machine, board_i8042(vm->board));
+	vm->input.keyboard = vm->devices.keyboard;
+	vm->input.tablet = vm->devices.tablet;
 	stages_reach(&vm->stages, STAGE_MACHINE);
 	result = vm_load(vm, err);
 	if (result)

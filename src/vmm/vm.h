@@ -38,6 +38,8 @@ struct vm_config {
 	const char *console;             /* what --console was given; NULL: none */
 	const char *ports[VM_MAX_PORTS]; /* what --port was given */
 	unsigned nr_ports;
+	const char *display_device; /* "vga", "none"; NULL: the board's */
+	bool virtio_keyboard, tablet;
 	bool agent; /* a port for the guest agent */
 	bool rng, balloon;
 	const char *vsock;                 /* NULL: none */

@@ -135,5 +135,10 @@ const struct control_command vm_control_commands[] = {
 	{ "device-add", vm_run_device_add },
 	{ "device-remove", vm_run_device_remove },
 	{ "devices", vm_run_devices },
+	{ "screenshot", vm_run_screenshot },
+	{ "screen-text", vm_run_screen_text },
+	{ "type", vm_run_type },
+	{ "keys", vm_run_keys },
+	{ "mouse", vm_run_mouse },
 	{ 0 },
 };

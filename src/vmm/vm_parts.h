@@ -9,6 +9,7 @@
 #include "vmm/console.h"
 #include "vmm/control.h"
 #include "vmm/devices.h"
+#include "vmm/input.h"
 #include "vmm/serial.h"
 #include "vmm/stages.h"
 #include "vmm/vcpu_threads.h"
@@ -21,6 +22,7 @@ struct vm {
 	struct cpu_model cpu_model;
 	struct board *board;
 	struct devices devices;
+	struct input input; /* event loop only */
 	struct engine *engine;
 	struct serial serial;
 	struct console *console; /* instead of `serial`; NULL: no --serial console */
@@ -66,6 +68,13 @@ int vm_run_device_add(void *context, const json_t *arguments, json_t **result, s
 int vm_run_device_remove(
 	void *context, const json_t *arguments, json_t **result, struct error *err);
 int vm_run_devices(void *context, const json_t *arguments, json_t **result, struct error *err);
+
+/* The screen, the keyboard and the pointer (vm_screen.c). */
+int vm_run_screenshot(void *context, const json_t *arguments, json_t **result, struct error *err);
+int vm_run_screen_text(void *context, const json_t *arguments, json_t **result, struct error *err);
+int vm_run_type(void *context, const json_t *arguments, json_t **result, struct error *err);
+int vm_run_keys(void *context, const json_t *arguments, json_t **result, struct error *err);
+int vm_run_mouse(void *context, const json_t *arguments, json_t **result, struct error *err);
 
 /* What a VM can be told through its control socket (vm_control.c). */
 extern const struct control_command vm_control_commands[];
