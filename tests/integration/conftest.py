@@ -36,10 +36,10 @@ def kernel():
 def initramfs(tmp_path_factory):
     made = {}
 
-    def build(arch="amd64", *added, modules=()):
-        if (arch, added, modules) not in made:
+    def build(arch="amd64", *added, modules=(), drivers="cloud-amd64"):
+        if (arch, added, modules, drivers) not in made:
             path = tmp_path_factory.mktemp("initramfs") / f"{arch}.gz"
-            command = [ROOT / "tools" / "make-initramfs", "--arch", arch]
+            command = [ROOT / "tools" / "make-initramfs", "--arch", arch, "--drivers", drivers]
             for file in added:
                 command += ["--add", file]
             for module in modules:
@@ -47,6 +47,6 @@ def initramfs(tmp_path_factory):
             done = subprocess.run([*command, path], capture_output=True, text=True)
             if done.returncode:
                 pytest.skip(f"no initramfs for {arch}: {done.stderr.strip()[-200:]}")
-            made[arch, added, modules] = str(path)
-        return made[arch, added, modules]
+            made[arch, added, modules, drivers] = str(path)
+        return made[arch, added, modules, drivers]
     return build
