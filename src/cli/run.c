@@ -452,7 +452,8 @@ const struct option_spec run_option_table[] = {
 		"(forward=tcp:2222:22+udp:..., address=10.0.2.15, mtu=); tap: a tap interface "
 		"(name=); bridge: a new tap in a bridge (name=); switch: an 'atoll switch' "
 		"(path=); "
-		"none. For all: mac=, queues=1, rate=BYTES a second, burst=BYTES, "
+		"none. For all: model=virtio|e1000, mac=, queues=1, rate=BYTES a second, "
+		"burst=BYTES, "
 		"capture=FILE.pcap. "
 		"Can be given 8 times.",
 		NULL, COMPLETE_WORDS, "user tap bridge switch none", set_net },

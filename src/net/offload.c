@@ -74,6 +74,11 @@ static uint16_t fold(uint64_t total)
 	return (uint16_t)total;
 }
 
+uint16_t offload_sum(const uint8_t *bytes, size_t size)
+{
+	return fold(sum(bytes, size));
+}
+
 bool offload_header_is_valid(const struct net_header *header, size_t size)
 {
 	unsigned type = header->gso_type & ~NET_GSO_ECN;

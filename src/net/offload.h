@@ -16,6 +16,10 @@ unsigned offload_needed(const struct net_header *header);
 /* Fills in the checksum that a valid header asks for, and clears that. */
 void offload_checksum(struct net_header *header, uint8_t *frame, size_t size);
 
+/* The sum of big-endian words that checksums are the complement of; an odd byte is the upper one.
+ */
+uint16_t offload_sum(const uint8_t *bytes, size_t size);
+
 /* A large frame that is being cut. `frame` is the owner's, and must stay. */
 struct offload_segments {
 	const uint8_t *frame;

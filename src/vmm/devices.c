@@ -188,8 +188,14 @@ void *devices_card_object(struct devices *devices, const char *id)
 static int add_nic(struct devices *devices, const char *value, const char **id, struct error *err)
 {
 	struct devices_entry *entry = next_entry(devices, "net", err);
+	bool is_card;
 
-	if (!entry || nic_create(&entry->device, entry->name, value, devices->machine, err) ||
+	if (!entry || nic_is_card(value, &is_card, err))
+		return -EINVAL;
+	if (is_card)
+		return devices_add_card(
+			devices, "net", nic_create_card, value, PCI_ANY_DEVICE, id, err);
+	if (nic_create(&entry->device, entry->name, value, devices->machine, err) ||
 		plug(devices, entry, virtio_net_destroy, err))
 		return -EINVAL;
 	*id = entry->name;

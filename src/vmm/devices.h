@@ -115,6 +115,11 @@ void devices_list(struct devices *devices,
 int nic_create(struct virtio_device **device, const char *name, const char *value,
 	struct machine *machine, struct error *err);
 
+/* Sets `*is_card` if `value` names a NIC that is not virtio; nic_create_card makes that. Returns 0,
+ * or fills `err`. */
+int nic_is_card(const char *value, bool *is_card, struct error *err);
+devices_create_card nic_create_card;
+
 /* Makes the shared folder of `value`, what --share was given. Returns 0, or fills `err`. */
 int share_create(struct virtio_device **device, const char *name, const char *value,
 	struct machine *machine, struct error *err);

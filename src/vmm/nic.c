@@ -1,8 +1,9 @@
 /*
- * A NIC from what --net was given: its own properties (mac, queues, guest-mtu) are taken here,
- * those of its back end by net_open.
+ * A NIC from what --net was given: its own properties (model, mac, queues) are taken here, those of
+ * its back end by net_open.
  */
 #include "base/properties.h"
+#include "nic/e1000.h"
 #include "virtio/virtio_net.h"
 #include "vmm/devices.h"
 
@@ -10,7 +11,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define NIC_PROPERTIES "mac, queues, " NET_PROPERTIES
+#define NIC_PROPERTIES "model, mac, queues, " NET_PROPERTIES
 
 /* QEMU's prefix, which people know for a virtual machine's; the rest is random, so that machines
  * on one switch differ. */
@@ -23,21 +24,44 @@ static void choose_address(uint8_t address[NET_ADDRESS_BYTES])
 		memset(address + sizeof(prefix), 1, NET_ADDRESS_BYTES - sizeof(prefix));
 }
 
-static int take_own(
-	struct virtio_net_config *config, struct properties *properties, struct error *err)
+static int take_address(
+	uint8_t address[NET_ADDRESS_BYTES], struct properties *properties, struct error *err)
 {
 	const char *mac = properties_take(properties, "mac");
-	uint64_t pairs = 1;
 
-	choose_address(config->address);
-	if (mac && virtio_net_parse_address(mac, config->address))
+	choose_address(address);
+	if (mac && virtio_net_parse_address(mac, address))
 		return error_set(err, EXIT_CODE_USAGE,
 			"--net cannot use mac=%s; give a unicast address such as 52:54:00:12:34:56",
 			mac);
-	if (properties_take_number(properties, "queues", 1, VIRTIO_NET_MAX_PAIRS, &pairs, err))
+	return 0;
+}
+
+static int take_own(
+	struct virtio_net_config *config, struct properties *properties, struct error *err)
+{
+	uint64_t pairs = 1;
+
+	properties_take(properties, "model"); /* nic_is_card saw it */
+	if (take_address(config->address, properties, err) ||
+		properties_take_number(properties, "queues", 1, VIRTIO_NET_MAX_PAIRS, &pairs, err))
 		return -EINVAL;
 	config->nr_pairs = (unsigned)pairs;
 	return 0;
+}
+
+/* Opens what is left of the properties; all of them must be taken then. */
+static int open_backend(
+	struct net_backend **backend, struct properties *properties, struct error *err)
+{
+	int ret = net_open(backend, properties, err);
+
+	if (ret)
+		return ret;
+	ret = properties_check(properties, NIC_PROPERTIES, err);
+	if (ret)
+		net_close(*backend);
+	return ret;
 }
 
 int nic_create(struct virtio_device **device, const char *name, const char *value,
@@ -53,12 +77,7 @@ int nic_create(struct virtio_device **device, const char *name, const char *valu
 		return ret;
 	ret = take_own(&config, &properties, err);
 	if (!ret)
-		ret = net_open(&config.backend, &properties, err);
-	if (!ret) {
-		ret = properties_check(&properties, NIC_PROPERTIES, err);
-		if (ret)
-			net_close(config.backend);
-	}
+		ret = open_backend(&config.backend, &properties, err);
 	properties_finish(&properties);
 	if (ret)
 		return ret;
@@ -67,4 +86,83 @@ int nic_create(struct virtio_device **device, const char *name, const char *valu
 		return -EINVAL;
 	*device = virtio_net_device(net);
 	return 0;
+}
+
+static int create_e1000(
+	struct devices_card *card, const struct nic_config *config, struct error *err)
+{
+	struct e1000 *e1000;
+
+	if (e1000_create(&e1000, config, err))
+		return -EINVAL;
+	*card = (struct devices_card){ .function = e1000_function(e1000),
+		.object = e1000,
+		.destroy = (void (*)(void *))e1000_destroy };
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*create)(
+		struct devices_card *card, const struct nic_config *config, struct error *err);
+} models[] = {
+	{ "virtio", NULL },
+	{ "e1000", create_e1000 },
+};
+
+/* The index of the model that `properties` names, or -EINVAL and `err`. */
+static int take_model(struct properties *properties, struct error *err)
+{
+	const char *name = properties_take(properties, "model");
+
+	for (unsigned i = 0; i < ARRAY_SIZE(models); i++)
+		if (strcmp(models[i].name, name ? name : "virtio") == 0)
+			return (int)i;
+	return error_set(err, EXIT_CODE_USAGE,
+		"--net does not know model=%s; use one of: virtio, e1000", name);
+}
+
+int nic_is_card(const char *value, bool *is_card, struct error *err)
+{
+	struct properties properties;
+	int model = properties_parse(&properties, "net", value, err);
+
+	if (model)
+		return model;
+	model = take_model(&properties, err);
+	properties_finish(&properties);
+	if (model < 0)
+		return model;
+	*is_card = models[model].create;
+	return 0;
+}
+
+/* These cards' frames are small, which user networking must be told; virtio's driver asks it. */
+static void limit_mtu(struct properties *properties)
+{
+	for (unsigned i = 0; i < properties->count; i++)
+		if (strcmp(properties->items[i].key, "mtu") == 0)
+			return;
+	if (properties->word && strcmp(properties->word, "user") == 0 &&
+		properties->count < PROPERTIES_MAX)
+		properties->items[properties->count++] =
+			(struct property){ .key = "mtu", .value = "1500" };
+}
+
+int nic_create_card(struct devices_card *card, const char *name, const char *value,
+	struct machine *machine, struct error *err)
+{
+	struct nic_config config = { .name = name, .machine = machine };
+	struct properties properties;
+	int ret = properties_parse(&properties, "net", value, err), model;
+
+	if (ret)
+		return ret;
+	model = take_model(&properties, err);
+	limit_mtu(&properties);
+	if (model < 0 || take_address(config.address, &properties, err) ||
+		open_backend(&config.backend, &properties, err))
+		ret = -EINVAL;
+	properties_finish(&properties);
+	return ret ? ret : models[model].create(card, &config, err);
 }
