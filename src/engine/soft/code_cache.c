@@ -138,6 +138,7 @@ void translator_flush(struct translator *translator)
 	fill_u64(translator->views_by_physical, UINT64_MAX, CODE_PAGE_BUCKETS_BYTES / 8);
 	fill_u64(context->code_ids, 0, sizeof(context->code_ids) / 8);
 	empty_jump_cache(context);
+	translate_modes_reset(translator);
 	fill_u64(translator->lookup, 0, sizeof(translator->lookup) / 8);
 	translator->nr_translations = 0;
 	translator->nr_sites = 0;
@@ -156,7 +157,7 @@ bool translator_has_room(const struct translator *translator)
 	return CODE_CACHE_BYTES - translator->used > MAX_BLOCK_CODE &&
 	       translator->nr_translations < MAX_TRANSLATIONS &&
 	       MAX_SITES - translator->nr_sites > BLOCK_MAX_INSNS &&
-	       MAX_LINKS - translator->nr_links > 3 * BLOCK_MAX_INSNS &&
+	       MAX_LINKS - translator->nr_links > 4 * BLOCK_MAX_INSNS &&
 	       translator->nr_views + 2 <= MAX_CODE_PAGES;
 }
 
@@ -167,7 +168,7 @@ static uint32_t page_hash(uint64_t page)
 }
 
 /* The view of the page, made if need be. */
-uint32_t translator_view(struct translator *translator, gva_t linear, gpa_t physical, unsigned set)
+uint32_t translator_view(struct translator *translator, gva_t linear, gpa_t physical, unsigned mode)
 {
 	uint32_t *by_linear = &translator->views_by_linear[page_hash(linear)];
 	uint32_t *by_physical = &translator->views_by_physical[page_hash(physical)];
@@ -176,7 +177,7 @@ uint32_t translator_view(struct translator *translator, gva_t linear, gpa_t phys
 
 	for (n = *by_linear; n != NONE; n = view->next_linear) {
 		view = &translator->views[n];
-		if (view->linear == linear && view->physical == physical && view->set == set) {
+		if (view->linear == linear && view->physical == physical && view->mode == mode) {
 			if (view->id == 0)
 				view->id = translator->next_id++;
 			return n;
@@ -188,7 +189,7 @@ uint32_t translator_view(struct translator *translator, gva_t linear, gpa_t phys
 		.linear = linear,
 		.physical = physical,
 		.id = translator->next_id++,
-		.set = (uint8_t)set,
+		.mode = (uint16_t)mode,
 		.next_linear = *by_linear,
 		.next_physical = *by_physical,
 	};

@@ -9,20 +9,27 @@
 #include <Zydis/Zydis.h>
 
 /* Prints the instruction at `bytes`; returns its length, 0 if it cannot be read. */
-static unsigned print_insn(FILE *out, uint64_t address, const uint8_t *bytes, size_t size)
+static unsigned print_insn(
+	FILE *out, enum insn_mode mode, uint64_t address, const uint8_t *bytes, size_t size)
 {
+	static const ZydisMachineMode modes[] = {
+		[INSN_MODE_16] = ZYDIS_MACHINE_MODE_LEGACY_16,
+		[INSN_MODE_32] = ZYDIS_MACHINE_MODE_LEGACY_32,
+		[INSN_MODE_64] = ZYDIS_MACHINE_MODE_LONG_64,
+	};
 	ZydisDisassembledInstruction insn;
 
-	if (!ZYAN_SUCCESS(
-		    ZydisDisassembleIntel(ZYDIS_MACHINE_MODE_LONG_64, address, bytes, size, &insn)))
+	if (!ZYAN_SUCCESS(ZydisDisassembleIntel(modes[mode], address, bytes, size, &insn)))
 		return 0;
 	fputs(insn.text, out);
 	return insn.info.length;
 }
 #else
-static unsigned print_insn(FILE *out, uint64_t address, const uint8_t *bytes, size_t size)
+static unsigned print_insn(
+	FILE *out, enum insn_mode mode, uint64_t address, const uint8_t *bytes, size_t size)
 {
 	(void)out;
+	(void)mode;
 	(void)address;
 	(void)bytes;
 	(void)size;
@@ -53,7 +60,8 @@ static void dump_guest(FILE *out, const struct translator *translator,
 	gva_t address = translation_address(translator, translation, n);
 
 	fprintf(out, "%016" PRIx64 "  ", address);
-	if (!print_insn(out, address, insn->bytes, insn->length))
+	if (!print_insn(out, (enum insn_mode)translation_mode(translator, translation)->insn,
+		    address, insn->bytes, insn->length))
 		print_bytes(out, insn->bytes, insn->length);
 	fputc('\n', out);
 }
@@ -66,8 +74,8 @@ static unsigned dump_host(FILE *out, const struct translator *translator,
 	unsigned length;
 
 	fprintf(out, "    +%04x  ", offset);
-	length = print_insn(
-		out, (uintptr_t)code + offset, code + offset, translation->code_size - offset);
+	length = print_insn(out, INSN_MODE_64, (uintptr_t)code + offset, code + offset,
+		translation->code_size - offset);
 	if (!length) {
 		do
 			length++;

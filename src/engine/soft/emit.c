@@ -46,6 +46,55 @@ void emit_memory_op(
 	emit_modrm_memory(emitter, reg, memory);
 }
 
+static void emit_optional_rex(struct emitter *emitter, uint8_t rex)
+{
+	if (rex)
+		emit_u8(emitter, 0x40 | rex);
+}
+
+void emit_sized_op(struct emitter *emitter, unsigned bytes, uint8_t opcode, unsigned reg,
+	struct emit_memory memory)
+{
+	if (bytes == 2)
+		emit_u8(emitter, 0x66);
+	emit_optional_rex(emitter, (bytes == 8 ? 8 : 0) | rex_r(reg) | emit_memory_rex(memory));
+	emit_u8(emitter, opcode);
+	emit_modrm_memory(emitter, reg, memory);
+}
+
+void emit_load_sized(
+	struct emitter *emitter, unsigned bytes, unsigned reg, struct emit_memory memory)
+{
+	if (bytes != 2) {
+		emit_sized_op(emitter, bytes, OPCODE_LOAD, reg, memory);
+		return;
+	}
+	emit_optional_rex(emitter, rex_r(reg) | emit_memory_rex(memory));
+	emit_u8(emitter, 0x0f); /* movzx */
+	emit_u8(emitter, 0xb7);
+	emit_modrm_memory(emitter, reg, memory);
+}
+
+void emit_move_word(struct emitter *emitter, unsigned to, unsigned from)
+{
+	emit_u8(emitter, 0x66);
+	emit_optional_rex(emitter, rex_r(to) | (from & 8 ? 1 : 0));
+	emit_u8(emitter, OPCODE_LOAD);
+	emit_u8(emitter, 0xc0 | (to & 7) << 3 | (from & 7));
+}
+
+void emit_move_sized(struct emitter *emitter, unsigned bytes, unsigned to, unsigned from)
+{
+	emit_optional_rex(emitter, (bytes == 8 ? 8 : 0) | rex_r(to) | (from & 8 ? 1 : 0));
+	if (bytes == 2) {
+		emit_u8(emitter, 0x0f);
+		emit_u8(emitter, 0xb7);
+	} else {
+		emit_u8(emitter, OPCODE_LOAD);
+	}
+	emit_u8(emitter, 0xc0 | (to & 7) << 3 | (from & 7));
+}
+
 void emit_register_op(struct emitter *emitter, uint8_t opcode, unsigned reg, unsigned rm)
 {
 	emit_u8(emitter, REX_W | rex_r(reg) | (rm & 8 ? 1 : 0));

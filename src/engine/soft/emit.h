@@ -79,6 +79,15 @@ static inline uint8_t emit_memory_rex(struct emit_memory memory)
 /* 64-bit `opcode` with a register and memory. */
 void emit_memory_op(
 	struct emitter *emitter, uint8_t opcode, unsigned reg, struct emit_memory memory);
+/* `opcode` of 2, 4 or 8 bytes with a register and memory. */
+void emit_sized_op(struct emitter *emitter, unsigned bytes, uint8_t opcode, unsigned reg,
+	struct emit_memory memory);
+/* MOV of 4 or 8 bytes, MOVZX of 2. */
+void emit_load_sized(
+	struct emitter *emitter, unsigned bytes, unsigned reg, struct emit_memory memory);
+/* MOV of 2 bytes, which leaves the others alone. */
+void emit_move_word(struct emitter *emitter, unsigned to, unsigned from);
+void emit_move_sized(struct emitter *emitter, unsigned bytes, unsigned to, unsigned from);
 /* 64-bit `opcode` with a register (ModRM.reg) and a register. */
 void emit_register_op(struct emitter *emitter, uint8_t opcode, unsigned reg, unsigned rm);
 /* 64-bit `opcode` with a register and GS:[offset]. */
@@ -87,18 +96,19 @@ void emit_state_op(struct emitter *emitter, uint8_t opcode, unsigned reg, size_t
 void emit_state_index_op(
 	struct emitter *emitter, uint8_t opcode, unsigned reg, unsigned base, size_t offset);
 
-#define OPCODE_ADD       0x03
-#define OPCODE_OR        0x0b
-#define OPCODE_OR_STORE  0x09
-#define OPCODE_SUB       0x2b
-#define OPCODE_XOR       0x33
-#define OPCODE_AND       0x23
-#define OPCODE_CMP       0x3b
-#define OPCODE_CMP_STORE 0x39
-#define OPCODE_TEST      0x85
-#define OPCODE_STORE     0x89
-#define OPCODE_LOAD      0x8b
-#define OPCODE_LEA       0x8d
+#define OPCODE_ADD             0x03
+#define OPCODE_OR              0x0b
+#define OPCODE_OR_STORE        0x09
+#define OPCODE_SUB             0x2b
+#define OPCODE_XOR             0x33
+#define OPCODE_AND             0x23
+#define OPCODE_CMP             0x3b
+#define OPCODE_CMP_STORE       0x39
+#define OPCODE_TEST            0x85
+#define OPCODE_STORE           0x89
+#define OPCODE_LOAD            0x8b
+#define OPCODE_LEA             0x8d
+#define OPCODE_STORE_IMMEDIATE 0xc7
 
 void emit_load_immediate(struct emitter *emitter, unsigned reg, uint64_t value);
 void emit_load_gpr(struct emitter *emitter, unsigned host, unsigned guest);

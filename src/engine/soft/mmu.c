@@ -55,6 +55,7 @@ void mmu_update_mode(struct vcpu *vcpu)
 
 	if (alignment_checked(vcpu) || debug_watches_data(vcpu))
 		data = TLB_NEVER;
+	vcpu->translate.mode = MODE_UNKNOWN;
 	vcpu->tlb_data = vcpu->tlb.entries[data];
 	vcpu->tlb_code = vcpu->tlb.entries[vcpu->mode.cpl == 3 ? TLB_USER : TLB_SUPERVISOR];
 }

@@ -46,15 +46,16 @@ static uint64_t poll_mask(const struct vcpu *vcpu)
 	return mask;
 }
 
-static unsigned current_set(const struct vcpu *vcpu)
-{
-	return (unsigned)((vcpu->tlb_data - &vcpu->tlb.entries[0][0]) / TLB_ENTRIES);
-}
-
 static bool is_translatable(const struct vcpu *vcpu)
 {
-	return vcpu->mode.insn == INSN_MODE_64 && current_set(vcpu) < TRANSLATE_SETS &&
-	       (vcpu->mode.cpl == 0 || vcpu->mode.cpl == 3);
+	return translate_set(vcpu) < TRANSLATE_SETS && (vcpu->mode.cpl == 0 || vcpu->mode.cpl == 3);
+}
+
+static gva_t linear_rip(const struct vcpu *vcpu)
+{
+	if (vcpu->mode.insn == INSN_MODE_64)
+		return vcpu->rip;
+	return (uint32_t)(vcpu->rip + vcpu->segment[X86_CS].base);
 }
 
 static uint8_t units_missing(const struct vcpu *vcpu)
@@ -131,12 +132,12 @@ static struct lookup *lookup_at(struct translator *translator, gva_t rip)
 }
 
 /* Of a page that block_find has just found executable. */
-static uint32_t map_view(struct vcpu *vcpu, gva_t linear, gpa_t physical, unsigned set)
+static uint32_t map_view(struct vcpu *vcpu, gva_t linear, gpa_t physical, unsigned mode)
 {
 	struct translator *translator = vcpu->translate.translator;
 	const struct tlb_entry *entry = &vcpu->tlb_code[tlb_index(linear)];
 	gva_t page = linear & PAGE_MASK;
-	uint32_t view = translator_view(translator, page, physical & PAGE_MASK, set);
+	uint32_t view = translator_view(translator, page, physical & PAGE_MASK, mode);
 
 	translator_map(translator, view, entry->linear == page && entry->global);
 	return view;
@@ -149,38 +150,55 @@ static bool is_dead(const struct translator *translator, const struct translatio
 		       translator->views[translation->second_view].id != translation->second_id);
 }
 
+/* An instruction that reaches beyond CS's limit is the interpreter's. */
+static bool is_within_limit(const struct vcpu *vcpu, const struct insn *insn)
+{
+	return vcpu->mode.insn == INSN_MODE_64 ||
+	       vcpu->rip + insn->length - 1 <= vcpu->segment[X86_CS].limit;
+}
+
+/* Of the second page of an instruction. */
+static gva_t next_page(const struct vcpu *vcpu, gva_t linear)
+{
+	gva_t next = linear + GUEST_PAGE_SIZE;
+
+	return vcpu->mode.insn == INSN_MODE_64 ? next : (uint32_t)next;
+}
+
 /* The translation of what is at vcpu->rip, NULL if there is none. Raises what fetching does. */
-static struct translation *find_slow(struct vcpu *vcpu, unsigned set, bool single)
+static struct translation *find_slow(struct vcpu *vcpu, bool single)
 {
 	struct translator *translator = vcpu->translate.translator;
 	uint64_t started = host_tsc();
-	const struct block *block = block_find(vcpu, vcpu->rip);
+	gva_t linear = linear_rip(vcpu);
+	const struct block *block = block_find(vcpu, linear);
 	uint32_t view, second_view = NONE;
 	struct translation *translation;
+	unsigned mode;
 
-	if (block->crosses && !block->next_generation_now)
+	if ((block->crosses && !block->next_generation_now) ||
+		!is_within_limit(vcpu, &block->insns[0]))
 		return NULL;
-	if (!translator_has_room(translator)) {
+	if (!translator_has_room(translator) || translate_mode(vcpu) == NO_MODE) {
 		vector_leave(vcpu);
 		translator_flush(translator);
 	}
-	view = map_view(vcpu, vcpu->rip, block->physical, set);
+	mode = translate_mode(vcpu);
+	view = map_view(vcpu, linear, block->physical, mode);
 	if (block->crosses)
-		second_view =
-			map_view(vcpu, vcpu->rip + GUEST_PAGE_SIZE, block->next_physical, set);
-	translation = translator_find(translator, vcpu->rip, translator->views[view].id, single);
+		second_view = map_view(vcpu, next_page(vcpu, linear), block->next_physical, mode);
+	translation = translator_find(translator, linear, translator->views[view].id, single);
 	if (!translation || translation->second_view != second_view ||
 		is_dead(translator, translation)) {
 		/* The compiler may copy and clear with the C library's functions. */
 		vector_leave(vcpu);
-		translation =
-			translate_block(translator, block, vcpu->rip, view, second_view, single);
+		translation = translate_block(translator, block, linear, view, second_view, single);
 		translator->counters.translation_ticks += host_tsc() - started;
 		if (vcpu->engine->code_dump)
 			code_dump(vcpu->engine->code_dump, translator, translation);
 	}
 	if (!single)
-		*lookup_at(translator, vcpu->rip) = (struct lookup){ vcpu->rip, translation };
+		*lookup_at(translator, linear) = (struct lookup){ linear, translation };
 	return translation;
 }
 
@@ -188,7 +206,7 @@ static bool is_mapped(struct vcpu *vcpu, const struct translation *translation)
 {
 	const struct translate_context *context = &vcpu->translate;
 
-	return context->translator->views[translation->view].set == current_set(vcpu) &&
+	return context->translator->views[translation->view].mode == translate_mode_now(vcpu) &&
 	       context->code_ids[translation->view] == translation->page_id &&
 	       (translation->second_view == NONE ||
 		       context->code_ids[translation->second_view] == translation->second_id);
@@ -199,31 +217,33 @@ static bool map_again(struct vcpu *vcpu, const struct translation *translation)
 {
 	struct translator *translator = vcpu->translate.translator;
 	const struct code_page_view *view = &translator->views[translation->view];
-	const struct tlb_entry *entry = &vcpu->tlb_code[tlb_index(vcpu->rip)];
+	gva_t linear = translation->rip;
+	const struct tlb_entry *entry = &vcpu->tlb_code[tlb_index(linear)];
 	unsigned available;
 	gpa_t physical;
 
-	if (view->set != current_set(vcpu) || view->id != translation->page_id ||
+	if (view->mode != translate_mode_now(vcpu) || view->id != translation->page_id ||
 		translation->second_view != NONE)
 		return false;
-	if (!mmu_fetch(vcpu, vcpu->rip, &physical, &available) ||
+	if (!mmu_fetch(vcpu, linear, &physical, &available) ||
 		(physical & PAGE_MASK) != view->physical)
 		return false;
 	translator_map(translator, translation->view,
-		entry->linear == (vcpu->rip & PAGE_MASK) && entry->global);
+		entry->linear == (linear & PAGE_MASK) && entry->global);
 	return true;
 }
 
 static struct translation *find(struct vcpu *vcpu)
 {
 	struct translator *translator = vcpu->translate.translator;
-	const struct lookup *lookup = lookup_at(translator, vcpu->rip);
+	gva_t linear = linear_rip(vcpu);
+	const struct lookup *lookup = lookup_at(translator, linear);
 	struct translation *translation = lookup->translation;
 
-	if (lookup->rip == vcpu->rip && translation &&
+	if (lookup->rip == linear && translation &&
 		(is_mapped(vcpu, translation) || map_again(vcpu, translation)))
 		return translation;
-	return find_slow(vcpu, current_set(vcpu), false);
+	return find_slow(vcpu, false);
 }
 
 /* Runs translated code from `offset` until it is left; returns the exit word. */
@@ -251,7 +271,7 @@ static const struct insn *insn_at(
 	struct vcpu *vcpu, const struct translation *translation, unsigned n)
 {
 	if (translation->decoded_epoch != vcpu->blocks->times_emptied)
-		return &block_find(vcpu, vcpu->rip)->insns[0];
+		return &block_find(vcpu, linear_rip(vcpu))->insns[0];
 	return translation_insn(translation, n);
 }
 
@@ -261,7 +281,7 @@ static bool can_resume(struct vcpu *vcpu, const struct translation *translation,
 	const struct translator *translator = vcpu->translate.translator;
 
 	return n < translation->nr_resumes &&
-	       vcpu->rip == translation_address(translator, translation, n) &&
+	       vcpu->rip == translation_rip(translator, translation, n) &&
 	       !interpret_must_look(vcpu) && is_translatable(vcpu) &&
 	       is_mapped(vcpu, translation) && !(translation->units & units_missing(vcpu));
 }
@@ -312,7 +332,7 @@ static void bind_link(struct vcpu *vcpu, uint32_t n, const struct translation *t
 	const struct translation *from = &translator->translations[link->from];
 	uint32_t entry = to->guard;
 
-	if (link->target != to->rip || link->set != translator->views[to->view].set)
+	if (link->target != to->rip || link->mode != translator->views[to->view].mode)
 		return;
 	if (link->in_page) {
 		if (from->page_id != to->page_id)
@@ -333,7 +353,7 @@ static void forward_dead(
 	uint32_t at = left->code + left->guard, target = to->code + to->guard;
 
 	if (left == to || left->rip != to->rip || !is_dead(translator, left) ||
-		translator->views[left->view].set != translator->views[to->view].set)
+		translator->views[left->view].mode != translator->views[to->view].mode)
 		return;
 	/* Links within the page come to the body, where only the second page can be found dead. */
 	if (left->page_id == to->page_id) {
@@ -347,10 +367,12 @@ static void forward_dead(
 static void bind_jump(struct vcpu *vcpu, const struct translation *to)
 {
 	struct translate_context *context = &vcpu->translate;
-	unsigned set = context->translator->views[to->view].set;
+	unsigned n = context->translator->views[to->view].mode;
+	const struct code_mode *mode = &context->translator->modes[n];
+	uint64_t rip = mode_rip(mode, to->rip);
 
-	context->jump_cache[set][jump_cache_slot(to->rip)] = (struct jump_cache_entry){
-		.target = to->rip,
+	context->jump_cache[mode->set][jump_cache_slot(rip)] = (struct jump_cache_entry){
+		.target = jump_tag(n) | rip,
 		.host = (uintptr_t)(context->translator->executable + to->code + to->guard),
 	};
 }
@@ -376,12 +398,16 @@ static void take_rip(struct vcpu *vcpu, uint32_t word)
 	const struct translator *translator = vcpu->translate.translator;
 	const struct translation *translation = &translator->translations[word >> EXIT_BLOCK_SHIFT];
 	unsigned n = word >> EXIT_INSN_SHIFT & (BLOCK_MAX_INSNS - 1);
+	const struct link *link;
 
 	switch (field_get(EXIT_KIND, word)) {
 	case EXIT_BRANCH: return;
 	case EXIT_LINK:
-	case EXIT_GROUP: vcpu->rip = translator->links[word >> EXIT_INSN_SHIFT].target; return;
-	default: vcpu->rip = translation_address(translator, translation, n);
+	case EXIT_GROUP:
+		link = &translator->links[word >> EXIT_INSN_SHIFT];
+		vcpu->rip = mode_rip(&translator->modes[link->mode], link->target);
+		return;
+	default: vcpu->rip = translation_rip(translator, translation, n);
 	}
 }
 
@@ -410,7 +436,9 @@ static const char *const exit_names[] = {
 static uint32_t fill_and_retry(
 	struct vcpu *vcpu, const struct translation *translation, unsigned n, bool retried)
 {
-	if (retried || translate_fill(vcpu, insn_at(vcpu, translation, n)) != MMU_FILLED ||
+	if (retried ||
+		translate_fill(vcpu, translation_mode(vcpu->translate.translator, translation),
+			insn_at(vcpu, translation, n)) != MMU_FILLED ||
 		!can_resume(vcpu, translation, n))
 		return NONE;
 	return site_offset(vcpu, translation, n);
@@ -430,7 +458,7 @@ static uint32_t leave_group(struct vcpu *vcpu, uint32_t word, bool retried)
 		return offset;
 	if (interpret_must_look(vcpu))
 		return NONE;
-	single = find_slow(vcpu, current_set(vcpu), true);
+	single = find_slow(vcpu, true);
 	if (!single)
 		return NONE;
 	/* Both would count the instruction. */

@@ -1,5 +1,5 @@
 /*
- * The translator: guest code in 64-bit mode as host code, the second executor beside the
+ * The translator: guest code as host code, the second executor beside the
  * interpreter. docs/soft-engine.md explains the design.
  *
  * The context is what translated code reaches through the host's GS base, which points at the
@@ -23,6 +23,9 @@ struct translator;
 
 #define NR_POINTERS 8
 
+/* translate_context.mode: to be found again. */
+#define MODE_UNKNOWN 0xffff
+
 /* Units of the host that an instruction needs, bits of translate_context.units_missing. */
 #define UNIT_X87 1
 #define UNIT_SSE 2
@@ -38,6 +41,7 @@ struct translate_context {
 	uint64_t pointers[NR_POINTERS]; /* within a block: host addresses of groups of accesses */
 	uint32_t exit;                  /* why it was left: translator.h */
 	uint8_t units_missing;
+	uint16_t mode; /* of code that is not 64-bit: translate_mode.c */
 	/*
 	 * By view of a code page: its ID while the page is known to be mapped there, else 0. An ID
 	 * stands for linear page, physical page, set and content; code of one page is entered from

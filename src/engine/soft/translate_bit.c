@@ -20,7 +20,7 @@ static void load_signed(struct emitter *emitter, unsigned gpr, unsigned bytes)
 		emit_bytes(emitter, movsxd_r10_r10d, sizeof(movsxd_r10_r10d));
 }
 
-/* R11 = the linear address of the operand with the bit. */
+/* R11 = the linear address of the operand with the bit; its offset where code is not 64-bit. */
 static void load_address(struct work *work, const struct insn *insn)
 {
 	static const uint8_t sar_r10_3[] = { 0x49, 0xc1, 0xfa, 3 };
@@ -33,8 +33,13 @@ static void load_address(struct work *work, const struct insn *insn)
 	emit_bytes(emitter, and_r10, sizeof(and_r10));
 	emit_u8(emitter, (uint8_t)-insn->operand_bytes);
 	emit_state_op(emitter, OPCODE_STORE, TEMP_B, spill);
-	work_linear(work, insn);
+	if (mode_is_wide(work->mode))
+		work_linear(work, insn);
+	else
+		work_offset(work, insn);
 	emit_state_op(emitter, OPCODE_ADD, TEMP_A, spill);
+	if (insn->address_bytes != 8)
+		emit_move_sized(emitter, insn->address_bytes, TEMP_A, TEMP_A);
 }
 
 /* Both temporaries are in use. */
@@ -75,7 +80,10 @@ void work_bit_string(struct work *work, const struct insn *insn)
 
 	work_before_clobber(work);
 	load_address(work, insn);
-	memory = work_check_r11(work, insn->operand_bytes, write);
+	if (mode_is_wide(work->mode))
+		memory = work_check_r11(work, insn->operand_bytes, write);
+	else
+		memory = work_check_offset_r11(work, insn->segment, insn->operand_bytes, write);
 	emit_memory_op(emitter, OPCODE_LEA, TEMP_A, memory);
 	load_signed(emitter, insn->reg, 8);
 	emit_group(emitter, GROUP_AND, TEMP_B, 8u * insn->operand_bytes - 1);

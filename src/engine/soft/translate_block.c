@@ -171,6 +171,9 @@ static void emit_insn(struct work *work, const struct insn *insn)
 	case KIND_PUSH_IMMEDIATE:
 	case KIND_PUSH_OPERAND: work_push(work, insn, kind); break;
 	case KIND_POP_REGISTER: work_pop(work, insn); break;
+	case KIND_PUSH_SEGMENT: work_push_segment(work, insn); break;
+	case KIND_MOFFS: work_moffs(work, insn); break;
+	case KIND_LOOP: work_loop(work, insn); break;
 	case KIND_CLI:
 	case KIND_STI:
 	case KIND_SWAPGS:
@@ -189,7 +192,7 @@ static void emit_insn(struct work *work, const struct insn *insn)
 	case KIND_SYSRET: work_sysret(work); break;
 	case KIND_CLAC: work_clac(work); break;
 	case KIND_STAC: work_stac(work); break;
-	case KIND_LEAVE: work_leave(work); break;
+	case KIND_LEAVE: work_leave(work, insn); break;
 	case KIND_JCC: work_jcc(work, insn); break;
 	case KIND_JCC_BACK: work_jcc_back(work, insn); break;
 	case KIND_JMP: work_jmp(work, insn); break;
@@ -218,7 +221,7 @@ static void begin_insn(struct work *work, unsigned n)
 	work->n = n;
 	work->rip = work->at[n];
 	if (n < work->nr_insns)
-		work->next_rip = work->rip + work->insns[n]->length;
+		work->next_rip = mode_next(work->mode, work->rip, work->insns[n]);
 	*site_of(work, n) = (struct site){
 		.guest = work->rip & (GUEST_PAGE_SIZE - 1),
 		.host = offset_in_block(work),
@@ -336,7 +339,8 @@ struct translation *translate_block(struct translator *translator, const struct 
 	work.emitter.at = translator->writable + translator->used;
 	work.physical = block->physical;
 	work.page = page_bytes(translator->vcpu, block, rip);
-	work.set = translator->views[view].set;
+	work.mode = &translator->modes[translator->views[view].mode];
+	work.set = work.mode->set;
 	work.n = 0;
 	work.units_checked = 0;
 	work.nr_stubs = 0;

@@ -7,34 +7,36 @@
  */
 #include "engine/soft/translator.h"
 
-static const struct place_in_memory below_top = { .base = X86_RSP, .disp = -8 };
-static const struct place_in_memory top = { .base = X86_RSP };
+static unsigned work_mode(const struct work *work)
+{
+	return (unsigned)(work->mode - work->translator->modes);
+}
 
-static uint32_t new_link(struct work *work, gva_t target, unsigned set)
+static uint32_t new_link(struct work *work, gva_t target, unsigned mode)
 {
 	struct translator *translator = work->translator;
 
 	translator->links[translator->nr_links] = (struct link){
 		.from = (uint32_t)(work->translation - translator->translations),
 		.target = target,
-		.set = (uint8_t)set,
-		.in_page = set == work->set && work_in_page(work, target),
+		.mode = (uint16_t)mode,
+		.in_page = mode == work_mode(work) && work_in_page(work, target),
 		.backward = target <= work->rip,
 		.flags_in_host = work->flags_in_host,
 	};
 	return translator->nr_links++;
 }
 
-void work_link_to_set(struct work *work, gva_t target, unsigned set)
+void work_link_to_mode(struct work *work, gva_t target, unsigned mode)
 {
-	if (set != work->set || !work_in_page(work, target))
+	if (mode != work_mode(work) || !work_in_page(work, target))
 		work_save_flags(work);
-	work_stub(work, emit_jump(&work->emitter), EXIT_LINK, new_link(work, target, set), false);
+	work_stub(work, emit_jump(&work->emitter), EXIT_LINK, new_link(work, target, mode), false);
 }
 
 void work_leave_group(struct work *work, uint8_t *at)
 {
-	uint32_t link = new_link(work, work->rip, work->set);
+	uint32_t link = new_link(work, work->rip, work_mode(work));
 
 	work->translator->links[link].insn = (uint8_t)work->n;
 	work->translator->links[link].backward = false;
@@ -43,7 +45,7 @@ void work_leave_group(struct work *work, uint8_t *at)
 
 void work_link(struct work *work, gva_t target)
 {
-	work_link_to_set(work, target, work->set);
+	work_link_to_mode(work, target, work_mode(work));
 }
 
 /* Leaves for `target` if the condition holds. */
@@ -55,12 +57,12 @@ static void leave_for(struct work *work, unsigned condition, gva_t target)
 	work_restore_flags(work, TEMP_A);
 	save = !work_in_page(work, target) && !work->flags_in_memory;
 	at = emit_jcc(&work->emitter, condition);
-	work_stub(work, at, EXIT_LINK, new_link(work, target, work->set), save);
+	work_stub(work, at, EXIT_LINK, new_link(work, target, work_mode(work)), save);
 }
 
 void work_jcc(struct work *work, const struct insn *insn)
 {
-	leave_for(work, insn->opcode & 15, work->next_rip + insn->imm);
+	leave_for(work, insn->opcode & 15, mode_target(work->mode, work->rip, insn));
 	if (work->n + 1 == work->nr_insns)
 		work_link(work, work->next_rip);
 }
@@ -72,7 +74,7 @@ void work_jcc_back(struct work *work, const struct insn *insn)
 
 void work_jmp(struct work *work, const struct insn *insn)
 {
-	work_link(work, work->next_rip + insn->imm);
+	work_link(work, mode_target(work->mode, work->rip, insn));
 }
 
 static size_t jump_cache_offset(unsigned set)
@@ -125,12 +127,23 @@ void work_jump_r11(struct work *work, unsigned set)
 	emit_jump_found(work, set);
 }
 
+/* R11 = as the jump cache has the target that is RIP; uses R10, changes the flags. */
+static void tag_target(struct work *work)
+{
+	if (mode_is_wide(work->mode))
+		return;
+	work_forget_pointer(work);
+	emit_load_immediate(&work->emitter, TEMP_B, jump_tag(work_mode(work)));
+	emit_register_op(&work->emitter, OPCODE_OR, TEMP_A, TEMP_B);
+}
+
 /*
  * R11 is the target of this instruction, which has not had any effect. If it is in the jump cache,
  * it is canonical; else the interpreter finds out.
  */
 static void find_target(struct work *work)
 {
+	tag_target(work);
 	emit_find_target(work, work->set);
 	work_stub(work, emit_jcc(&work->emitter, CONDITION_NE), EXIT_JUMP, 0, false);
 }
@@ -158,15 +171,16 @@ void work_check_canonical(struct work *work)
 static void find_operand(struct work *work, const struct insn *insn)
 {
 	struct emitter *emitter = &work->emitter;
+	unsigned bytes = insn->operand_bytes;
 
 	work_save_flags(work);
 	if (insn->has_memory)
-		emit_memory_op(emitter, OPCODE_LOAD, TEMP_A,
-			work_check(work, (struct place_in_memory){ .insn = insn }, 8, false));
+		emit_load_sized(emitter, bytes, TEMP_A,
+			work_check(work, (struct place_in_memory){ .insn = insn }, bytes, false));
 	else if (is_in_memory(insn->rm))
 		emit_load_gpr(emitter, TEMP_A, insn->rm);
 	else
-		emit_register_op(emitter, OPCODE_LOAD, TEMP_A, insn->rm);
+		emit_move_sized(emitter, bytes, TEMP_A, insn->rm);
 	find_target(work);
 }
 
@@ -176,27 +190,20 @@ void work_jmp_operand(struct work *work, const struct insn *insn)
 	emit_jump_found(work, work->set);
 }
 
-static void emit_lea_rsp(struct emitter *emitter, int32_t disp)
-{
-	emit_memory_op(emitter, OPCODE_LEA, X86_RSP,
-		(struct emit_memory){ X86_RSP, EMIT_NO_REGISTER, disp });
-}
-
 /* Writes the return address, with RSP still to be moved. */
-static void store_return_address(struct work *work)
+static void store_return_address(struct work *work, const struct insn *insn)
 {
-	struct emitter *emitter = &work->emitter;
-	struct emit_memory memory = work_check(work, below_top, 8, true);
+	unsigned bytes = insn->operand_bytes;
+	struct emit_memory memory = work_check_push(work, bytes);
 
-	emit_load_immediate(emitter, TEMP_A, work->next_rip);
-	emit_memory_op(emitter, OPCODE_STORE, TEMP_A, memory);
+	work_store_immediate(work, bytes, mode_rip(work->mode, work->next_rip), memory);
 }
 
 void work_call(struct work *work, const struct insn *insn)
 {
-	store_return_address(work);
-	emit_lea_rsp(&work->emitter, -8);
-	work_link(work, work->next_rip + insn->imm);
+	store_return_address(work, insn);
+	work_move_stack(work, -(int32_t)insn->operand_bytes);
+	work_link(work, mode_target(work->mode, work->rip, insn));
 }
 
 void work_call_operand(struct work *work, const struct insn *insn)
@@ -207,8 +214,8 @@ void work_call_operand(struct work *work, const struct insn *insn)
 	find_operand(work, insn);
 	emit_state_index_op(emitter, OPCODE_LOAD, TEMP_A, TEMP_B, found_target(work->set));
 	emit_state_op(emitter, OPCODE_STORE, TEMP_A, spill);
-	store_return_address(work);
-	emit_lea_rsp(emitter, -8);
+	store_return_address(work, insn);
+	work_move_stack(work, -(int32_t)insn->operand_bytes);
 	emit_u8(emitter, 0x65); /* jmp gs:[spill] */
 	emit_u8(emitter, 0xff);
 	emit_u8(emitter, 0x24);
@@ -220,13 +227,12 @@ void work_ret(struct work *work, const struct insn *insn)
 {
 	struct emitter *emitter = &work->emitter;
 	bool has_immediate = insn_row(insn)->immediate[0] != ISA_SIZE_NONE;
-	struct emit_memory memory;
+	unsigned bytes = insn->operand_bytes;
 
 	work_save_flags(work);
-	memory = work_check(work, top, 8, false);
-	emit_memory_op(emitter, OPCODE_LOAD, TEMP_A, memory);
+	emit_load_sized(emitter, bytes, TEMP_A, work_check_pop(work, bytes));
 	find_target(work);
-	emit_lea_rsp(emitter, 8 + (has_immediate ? (uint16_t)insn->imm : 0));
+	work_move_stack(work, (int32_t)bytes + (has_immediate ? (uint16_t)insn->imm : 0));
 	emit_jump_found(work, work->set);
 }
 

@@ -97,18 +97,20 @@ static uint16_t live_at(const struct work *work, gva_t address)
 		struct insn insn;
 		const uint8_t *bytes = look_at(&look, address, &available);
 
-		if (insn_decode(&insn, bytes, available, INSN_MODE_64, &vcpu->features) != INSN_OK)
+		if (insn_decode(&insn, bytes, available, (enum insn_mode)work->mode->insn,
+			    &vcpu->features) != INSN_OK)
 			break;
-		kind = translate_kind(&insn, work->set);
+		kind = translate_kind(&insn, work->mode);
 		live |= flags_needed(&insn, kind) & unknown;
 		if (kind == KIND_INTERPRET)
 			return live;
 		unknown &= ~flags_surely_written(&insn);
-		address += insn.length;
 		if (kind == KIND_JMP)
-			address += insn.imm;
+			address = mode_target(work->mode, address, &insn);
 		else if (insn_row(&insn)->attributes & ISA_BRANCH)
 			break;
+		else
+			address = mode_next(work->mode, address, &insn);
 		if (!work_in_page(work, address))
 			break;
 	}
@@ -128,11 +130,12 @@ static uint16_t live_at_end(const struct work *work)
 	unsigned last = work->nr_insns - 1;
 	const struct insn *insn = work->insns[last];
 	gva_t end = work->at[work->nr_insns];
+	gva_t target = mode_target(work->mode, work->at[last], insn);
 
 	switch (work->kinds[last]) {
 	case KIND_JCC: return live_behind(work, end);
 	case KIND_JMP:
-	case KIND_CALL: return live_behind(work, end + insn->imm);
+	case KIND_CALL: return live_behind(work, target);
 	default:
 		if (insn_row(insn)->attributes & ISA_BRANCH || work->kinds[last] == KIND_INTERPRET)
 			return RFLAGS_ARITHMETIC;
@@ -149,9 +152,9 @@ void translate_liveness(struct work *work)
 		const struct insn *insn = work->insns[n];
 
 		if (work->kinds[n] == KIND_JCC)
-			live |= live_behind(work, work->at[n] + insn->length + insn->imm);
+			live |= live_behind(work, mode_target(work->mode, work->at[n], insn));
 		if (work->kinds[n] == KIND_JCC_BACK)
-			live |= live_behind(work, work->at[n] + insn->length);
+			live |= live_behind(work, mode_next(work->mode, work->at[n], insn));
 		if (work->kinds[n] != KIND_INTERPRET)
 			live &= ~flags_surely_written(insn);
 		live |= flags_needed(insn, work->kinds[n]);

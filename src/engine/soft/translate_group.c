@@ -99,47 +99,65 @@ uint32_t translate_gprs_written(const struct insn *insn)
 	return written;
 }
 
-/* What 64-bit ADD, SUB, INC and DEC of a register add to it; 0 for everything else. */
-static int64_t constant_added(const struct insn *insn)
+/* Of operands that addresses are made of whole: 64-bit ones, elsewhere 32-bit ones. */
+static bool is_word(const struct follower *follower, const struct insn *insn)
+{
+	return insn->operand_bytes == mode_word(follower->work->mode);
+}
+
+/* The immediate of 4 bytes is not sign-extended by the decoder. */
+static int64_t follow_signed(const struct insn *insn)
+{
+	return (int64_t)sign_extend(insn->imm, insn->operand_bytes);
+}
+
+/* What ADD, SUB, INC and DEC of a register add to it; 0 for everything else. */
+static int64_t constant_added(const struct follower *follower, const struct insn *insn)
 {
 	unsigned group = insn->modrm >> 3 & 7;
 
 	if (insn_row(insn)->encoding.map != ISA_MAP_1 || insn->has_memory ||
-		insn->operand_bytes != 8)
+		!is_word(follower, insn))
 		return 0;
+	if ((insn->opcode & 0xf0) == 0x40)
+		return insn->opcode & 8 ? -1 : 1;
 	if ((insn->opcode == 0x81 || insn->opcode == 0x83) && (group == 0 || group == 5)) {
-		if ((int64_t)insn->imm > MAX_OFFSET || (int64_t)insn->imm < -MAX_OFFSET)
+		int64_t added = follow_signed(insn);
+
+		if (added > MAX_OFFSET || added < -MAX_OFFSET)
 			return 0;
-		return group == 0 ? (int64_t)insn->imm : -(int64_t)insn->imm;
+		return group == 0 ? added : -added;
 	}
 	if (insn->opcode == 0xff && group < 2)
 		return group == 0 ? 1 : -1;
 	return 0;
 }
 
-static bool is_move(const struct insn *insn)
+static bool is_move(const struct follower *follower, const struct insn *insn)
 {
 	return insn_row(insn)->encoding.map == ISA_MAP_1 &&
 	       (insn->opcode == 0x89 || insn->opcode == 0x8b) && !insn->has_memory &&
-	       insn->operand_bytes == 8;
+	       is_word(follower, insn);
 }
 
-static bool is_constant_lea(const struct insn *insn)
+static bool is_constant_lea(const struct follower *follower, const struct insn *insn)
 {
-	return insn->operand_bytes == 8 && insn->address_bytes == 8 && insn->base < X86_NR_GPRS &&
-	       insn->index == INSN_NO_REGISTER;
+	return is_word(follower, insn) && insn->address_bytes == insn->operand_bytes &&
+	       insn->base < X86_NR_GPRS && insn->index == INSN_NO_REGISTER;
 }
 
 static void follow_plain(struct follower *follower, const struct insn *insn)
 {
 	uint32_t written = translate_gprs_written(insn);
-	int64_t added = constant_added(insn);
+	int64_t added = constant_added(follower, insn);
 
 	if (added) {
-		set_gpr(follower, insn->rm, follower->gpr[insn->rm], added);
+		unsigned gpr = (insn->opcode & 0xf0) == 0x40 ? insn->reg : insn->rm;
+
+		set_gpr(follower, gpr, follower->gpr[gpr], added);
 		return;
 	}
-	if (is_move(insn)) {
+	if (is_move(follower, insn)) {
 		bool to_rm = insn->opcode == 0x89;
 
 		set_gpr(follower, to_rm ? insn->rm : insn->reg,
@@ -153,7 +171,10 @@ static void follow_plain(struct follower *follower, const struct insn *insn)
 
 static void move_stack(struct follower *follower, int64_t bytes)
 {
-	set_gpr(follower, X86_RSP, follower->gpr[X86_RSP], bytes);
+	if (follower->work->mode->stack_bytes == 2)
+		forget_gpr(follower, X86_RSP);
+	else
+		set_gpr(follower, X86_RSP, follower->gpr[X86_RSP], bytes);
 }
 
 /* The registers behind the instruction. */
@@ -181,10 +202,14 @@ static void follow(struct follower *follower, const struct insn *insn, enum tran
 		if (!insn->has_memory)
 			forget_gpr(follower, insn->rm);
 		return;
-	case KIND_POPF: move_stack(follower, 8); return;
+	case KIND_MOFFS:
+		if (insn_row(insn)->operand[0].kind != ISA_O)
+			forget_gpr(follower, X86_RAX);
+		return;
+	case KIND_POPF: move_stack(follower, insn->operand_bytes); return;
 	case KIND_PLAIN: follow_plain(follower, insn); return;
 	case KIND_LEA:
-		if (is_constant_lea(insn))
+		if (is_constant_lea(follower, insn))
 			set_gpr(follower, insn->reg, follower->gpr[insn->base], insn->disp);
 		else
 			forget_gpr(follower, insn->reg);
@@ -192,13 +217,17 @@ static void follow(struct follower *follower, const struct insn *insn, enum tran
 	case KIND_PUSHF:
 	case KIND_PUSH_REGISTER:
 	case KIND_PUSH_IMMEDIATE:
-	case KIND_PUSH_OPERAND: move_stack(follower, -8); return;
+	case KIND_PUSH_SEGMENT:
+	case KIND_PUSH_OPERAND: move_stack(follower, -(int64_t)insn->operand_bytes); return;
 	case KIND_POP_REGISTER:
-		move_stack(follower, 8);
+		move_stack(follower, insn->operand_bytes);
 		forget_gpr(follower, insn->reg);
 		return;
 	case KIND_LEAVE:
-		set_gpr(follower, X86_RSP, follower->gpr[X86_RBP], 8);
+		if (is_word(follower, insn) && follower->work->mode->stack_bytes != 2)
+			set_gpr(follower, X86_RSP, follower->gpr[X86_RBP], insn->operand_bytes);
+		else
+			forget_gpr(follower, X86_RSP);
 		forget_gpr(follower, X86_RBP);
 		return;
 	default: forget_all(follower);
@@ -238,12 +267,32 @@ static void add_access(struct follower *follower, unsigned n, const struct addre
 	follower->roots[i].last = (uint8_t)n;
 }
 
-static void add_stack_access(
-	struct follower *follower, unsigned n, unsigned gpr, int64_t disp, bool write)
+/* Of what a segment adds to an address; 0: nothing. */
+static uint32_t segment_root(const struct follower *follower, unsigned segment)
 {
-	struct address_root root = { .base = follower->gpr[gpr].root };
+	const struct code_mode *mode = follower->work->mode;
 
-	add_access(follower, ACCESS_STACK(n), &root, follower->gpr[gpr].offset + disp, 8, write);
+	if (!mode_is_wide(mode))
+		return field_get(SEGMENT_KIND, mode->segments[segment]) == SEGMENT_FLAT
+			       ? 0
+			       : UINT32_MAX - segment;
+	if (segment == X86_GS)
+		return follower->gs_base;
+	return segment == X86_FS;
+}
+
+static void add_stack_access(struct follower *follower, unsigned n, unsigned gpr, int64_t disp,
+	unsigned size, bool write)
+{
+	struct address_root root = {
+		.base = follower->gpr[gpr].root,
+		.segment = segment_root(follower, X86_SS),
+	};
+
+	/* What wraps at 64 KiB is no constant away. */
+	if (follower->work->mode->stack_bytes != 2)
+		add_access(follower, ACCESS_STACK(n), &root, follower->gpr[gpr].offset + disp, size,
+			write);
 }
 
 static void add_constant_access(
@@ -259,13 +308,14 @@ static void add_constant_access(
 static void add_operand_access(
 	struct follower *follower, unsigned n, const struct insn *insn, unsigned size, bool write)
 {
-	struct address_root root = { .scale = insn->scale };
+	struct address_root root = {
+		.scale = insn->scale,
+		.segment = segment_root(follower, insn->segment),
+	};
 	int64_t offset = insn->disp;
 
-	if (insn->address_bytes != 8)
+	if (insn->address_bytes != mode_word(follower->work->mode))
 		return;
-	if (insn->segment == X86_FS || insn->segment == X86_GS)
-		root.segment = insn->segment == X86_FS ? 1 : follower->gs_base;
 	if (!root.segment && translate_is_constant(insn)) {
 		add_constant_access(follower, n,
 			translate_constant(insn, follower->work->at[n] + insn->length), size,
@@ -289,6 +339,7 @@ static void add_accesses(
 	struct follower *follower, unsigned n, const struct insn *insn, enum translate_kind kind)
 {
 	bool write = insn_row(insn)->memory & ISA_MEM_WRITE;
+	unsigned size = insn->operand_bytes;
 
 	switch (kind) {
 	case KIND_PLAIN:
@@ -299,20 +350,21 @@ static void add_accesses(
 	case KIND_PUSH_REGISTER:
 	case KIND_PUSH_IMMEDIATE:
 	case KIND_PUSH_OPERAND:
+	case KIND_PUSH_SEGMENT:
 	case KIND_CALL:
 	case KIND_CALL_OPERAND:
 		if (insn->has_memory)
-			add_operand_access(follower, n, insn, 8, false);
-		add_stack_access(follower, n, X86_RSP, -8, true);
+			add_operand_access(follower, n, insn, size, false);
+		add_stack_access(follower, n, X86_RSP, -(int64_t)size, size, true);
 		return;
 	case KIND_JMP_OPERAND:
 		if (insn->has_memory)
-			add_operand_access(follower, n, insn, 8, false);
+			add_operand_access(follower, n, insn, size, false);
 		return;
 	case KIND_POP_REGISTER:
 	case KIND_POPF:
-	case KIND_RET: add_stack_access(follower, n, X86_RSP, 0, false); return;
-	case KIND_LEAVE: add_stack_access(follower, n, X86_RBP, 0, false); return;
+	case KIND_RET: add_stack_access(follower, n, X86_RSP, 0, size, false); return;
+	case KIND_LEAVE: add_stack_access(follower, n, X86_RBP, 0, size, false); return;
 	default: return;
 	}
 }

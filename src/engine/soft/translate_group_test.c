@@ -43,6 +43,7 @@ static uint32_t written_by_zydis(const uint8_t *bytes, unsigned length)
 static void no_write_goes_unnoticed(void **state)
 {
 	uint64_t seed = 0x41746f6c6c;
+	const struct code_mode mode = { .insn = INSN_MODE_64, .set = TLB_SUPERVISOR };
 	unsigned cases = 0;
 
 	(void)state;
@@ -58,7 +59,7 @@ static void no_write_goes_unnoticed(void **state)
 			length = isa_assemble(&isa_rows[row], &form, bytes);
 			if (!length ||
 				insn_decode(&insn, bytes, length, INSN_MODE_64, NULL) != INSN_OK ||
-				translate_kind(&insn, TLB_SUPERVISOR) != KIND_PLAIN)
+				translate_kind(&insn, &mode) != KIND_PLAIN)
 				continue;
 			missed = written_by_zydis(bytes, insn.length) &
 				 ~translate_gprs_written(&insn);

@@ -78,6 +78,13 @@ static insn_exec *variant(const struct insn *insn)
 extern insn_exec exec_host_vector, exec_host_x87, exec_nop, exec_xlat, exec_enter, exec_leave;
 extern insn_exec exec_clac, exec_stac, exec_mov_from_cr, exec_syscall, exec_sysret, exec_pause,
 	exec_mov_from_sreg, exec_rdfsbase, exec_rdgsbase, exec_wrfsbase, exec_wrgsbase, exec_popf;
+extern insn_exec exec_push_sreg, exec_loop, exec_jcxz, exec_mov_load_moffs_b_r,
+	exec_mov_load_moffs_w_r, exec_mov_load_moffs_l_r, exec_mov_store_moffs_b_r,
+	exec_mov_store_moffs_w_r, exec_mov_store_moffs_l_r;
+extern insn_exec exec_push_r_w_r, exec_push_r_l_r, exec_push_imm_w_r, exec_push_imm_l_r,
+	exec_push_ev_w_r, exec_push_ev_l_r, exec_push_ev_w_m, exec_push_ev_l_m, exec_pop_r_w_r,
+	exec_pop_r_l_r, exec_jmp_ev_w_r, exec_jmp_ev_l_r, exec_jmp_ev_w_m, exec_jmp_ev_l_m,
+	exec_call_ev_w_r, exec_call_ev_l_r, exec_call_ev_w_m, exec_call_ev_l_m;
 extern insn_exec exec_cli, exec_sti, exec_swapgs, exec_rdtsc, exec_rdtscp, exec_pushf;
 extern insn_exec exec_cld, exec_std, exec_clflush, exec_ret, exec_ret_imm, exec_jmp_rel,
 	exec_call_rel, exec_push_r_q_r, exec_push_imm_q_r, exec_push_ev_q_r, exec_push_ev_q_m,
@@ -122,6 +129,33 @@ static const struct {
 	{ exec_call_ev_q_m, KIND_CALL_OPERAND },
 	{ exec_ret, KIND_RET },
 	{ exec_ret_imm, KIND_RET },
+	{ exec_push_r_w_r, KIND_PUSH_REGISTER },
+	{ exec_push_r_l_r, KIND_PUSH_REGISTER },
+	{ exec_push_imm_w_r, KIND_PUSH_IMMEDIATE },
+	{ exec_push_imm_l_r, KIND_PUSH_IMMEDIATE },
+	{ exec_push_ev_w_r, KIND_PUSH_OPERAND },
+	{ exec_push_ev_w_m, KIND_PUSH_OPERAND },
+	{ exec_push_ev_l_r, KIND_PUSH_OPERAND },
+	{ exec_push_ev_l_m, KIND_PUSH_OPERAND },
+	{ exec_push_sreg, KIND_PUSH_SEGMENT },
+	{ exec_pop_r_w_r, KIND_POP_REGISTER },
+	{ exec_pop_r_l_r, KIND_POP_REGISTER },
+	{ exec_jmp_ev_w_r, KIND_JMP_OPERAND },
+	{ exec_jmp_ev_w_m, KIND_JMP_OPERAND },
+	{ exec_jmp_ev_l_r, KIND_JMP_OPERAND },
+	{ exec_jmp_ev_l_m, KIND_JMP_OPERAND },
+	{ exec_call_ev_w_r, KIND_CALL_OPERAND },
+	{ exec_call_ev_w_m, KIND_CALL_OPERAND },
+	{ exec_call_ev_l_r, KIND_CALL_OPERAND },
+	{ exec_call_ev_l_m, KIND_CALL_OPERAND },
+	{ exec_loop, KIND_LOOP },
+	{ exec_jcxz, KIND_LOOP },
+	{ exec_mov_load_moffs_b_r, KIND_MOFFS },
+	{ exec_mov_load_moffs_w_r, KIND_MOFFS },
+	{ exec_mov_load_moffs_l_r, KIND_MOFFS },
+	{ exec_mov_store_moffs_b_r, KIND_MOFFS },
+	{ exec_mov_store_moffs_w_r, KIND_MOFFS },
+	{ exec_mov_store_moffs_l_r, KIND_MOFFS },
 	{ exec_xlat, KIND_INTERPRET },
 	{ exec_enter, KIND_INTERPRET },
 	{ exec_clflush, KIND_INTERPRET },
@@ -140,16 +174,22 @@ static bool is_lea(const struct insn *insn)
 	return insn_row(insn)->encoding.map == ISA_MAP_1 && insn->opcode == 0x8d;
 }
 
-static bool memory_is_plain(const struct insn *insn)
+static bool has_high_byte(const struct insn *insn)
 {
-	bool high_byte = (insn_row(insn)->reg_byte && insn->reg >= INSN_HIGH_BYTE);
-
-	return insn->memory_bytes != 0 && insn->memory_bytes <= 32 && !high_byte &&
-	       !is_bit_string(insn) && named_registers(insn).count <= 1 &&
-	       insn->length <= INSN_MAX_LENGTH - 3 && insn_row(insn)->memory;
+	return insn_row(insn)->reg_byte && insn->reg >= INSN_HIGH_BYTE;
 }
 
-static bool is_plain(const struct insn *insn)
+static bool memory_is_plain(const struct insn *insn, const struct code_mode *mode)
+{
+	bool swappable = !mode_is_wide(mode) && !has_operand(insn_row(insn), ISA_GPR);
+
+	return insn->memory_bytes != 0 && insn->memory_bytes <= 32 &&
+	       (!has_high_byte(insn) || swappable) && !is_bit_string(insn) &&
+	       named_registers(insn).count <= 1 && insn->length <= INSN_MAX_LENGTH - 3 &&
+	       insn_row(insn)->memory;
+}
+
+static bool is_plain(const struct insn *insn, const struct code_mode *mode)
 {
 	const struct isa_row *row = insn_row(insn);
 	insn_exec *exec = variant(insn);
@@ -163,7 +203,17 @@ static bool is_plain(const struct insn *insn)
 	/* Its data pointer leaves the segment's base out. */
 	if (exec == exec_host_x87 && (insn->segment == X86_FS || insn->segment == X86_GS))
 		return false;
-	return !insn->has_memory || memory_is_plain(insn);
+	if (!mode_is_wide(mode) && !translate_legacy_is_plain(insn, mode))
+		return false;
+	return !insn->has_memory || memory_is_plain(insn, mode);
+}
+
+static bool bit_string_is_inline(const struct insn *insn, const struct code_mode *mode)
+{
+	if (mode_is_wide(mode))
+		return insn->address_bytes == 8;
+	return translate_segment_permits(
+		mode, insn->segment, insn_row(insn)->memory & ISA_MEM_WRITE);
 }
 
 static bool system_is_translatable(const struct insn *insn, enum translate_kind kind, unsigned set)
@@ -176,7 +226,17 @@ static bool system_is_translatable(const struct insn *insn, enum translate_kind 
 	}
 }
 
-enum translate_kind translate_kind(const struct insn *insn, unsigned set)
+/* Of kinds whose operands are of the stack's size. */
+static bool size_is_translatable(
+	const struct insn *insn, enum translate_kind kind, const struct code_mode *mode)
+{
+	if (mode_is_wide(mode))
+		return kind < KIND_PUSHF ? kind != KIND_MOFFS
+					 : insn->operand_bytes == 8 && kind != KIND_LOOP;
+	return translate_legacy_permits(insn, mode, kind);
+}
+
+enum translate_kind translate_kind(const struct insn *insn, const struct code_mode *mode)
 {
 	const struct isa_row *row = insn_row(insn);
 	insn_exec *exec = variant(insn);
@@ -186,16 +246,17 @@ enum translate_kind translate_kind(const struct insn *insn, unsigned set)
 			continue;
 		if (row->attributes & ISA_X87)
 			return KIND_INTERPRET;
-		if (kinds[i].kind >= KIND_CLI && kinds[i].kind <= KIND_SYSRET && set == TLB_USER)
+		if (kinds[i].kind >= KIND_CLI && kinds[i].kind <= KIND_SYSRET &&
+			mode->set == TLB_USER)
 			return KIND_INTERPRET;
-		if (!system_is_translatable(insn, kinds[i].kind, set))
+		if (!system_is_translatable(insn, kinds[i].kind, mode->set))
 			return KIND_INTERPRET;
-		if (kinds[i].kind >= KIND_PUSHF && insn->operand_bytes != 8)
+		if (!size_is_translatable(insn, kinds[i].kind, mode))
 			return KIND_INTERPRET;
 		return kinds[i].kind;
 	}
 	if (is_jcc(insn))
-		return insn->operand_bytes == 8 ? KIND_JCC : KIND_INTERPRET;
+		return insn->operand_bytes == 8 || !mode_is_wide(mode) ? KIND_JCC : KIND_INTERPRET;
 	if (row->attributes & (ISA_BRANCH | ISA_ENDS_BLOCK))
 		return KIND_INTERPRET;
 	if (is_lea(insn))
@@ -205,10 +266,10 @@ enum translate_kind translate_kind(const struct insn *insn, unsigned set)
 	if (row->attributes & ISA_DEFAULT_64)
 		return KIND_INTERPRET;
 	if (row->attributes & ISA_STRING)
-		return translate_string_is_inline(insn) ? KIND_STRING : KIND_INTERPRET;
+		return translate_string_is_inline(insn, mode) ? KIND_STRING : KIND_INTERPRET;
 	if (insn->has_memory && is_bit_string(insn))
-		return insn->address_bytes == 8 ? KIND_BIT_STRING : KIND_INTERPRET;
-	return is_plain(insn) ? KIND_PLAIN : KIND_INTERPRET;
+		return bit_string_is_inline(insn, mode) ? KIND_BIT_STRING : KIND_INTERPRET;
+	return is_plain(insn, mode) ? KIND_PLAIN : KIND_INTERPRET;
 }
 
 uint8_t translate_units(const struct insn *insn)
@@ -253,6 +314,8 @@ static unsigned displacement_bytes(const struct insn *insn)
 
 	if (mod == 1)
 		return 1;
+	if (insn->address_bytes == 2)
+		return mod == 2 || (mod == 0 && rm == 6) ? 2 : 0;
 	if (mod == 2)
 		return 4;
 	if (mod == 0 && (rm == 5 || (sib && (insn->bytes[insn->modrm_at + 1] & 7) == 5)))
@@ -262,7 +325,7 @@ static unsigned displacement_bytes(const struct insn *insn)
 
 static void emit_immediates(struct work *work, const struct insn *insn)
 {
-	bool sib = insn->modrm >> 6 != 3 && (insn->modrm & 7) == 4;
+	bool sib = insn->modrm >> 6 != 3 && (insn->modrm & 7) == 4 && insn->address_bytes != 2;
 	unsigned at = insn->modrm_at + 1 + sib + displacement_bytes(insn);
 
 	while (at < insn->length)
@@ -285,8 +348,12 @@ static bool is_dropped_prefix(uint8_t byte)
 
 static void emit_prefixes(struct work *work, const struct insn *insn, unsigned count)
 {
+	bool is_short = work->mode->insn == INSN_MODE_16;
+
+	if (is_short && translate_legacy_needs_66(insn))
+		emit_u8(&work->emitter, 0x66);
 	for (unsigned i = 0; i < count; i++)
-		if (!is_dropped_prefix(insn->bytes[i]))
+		if (!is_dropped_prefix(insn->bytes[i]) && !(is_short && insn->bytes[i] == 0x66))
 			emit_u8(&work->emitter, insn->bytes[i]);
 }
 
@@ -313,7 +380,7 @@ static void emit_legacy_opcode(struct work *work, const struct insn *insn, struc
 
 	if (insn->prefixes & PREFIX_REX)
 		rex = insn->bytes[--escape] & 0x0c;
-	if (rename.reg != NO_RENAME)
+	if (rename.reg != NO_RENAME && rename.reg & 8)
 		rex |= 4;
 	emit_prefixes(work, insn, escape);
 	rex |= 0x40 | emit_memory_rex(memory);
@@ -372,6 +439,21 @@ static void after(struct work *work, const struct insn *insn)
 		work_flags_written(work);
 }
 
+/* What the host has in the same encoding, but for the prefixes. */
+static void emit_legacy_registers(struct work *work, const struct insn *insn)
+{
+	unsigned escape = 0;
+
+	if (work_short_inc(work, insn))
+		return;
+	if (!(insn->prefixes & PREFIX_VEX)) {
+		escape = insn->opcode_at - escape_bytes(insn_row(insn));
+		emit_prefixes(work, insn, escape);
+	}
+	for (unsigned i = escape; i < insn->length; i++)
+		emit_u8(&work->emitter, insn->bytes[i]);
+}
+
 static void run_on_registers(struct work *work, const struct insn *insn)
 {
 	struct named named = named_registers(insn);
@@ -382,8 +464,10 @@ static void run_on_registers(struct work *work, const struct insn *insn)
 		work_forget_pointer(work);
 	for (unsigned i = 0; i < named.count; i++)
 		emit_load_gpr(&work->emitter, named.gpr[i], named.gpr[i]);
-	for (unsigned i = 0; i < insn->length; i++)
-		emit_u8(&work->emitter, insn->bytes[i]);
+	if (mode_is_wide(work->mode))
+		emit_bytes(&work->emitter, insn->bytes, insn->length);
+	else
+		emit_legacy_registers(work, insn);
 	for (unsigned i = 0; i < named.count; i++)
 		if (named.written[i])
 			emit_store_gpr(&work->emitter, named.gpr[i], named.gpr[i]);
@@ -417,7 +501,13 @@ static void run_on_memory(struct work *work, const struct insn *insn)
 			rename.reg = (int)free_register;
 		emit_load_gpr(emitter, free_register, named.gpr[0]);
 	}
+	if (has_high_byte(insn)) {
+		rename.reg = insn->reg - INSN_HIGH_BYTE;
+		work_swap_bytes(work, insn->reg);
+	}
 	emit_with_memory(work, insn, rename, memory);
+	if (has_high_byte(insn))
+		work_swap_bytes(work, insn->reg);
 	if (named.count && named.written[0])
 		emit_store_gpr(emitter, free_register, named.gpr[0]);
 }
@@ -427,13 +517,16 @@ static void note_last_x87(struct work *work, const struct insn *insn)
 {
 	struct emitter *emitter = &work->emitter;
 
-	emit_load_immediate(emitter, TEMP_A, work->rip);
+	emit_load_immediate(emitter, TEMP_A, mode_rip(work->mode, work->rip));
 	emit_state_op(emitter, OPCODE_STORE, TEMP_A, offsetof(struct vcpu, x87_last_ip));
 	emit_store_state_u16(emitter, offsetof(struct vcpu, x87_last_opcode),
 		(uint16_t)((insn->opcode & 7) << 8 | insn->modrm));
 	if (!insn->has_memory)
 		return;
-	work_linear(work, insn);
+	if (mode_is_wide(work->mode))
+		work_linear(work, insn);
+	else
+		work_offset(work, insn);
 	emit_state_op(emitter, OPCODE_STORE, TEMP_A, offsetof(struct vcpu, x87_last_dp));
 }
 
@@ -455,6 +548,10 @@ void work_lea(struct work *work, const struct insn *insn)
 	struct emitter *emitter = &work->emitter;
 	unsigned registers[] = { insn->base, insn->index, insn->reg };
 
+	if (!mode_is_wide(work->mode)) {
+		work_legacy_lea(work, insn);
+		return;
+	}
 	for (unsigned i = 0; i < ARRAY_SIZE(registers); i++)
 		if (is_in_memory(registers[i])) {
 			work_forget_pointer(work);

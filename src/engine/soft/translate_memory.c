@@ -61,7 +61,7 @@ static bool is_direct(const struct insn *insn)
 }
 
 /* LEA of 32 or 64 bits from base + index * 2^scale + disp. */
-static void emit_lea(struct emitter *emitter, bool wide, unsigned to, unsigned base, unsigned index,
+void work_emit_lea(struct emitter *emitter, bool wide, unsigned to, unsigned base, unsigned index,
 	unsigned scale, int32_t disp)
 {
 	bool has_base = base != EMIT_NO_REGISTER, has_index = index != EMIT_NO_REGISTER;
@@ -93,7 +93,8 @@ struct direct {
 static void emit_lea_direct(
 	struct emitter *emitter, bool wide, unsigned to, struct direct direct, int32_t add)
 {
-	emit_lea(emitter, wide, to, direct.base, direct.index, direct.scale, direct.disp + add);
+	work_emit_lea(
+		emitter, wide, to, direct.base, direct.index, direct.scale, direct.disp + add);
 }
 
 static struct direct direct_of(const struct insn *insn)
@@ -140,18 +141,9 @@ void work_linear(struct work *work, const struct insn *insn)
 				offsetof(struct cpu_segment, base));
 }
 
-/* What a check covers: bytes around the access. */
-struct span {
-	int32_t before; /* from the access's first byte, 0 or less */
-	int32_t size;
-	bool write;
-	const struct group *group; /* that it leads, or NULL */
-};
-
-/* A check has set the flags: translated code is left if they say "not equal". */
-static void leave_if_not_equal(struct work *work, const struct span *span)
+void work_leave_check(struct work *work, const struct work_span *span, unsigned condition)
 {
-	uint8_t *at = emit_jcc(&work->emitter, CONDITION_NE);
+	uint8_t *at = emit_jcc(&work->emitter, condition);
 
 	if (span->group)
 		work_leave_group(work, at);
@@ -160,7 +152,7 @@ static void leave_if_not_equal(struct work *work, const struct span *span)
 }
 
 /* R10D holds the span's address, R11 that of its last byte: R10 = addend, or out. */
-static void emit_lookup(struct work *work, const struct span *span)
+void work_span_lookup(struct work *work, const struct work_span *span)
 {
 	struct emitter *emitter = &work->emitter;
 	size_t set = set_offset(work);
@@ -178,20 +170,21 @@ static void emit_lookup(struct work *work, const struct span *span)
 	emit_u8(emitter, 0xe3);
 	emit_u32(emitter, (uint32_t)PAGE_MASK);
 	emit_state_index_op(emitter, OPCODE_CMP, TEMP_A, TEMP_B, set + tag_offset(span->write));
-	leave_if_not_equal(work, span);
+	work_leave_check(work, span, CONDITION_NE);
 	emit_state_index_op(
 		emitter, OPCODE_LOAD, TEMP_B, TEMP_B, set + offsetof(struct tlb_entry, addend));
 }
 
 /* R10 is the host address of the span's first byte: keeps it for the rest of the group. */
-static struct emit_memory keep_pointer(struct work *work, const struct span *span)
+struct emit_memory work_keep_pointer(struct work *work, const struct work_span *span)
 {
 	emit_state_op(&work->emitter, OPCODE_STORE, TEMP_B, pointer_offset(span->group));
 	work->pointer = (uint8_t)(span->group - work->groups);
 	return (struct emit_memory){ TEMP_B, EMIT_NO_REGISTER, -span->before };
 }
 
-static struct emit_memory check_constant(struct work *work, gva_t address, const struct span *span)
+struct emit_memory work_check_constant(
+	struct work *work, gva_t address, const struct work_span *span)
 {
 	struct emitter *emitter = &work->emitter;
 	size_t entry = set_offset(work) + tlb_index(address) * sizeof(struct tlb_entry);
@@ -208,11 +201,11 @@ static struct emit_memory check_constant(struct work *work, gva_t address, const
 		emit_u8(emitter, 0x25);
 		emit_u32(emitter, (uint32_t)(entry + tag_offset(span->write)));
 		emit_u32(emitter, (uint32_t)page);
-		leave_if_not_equal(work, span);
+		work_leave_check(work, span, CONDITION_NE);
 	} else {
 		emit_load_immediate(emitter, TEMP_A, page);
 		emit_state_op(emitter, OPCODE_CMP, TEMP_A, entry + tag_offset(span->write));
-		leave_if_not_equal(work, span);
+		work_leave_check(work, span, CONDITION_NE);
 	}
 	emit_state_op(emitter, OPCODE_LOAD, TEMP_B, entry + offsetof(struct tlb_entry, addend));
 	if (fits_i32(page)) {
@@ -224,17 +217,17 @@ static struct emit_memory check_constant(struct work *work, gva_t address, const
 		return memory;
 	memory.disp += span->before;
 	emit_memory_op(emitter, OPCODE_LEA, TEMP_B, memory);
-	return keep_pointer(work, span);
+	return work_keep_pointer(work, span);
 }
 
 static struct emit_memory check_direct(
-	struct work *work, struct direct direct, const struct span *span)
+	struct work *work, struct direct direct, const struct work_span *span)
 {
 	struct emitter *emitter = &work->emitter;
 
 	emit_lea_direct(emitter, false, TEMP_B, direct, span->before);
 	emit_lea_direct(emitter, true, TEMP_A, direct, span->before + span->size - 1);
-	emit_lookup(work, span);
+	work_span_lookup(work, span);
 	if (direct.index != EMIT_NO_REGISTER) {
 		emit_lea_direct(emitter, true, TEMP_A, direct, span->before);
 		direct = (struct direct){ .base = TEMP_A, .disp = -span->before };
@@ -243,11 +236,11 @@ static struct emit_memory check_direct(
 		return (struct emit_memory){ direct.base, TEMP_B, direct.disp };
 	emit_memory_op(emitter, OPCODE_LEA, TEMP_B,
 		(struct emit_memory){ direct.base, TEMP_B, direct.disp + span->before });
-	return keep_pointer(work, span);
+	return work_keep_pointer(work, span);
 }
 
 static struct emit_memory check_general(
-	struct work *work, const struct insn *insn, const struct span *span)
+	struct work *work, const struct insn *insn, const struct work_span *span)
 {
 	struct emitter *emitter = &work->emitter;
 	size_t scratch = offsetof(struct vcpu, translate.scratch);
@@ -256,11 +249,11 @@ static struct emit_memory check_general(
 	work_linear(work, insn);
 	if (!again)
 		emit_state_op(emitter, OPCODE_STORE, TEMP_A, scratch);
-	emit_lea(emitter, false, TEMP_B, TEMP_A, EMIT_NO_REGISTER, 0, span->before);
+	work_emit_lea(emitter, false, TEMP_B, TEMP_A, EMIT_NO_REGISTER, 0, span->before);
 	if (span->before + span->size > 1)
-		emit_lea(emitter, true, TEMP_A, TEMP_A, EMIT_NO_REGISTER, 0,
+		work_emit_lea(emitter, true, TEMP_A, TEMP_A, EMIT_NO_REGISTER, 0,
 			span->before + span->size - 1);
-	emit_lookup(work, span);
+	work_span_lookup(work, span);
 	if (again)
 		work_linear(work, insn);
 	else
@@ -269,7 +262,7 @@ static struct emit_memory check_general(
 		return (struct emit_memory){ TEMP_A, TEMP_B, 0 };
 	emit_memory_op(
 		emitter, OPCODE_LEA, TEMP_B, (struct emit_memory){ TEMP_A, TEMP_B, span->before });
-	return keep_pointer(work, span);
+	return work_keep_pointer(work, span);
 }
 
 /* An access that another one's check has covered. */
@@ -283,15 +276,15 @@ static struct emit_memory use_pointer(struct work *work, const struct access *ac
 	return (struct emit_memory){ TEMP_B, EMIT_NO_REGISTER, access->from - group->from };
 }
 
-static struct span span_of(
+static struct work_span span_of(
 	const struct work *work, const struct access *access, unsigned size, bool write)
 {
 	const struct group *group;
 
 	if (!access->leads)
-		return (struct span){ .size = (int32_t)size, .write = write };
+		return (struct work_span){ .size = (int32_t)size, .write = write };
 	group = &work->groups[access->group];
-	return (struct span){
+	return (struct work_span){
 		.before = group->from - access->from,
 		.size = group->to - group->from,
 		.write = group->write,
@@ -301,7 +294,7 @@ static struct span span_of(
 
 void work_lookup(struct work *work, bool write)
 {
-	emit_lookup(work, &(struct span){ .write = write });
+	work_span_lookup(work, &(struct work_span){ .write = write });
 }
 
 struct emit_memory work_check_r11(struct work *work, unsigned size, bool write)
@@ -311,8 +304,8 @@ struct emit_memory work_check_r11(struct work *work, unsigned size, bool write)
 
 	emit_state_op(emitter, OPCODE_STORE, TEMP_A, scratch);
 	emit_register_op(emitter, OPCODE_LOAD, TEMP_B, TEMP_A);
-	emit_lea(emitter, true, TEMP_A, TEMP_A, EMIT_NO_REGISTER, 0, (int32_t)size - 1);
-	emit_lookup(work, &(struct span){ .size = (int32_t)size, .write = write });
+	work_emit_lea(emitter, true, TEMP_A, TEMP_A, EMIT_NO_REGISTER, 0, (int32_t)size - 1);
+	work_span_lookup(work, &(struct work_span){ .size = (int32_t)size, .write = write });
 	emit_state_op(emitter, OPCODE_LOAD, TEMP_A, scratch);
 	return (struct emit_memory){ TEMP_A, TEMP_B, 0 };
 }
@@ -323,18 +316,20 @@ struct emit_memory work_check(
 	const struct insn *insn = place.insn;
 	const struct access *access =
 		&work->accesses[insn ? ACCESS_OPERAND(work->n) : ACCESS_STACK(work->n)];
-	struct span span;
+	struct work_span span;
 
 	if (access->group != NO_GROUP && !access->leads)
 		return use_pointer(work, access);
 	span = span_of(work, access, size, write);
 	work_forget_pointer(work);
 	work_before_clobber(work);
+	if (!mode_is_wide(work->mode))
+		return work_check_logical(work, place, &span);
 	if (!insn)
 		return check_direct(work,
 			(struct direct){ place.base, EMIT_NO_REGISTER, 0, place.disp }, &span);
 	if (translate_is_constant(insn))
-		return check_constant(work, translate_constant(insn, work->next_rip), &span);
+		return work_check_constant(work, translate_constant(insn, work->next_rip), &span);
 	if (is_direct(insn) && insn->disp <= INT32_MAX - (int32_t)size)
 		return check_direct(work, direct_of(insn), &span);
 	return check_general(work, insn, &span);

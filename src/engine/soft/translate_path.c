@@ -10,27 +10,32 @@
 #define MAX_ROUNDS      4
 #define MAX_ROUND_INSNS 14
 
-static const struct insn *last_insn(const struct work *work)
-{
-	return work->insns[work->nr_insns - 1];
-}
-
 static gva_t next_of(const struct work *work, unsigned n)
 {
-	return work->at[n] + work->insns[n]->length;
+	return mode_next(work->mode, work->at[n], work->insns[n]);
+}
+
+/* Of a direct branch. */
+static gva_t target_of(const struct work *work, unsigned n)
+{
+	return mode_target(work->mode, work->at[n], work->insns[n]);
 }
 
 /* The host's time is not that of a vCPU in lockstep. */
-static enum translate_kind kind_of(const struct vcpu *vcpu, const struct insn *insn, unsigned set)
+static enum translate_kind kind_of(const struct work *work, const struct insn *insn, gva_t at)
 {
-	enum translate_kind kind = translate_kind(insn, set);
+	enum translate_kind kind = translate_kind(insn, work->mode);
 
-	if (vcpu->lockstep && (kind == KIND_RDTSC || kind == KIND_RDTSCP))
+	if (work->translator->vcpu->lockstep && (kind == KIND_RDTSC || kind == KIND_RDTSCP))
+		return KIND_INTERPRET;
+	if (translate_is_direct_branch(kind) &&
+		mode_exceeds(work->mode, mode_target(work->mode, at, insn), 1))
 		return KIND_INTERPRET;
 	return kind;
 }
 
-/* Adds what of the block there is room for; false if that is not all of it. */
+/* Adds what of the block there is room for, and lies within CS's limit; false if that is not all
+ * of it. The first instruction does. */
 static bool add_block(struct work *work, const struct block *block, gva_t at)
 {
 	struct translation *translation = work->translation;
@@ -39,13 +44,12 @@ static bool add_block(struct work *work, const struct block *block, gva_t at)
 	translation->parts[translation->nr_parts++] =
 		(struct translation_part){ .block = block, .first = (uint8_t)work->nr_insns };
 	for (unsigned i = 0; i < block->nr_insns; i++) {
-		if (work->nr_insns == max)
+		if (work->nr_insns == max || mode_exceeds(work->mode, at, block->insns[i].length))
 			return false;
 		work->insns[work->nr_insns] = &block->insns[i];
 		work->at[work->nr_insns] = at;
-		work->kinds[work->nr_insns++] =
-			(uint8_t)kind_of(work->translator->vcpu, &block->insns[i], work->set);
-		at += block->insns[i].length;
+		work->kinds[work->nr_insns++] = (uint8_t)kind_of(work, &block->insns[i], at);
+		at = mode_next(work->mode, at, &block->insns[i]);
 	}
 	return true;
 }
@@ -59,7 +63,7 @@ static bool is_loop(const struct work *work)
 
 	return work->kinds[last] == KIND_JCC && block->nr_insns <= MAX_ROUND_INSNS &&
 	       translation->parts[translation->nr_parts - 1].block == block &&
-	       next_of(work, last) + last_insn(work)->imm == translation->rip;
+	       target_of(work, last) == translation->rip;
 }
 
 /* Where the path goes on if it may; else false. */
@@ -69,7 +73,7 @@ static bool find_next(const struct work *work, gva_t *next)
 
 	*next = next_of(work, last);
 	if (work->kinds[last] == KIND_JMP) {
-		*next += last_insn(work)->imm;
+		*next = target_of(work, last);
 		return *next > work->at[last];
 	}
 	return work->kinds[last] == KIND_JCC;

@@ -109,7 +109,7 @@ void work_sysret(struct work *work)
 static void go_on_in(struct work *work, enum tlb_set set)
 {
 	set_data_set(work, set);
-	work_link_to_set(work, work->next_rip, set);
+	work_link_to_mode(work, work->next_rip, set);
 	work->ended = true;
 }
 

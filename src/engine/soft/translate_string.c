@@ -18,10 +18,14 @@ static bool is_repeated(const struct insn *insn)
 	return insn->prefixes & (PREFIX_REP | PREFIX_REPNE);
 }
 
-bool translate_string_is_inline(const struct insn *insn)
+bool translate_string_is_inline(const struct insn *insn, const struct code_mode *mode)
 {
 	bool is_stos = (insn->opcode & 0xfe) == OPCODE_STOS;
 
+	if (!mode_is_wide(mode))
+		return insn->address_bytes == 4 && (is_stos || is_movs(insn)) &&
+		       translate_segment_permits(mode, X86_ES, true) &&
+		       (is_stos || translate_segment_permits(mode, insn->segment, false));
 	return insn->address_bytes == 8 &&
 	       (is_stos || (is_movs(insn) && insn->segment != X86_FS && insn->segment != X86_GS));
 }
@@ -52,6 +56,11 @@ static void last_byte(struct work *work, const struct insn *insn, unsigned index
 /* R10 = what makes a host address of `index`. */
 static void check_run(struct work *work, const struct insn *insn, unsigned index, bool write)
 {
+	if (!mode_is_wide(work->mode)) {
+		work_check_run(work, write ? X86_ES : insn->segment, index,
+			is_repeated(insn) ? 0 : insn->operand_bytes, size_shift(insn), write);
+		return;
+	}
 	emit_register_op(&work->emitter, OPCODE_LOAD, TEMP_B, index);
 	last_byte(work, insn, index);
 	work_lookup(work, write);
@@ -67,12 +76,13 @@ static uint8_t *check_count(struct work *work, const struct insn *insn)
 {
 	static const uint8_t test_rcx[] = { 0x48, 0x85, 0xc9 };
 	static const uint8_t cmp_rcx[] = { 0x48, 0x81, 0xf9 };
+	unsigned short_form = !mode_is_wide(work->mode); /* ECX: no REX */
 	struct emitter *emitter = &work->emitter;
 	uint8_t *none;
 
-	emit_bytes(emitter, test_rcx, sizeof(test_rcx));
+	emit_bytes(emitter, test_rcx + short_form, sizeof(test_rcx) - short_form);
 	none = emit_jcc(emitter, CONDITION_E);
-	emit_bytes(emitter, cmp_rcx, sizeof(cmp_rcx));
+	emit_bytes(emitter, cmp_rcx + short_form, sizeof(cmp_rcx) - short_form);
 	emit_u32(emitter, GUEST_PAGE_SIZE >> size_shift(insn));
 	leave_if(work, CONDITION_A);
 	return none;
@@ -99,6 +109,20 @@ static void move_to_host(struct work *work, const struct insn *insn, uint8_t opc
 		emit_register_op(&work->emitter, opcode, X86_RSI, TEMP_A);
 }
 
+/* Of addresses of 32 bits the host must see no more, and leaves no more behind. */
+static void truncate_registers(struct work *work, const struct insn *insn)
+{
+	struct emitter *emitter = &work->emitter;
+
+	if (mode_is_wide(work->mode))
+		return;
+	emit_move_sized(emitter, 4, X86_RDI, X86_RDI);
+	if (is_movs(insn))
+		emit_move_sized(emitter, 4, X86_RSI, X86_RSI);
+	if (is_repeated(insn))
+		emit_move_sized(emitter, 4, X86_RCX, X86_RCX);
+}
+
 void work_string(struct work *work, const struct insn *insn)
 {
 	struct emitter *emitter = &work->emitter;
@@ -117,9 +141,11 @@ void work_string(struct work *work, const struct insn *insn)
 	check_run(work, insn, X86_RDI, true);
 	if (is_movs(insn))
 		emit_state_op(emitter, OPCODE_LOAD, TEMP_A, spill);
+	truncate_registers(work, insn);
 	move_to_host(work, insn, OPCODE_ADD);
 	emit_string(work, insn);
 	move_to_host(work, insn, OPCODE_SUB);
+	truncate_registers(work, insn);
 	if (none)
 		emit_bind(none, emitter->at);
 }

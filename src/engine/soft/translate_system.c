@@ -63,19 +63,13 @@ void work_rflags(struct work *work)
 	work->flags_in_host = false;
 }
 
-static void work_pushf(struct work *work)
+static void work_pushf(struct work *work, const struct insn *insn)
 {
-	struct emitter *emitter = &work->emitter;
 	size_t spill = offsetof(struct vcpu, translate.spill);
-	struct emit_memory memory;
 
 	work_rflags(work);
-	emit_state_op(emitter, OPCODE_STORE, TEMP_A, spill);
-	memory = work_check(work, (struct place_in_memory){ .base = X86_RSP, .disp = -8 }, 8, true);
-	emit_state_op(emitter, OPCODE_LOAD, TEMP_A, spill);
-	emit_memory_op(emitter, OPCODE_STORE, TEMP_A, memory);
-	emit_memory_op(emitter, OPCODE_LEA, X86_RSP,
-		(struct emit_memory){ X86_RSP, EMIT_NO_REGISTER, -8 });
+	emit_state_op(&work->emitter, OPCODE_STORE, TEMP_A, spill);
+	work_push_state(work, insn->operand_bytes, spill);
 }
 
 void work_set_rflags(struct work *work, uint32_t system)
@@ -103,15 +97,15 @@ void work_set_rflags(struct work *work, uint32_t system)
 }
 
 /* What else POPF changes at CPL 0, and what waits, is the interpreter's. */
-static void work_popf(struct work *work)
+static void work_popf(struct work *work, const struct insn *insn)
 {
-	const uint32_t changed = RFLAGS_IF | RFLAGS_DF | RFLAGS_ID;
-	const uint32_t rare = RFLAGS_TF | RFLAGS_NT | RFLAGS_AC | RFLAGS_IOPL;
+	unsigned bytes = insn->operand_bytes;
+	const uint32_t popped = bytes == 2 ? UINT16_MAX : UINT32_MAX;
+	const uint32_t changed = (RFLAGS_IF | RFLAGS_DF | RFLAGS_ID) & popped;
+	const uint32_t rare = (RFLAGS_TF | RFLAGS_NT | RFLAGS_AC | RFLAGS_IOPL) & popped;
 	struct emitter *emitter = &work->emitter;
-	struct emit_memory memory =
-		work_check(work, (struct place_in_memory){ .base = X86_RSP }, 8, false);
 
-	emit_memory_op(emitter, OPCODE_LOAD, TEMP_A, memory);
+	emit_load_sized(emitter, bytes, TEMP_A, work_check_pop(work, bytes));
 	emit_register_op(emitter, OPCODE_LOAD, TEMP_B, TEMP_A);
 	emit_state_op(emitter, OPCODE_XOR, TEMP_B, offsetof(struct vcpu, flags_system));
 	emit_test(emitter, TEMP_B, rare);
@@ -120,8 +114,7 @@ static void work_popf(struct work *work)
 	emit_register_op(emitter, OPCODE_TEST, TEMP_B, TEMP_B);
 	work_stub(work, emit_jcc(emitter, CONDITION_NE), EXIT_INSN, 0, false);
 	work_set_rflags(work, changed);
-	emit_memory_op(
-		emitter, OPCODE_LEA, X86_RSP, (struct emit_memory){ X86_RSP, EMIT_NO_REGISTER, 8 });
+	work_move_stack(work, (int32_t)bytes);
 }
 
 /* RDTSCP waits for what precedes it, for which LFENCE serves. */
@@ -199,6 +192,14 @@ static void store_word(struct work *work, unsigned gpr)
 	emit_u8(emitter, 0xc0 | (TEMP_A & 7) << 3 | (gpr & 7));
 }
 
+/* MOV R11D, R11D */
+static void zero_extend(struct work *work)
+{
+	static const uint8_t mov_r11d_r11d[] = { 0x45, 0x89, 0xdb };
+
+	emit_bytes(&work->emitter, mov_r11d_r11d, sizeof(mov_r11d_r11d));
+}
+
 static size_t segment_offset(unsigned segment)
 {
 	return offsetof(struct vcpu, segment) + segment * sizeof(struct cpu_segment);
@@ -235,15 +236,9 @@ static void work_mov_from_cr(struct work *work, const struct insn *insn)
 	};
 
 	emit_state_op(&work->emitter, OPCODE_LOAD, TEMP_A, offsets[insn->reg]);
+	if (insn->operand_bytes == 4)
+		zero_extend(work);
 	store_result(work, insn->rm);
-}
-
-/* MOV R11D, R11D */
-static void zero_extend(struct work *work)
-{
-	static const uint8_t mov_r11d_r11d[] = { 0x45, 0x89, 0xdb };
-
-	emit_bytes(&work->emitter, mov_r11d_r11d, sizeof(mov_r11d_r11d));
 }
 
 /* RDFSBASE, RDGSBASE, WRFSBASE, WRGSBASE: ModRM.reg is 0 to 3. */
@@ -278,8 +273,8 @@ void work_system(struct work *work, const struct insn *insn, enum translate_kind
 	case KIND_CLI: work_cli(work); break;
 	case KIND_STI: work_sti(work); break;
 	case KIND_SWAPGS: work_swapgs(work); break;
-	case KIND_PUSHF: work_pushf(work); break;
-	case KIND_POPF: work_popf(work); break;
+	case KIND_PUSHF: work_pushf(work, insn); break;
+	case KIND_POPF: work_popf(work, insn); break;
 	case KIND_CLD: work_direction(work, false); break;
 	case KIND_STD: work_direction(work, true); break;
 	case KIND_PAUSE: work_pause(work); break;

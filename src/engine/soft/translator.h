@@ -48,10 +48,59 @@ struct code_page_view {
 	gpa_t physical;
 	uint32_t id; /* 0: dead */
 	uint32_t next_linear, next_physical;
-	uint8_t set;
+	uint16_t mode;
 	bool global;    /* as the TLB's entry was when the page was found mapped last */
 	bool logged[2]; /* among the mapped local views, among the global ones */
 };
+
+/* What an access by a segment has to look at, in code that is not 64-bit. */
+enum segment_kind {
+	SEGMENT_FLAT,        /* nothing: base 0, no limit */
+	SEGMENT_BASED,       /* no limit */
+	SEGMENT_LIMITED,     /* base and limit */
+	SEGMENT_INTERPRETED, /* whatever else: what expands down, cannot be read, is null */
+};
+#define SEGMENT_KIND       BITS(1, 0)
+#define SEGMENT_READ_ONLY  BIT(2)
+#define TRANSLATE_SEGMENTS (X86_GS + 1)
+
+/* What a translation is made for: translate_mode.c. */
+struct code_mode {
+	uint32_t cs_base, cs_limit;
+	uint8_t set;         /* of the TLB */
+	uint8_t insn;        /* enum insn_mode */
+	uint8_t stack_bytes; /* how much of RSP is used */
+	bool protected_mode; /* segments have types: neither real nor virtual-8086 mode */
+	bool virtual_8086;
+	uint8_t segments[TRANSLATE_SEGMENTS]; /* enum segment_kind and SEGMENT_READ_ONLY */
+	uint16_t next;
+};
+
+#define MAX_MODES    1024
+#define MODE_BUCKETS 256
+#define NO_MODE      0xfffe
+
+static inline bool mode_is_wide(const struct code_mode *mode)
+{
+	return mode->insn == INSN_MODE_64;
+}
+
+/* The largest operand that addresses are made of. */
+static inline unsigned mode_word(const struct code_mode *mode)
+{
+	return mode_is_wide(mode) ? 8 : 4;
+}
+
+/* Between RIP and linear addresses, which all addresses of translations are. */
+static inline gva_t mode_linear(const struct code_mode *mode, uint64_t rip)
+{
+	return mode_is_wide(mode) ? rip : (uint32_t)(mode->cs_base + rip);
+}
+
+static inline uint64_t mode_rip(const struct code_mode *mode, gva_t linear)
+{
+	return mode_is_wide(mode) ? linear : (uint32_t)(linear - mode->cs_base);
+}
 
 /* Up to so many decoded blocks make a translation: translate_path.c. */
 #define MAX_PARTS 6
@@ -105,7 +154,7 @@ struct link {
 	uint32_t at; /* of the rel32 in the code cache */
 	uint32_t from;
 	gva_t target;
-	uint8_t set; /* of the target */
+	uint16_t mode; /* of the target */
 	bool in_page, backward, flags_in_host, flags_in_memory;
 	uint8_t insn; /* of EXIT_GROUP */
 };
@@ -144,6 +193,9 @@ struct translator {
 	/* Views that were found mapped since the last flush of the TLB: local, global. */
 	uint32_t *mapped_views[2];
 	uint32_t nr_mapped_views[2];
+	struct code_mode modes[MAX_MODES];
+	unsigned nr_modes;
+	uint16_t mode_buckets[MODE_BUCKETS];
 	uint32_t next_id;
 	uint32_t *buckets;
 	uint32_t *views_by_linear, *views_by_physical;
@@ -184,12 +236,14 @@ enum translate_kind {
 	KIND_WRITE_BASE,
 	KIND_RDTSC,
 	KIND_RDTSCP,
-	/* With operands of 64 bits: */
+	KIND_MOFFS,
+	/* With operands of the size of the stack's: */
 	KIND_PUSHF,
 	KIND_POPF,
 	KIND_PUSH_REGISTER,
 	KIND_PUSH_IMMEDIATE,
 	KIND_PUSH_OPERAND,
+	KIND_PUSH_SEGMENT,
 	KIND_POP_REGISTER,
 	KIND_LEAVE,
 	KIND_JCC,
@@ -199,9 +253,10 @@ enum translate_kind {
 	KIND_CALL,
 	KIND_CALL_OPERAND,
 	KIND_RET,
+	KIND_LOOP, /* and JCXZ: legacy code only */
 };
 
-enum translate_kind translate_kind(const struct insn *insn, unsigned set);
+enum translate_kind translate_kind(const struct insn *insn, const struct code_mode *mode);
 uint8_t translate_units(const struct insn *insn);
 
 /* Guest registers R10 and R11 are in memory; their host twins are the temporaries. */
@@ -243,7 +298,8 @@ struct work {
 	struct emitter emitter;
 	gpa_t physical;      /* of the first instruction */
 	const uint8_t *page; /* its page's bytes, or NULL: not to be looked at */
-	unsigned set;
+	const struct code_mode *mode;
+	unsigned set; /* the mode's */
 	const struct insn *insns[BLOCK_MAX_INSNS];
 	gva_t at[BLOCK_MAX_INSNS + 1]; /* their addresses, and where the last one goes on */
 	uint8_t kinds[BLOCK_MAX_INSNS];
@@ -267,7 +323,7 @@ struct work {
 		bool flags_in_memory;
 		bool save_first;
 		uint32_t link;
-	} stubs[BLOCK_MAX_INSNS * 3 + 8];
+	} stubs[BLOCK_MAX_INSNS * 6 + 8];
 	unsigned nr_stubs;
 };
 
@@ -277,6 +333,42 @@ struct place_in_memory {
 	uint8_t base;            /* [base + disp] */
 	int32_t disp;
 };
+
+/* translate_mode.c */
+void translate_modes_reset(struct translator *translator);
+/* The vCPU's mode, NO_MODE if it has no number; translate_mode gives it one while there are any. */
+unsigned translate_mode_now(struct vcpu *vcpu);
+unsigned translate_mode(struct vcpu *vcpu);
+
+/* The TLB's set for data. */
+static inline unsigned translate_set(const struct vcpu *vcpu)
+{
+	return (unsigned)((vcpu->tlb_data - &vcpu->tlb.entries[0][0]) / TLB_ENTRIES);
+}
+
+/* Where the instruction at `at` goes on, if it does not branch; where a direct branch leads. */
+static inline gva_t mode_next(const struct code_mode *mode, gva_t at, const struct insn *insn)
+{
+	return mode_is_wide(mode) ? at + insn->length : (uint32_t)(at + insn->length);
+}
+
+static inline gva_t mode_target(const struct code_mode *mode, gva_t at, const struct insn *insn)
+{
+	uint64_t rip = mode_rip(mode, at) + insn->length + insn->imm;
+
+	return mode_linear(mode, rip & byte_mask(insn->operand_bytes));
+}
+
+/* Do `size` bytes of code at `linear` reach beyond CS's limit? */
+static inline bool mode_exceeds(const struct code_mode *mode, gva_t linear, unsigned size)
+{
+	return !mode_is_wide(mode) && mode_rip(mode, linear) + size - 1 > mode->cs_limit;
+}
+
+static inline bool translate_is_direct_branch(enum translate_kind kind)
+{
+	return kind == KIND_JCC || kind == KIND_JMP || kind == KIND_CALL || kind == KIND_LOOP;
+}
 
 /* translate_path.c: insns, at, kinds, and the translation's parts, from `block` on */
 void translate_path(struct work *work, const struct block *block);
@@ -299,6 +391,25 @@ void work_flags_written(struct work *work);
  */
 struct emit_memory work_check(
 	struct work *work, struct place_in_memory place, unsigned size, bool write);
+/* What a check covers: bytes around the access. */
+struct work_span {
+	int32_t before; /* from the access's first byte, 0 or less */
+	int32_t size;
+	bool write;
+	const struct group *group; /* that it leads, or NULL */
+};
+
+/* A check has set the flags: translated code is left if the condition holds. */
+void work_leave_check(struct work *work, const struct work_span *span, unsigned condition);
+/* R10D holds the span's address, R11 that of its last byte: R10 = addend, or out. */
+void work_span_lookup(struct work *work, const struct work_span *span);
+/* R10 is the host address of the span's first byte: keeps it for the rest of the group. */
+struct emit_memory work_keep_pointer(struct work *work, const struct work_span *span);
+struct emit_memory work_check_constant(
+	struct work *work, gva_t address, const struct work_span *span);
+/* LEA of 32 or 64 bits from base + index * 2^scale + disp. */
+void work_emit_lea(struct emitter *emitter, bool wide, unsigned to, unsigned base, unsigned index,
+	unsigned scale, int32_t disp);
 /* R10D holds the address, R11 that of the access's last byte: R10 = addend, or out. */
 void work_lookup(struct work *work, bool write);
 /* Of the address in R11; after work_before_clobber. */
@@ -308,6 +419,27 @@ void work_linear(struct work *work, const struct insn *insn);
 /* Is the address the same each time? Then it is translate_constant. */
 bool translate_is_constant(const struct insn *insn);
 gva_t translate_constant(const struct insn *insn, gva_t next_rip);
+
+/* translate_segment.c: 16 and 32-bit code. As work_check, of a span. */
+struct emit_memory work_check_logical(
+	struct work *work, struct place_in_memory place, const struct work_span *span);
+struct emit_memory work_check_moffs(struct work *work, const struct insn *insn, bool write);
+/* R11 = the offset of the instruction's memory operand; no other change. */
+void work_offset(struct work *work, const struct insn *insn);
+/* Of the offset in R11; after work_before_clobber. */
+struct emit_memory work_check_offset_r11(
+	struct work *work, unsigned segment, unsigned size, bool write);
+/*
+ * Of `size` bytes at `index`, or 0: of ECX << `shift` of them, which are no more than a page.
+ * R10 = what makes a host address of the index; uses R11.
+ */
+void work_check_run(struct work *work, unsigned segment, unsigned index, unsigned size,
+	unsigned shift, bool write);
+/* May the mode's segment be accessed by what its kind says? */
+bool translate_segment_permits(const struct code_mode *mode, unsigned segment, bool write);
+/* Without raising: the linear address of what lies within the segment's limit. */
+bool translate_segment_linear(struct vcpu *vcpu, const struct code_mode *mode, unsigned segment,
+	uint64_t offset, unsigned size, gva_t *linear);
 
 /* R10 changes. */
 static inline void work_forget_pointer(struct work *work)
@@ -320,11 +452,25 @@ void work_plain(struct work *work, const struct insn *insn);
 void work_lea(struct work *work, const struct insn *insn);
 void work_check_units(struct work *work, const struct insn *insn);
 
+/* translate_legacy.c: 16 and 32-bit code. */
+bool translate_legacy_is_plain(const struct insn *insn, const struct code_mode *mode);
+bool translate_legacy_permits(
+	const struct insn *insn, const struct code_mode *mode, enum translate_kind kind);
+/* Does the host need 66 where 16-bit code has or has not? */
+bool translate_legacy_needs_66(const struct insn *insn);
+/* INC and DEC in one byte; false: it is something else. */
+bool work_short_inc(struct work *work, const struct insn *insn);
+void work_legacy_lea(struct work *work, const struct insn *insn);
+void work_moffs(struct work *work, const struct insn *insn);
+void work_swap_bytes(struct work *work, unsigned high);
+void work_loop(struct work *work, const struct insn *insn);
+void work_push_segment(struct work *work, const struct insn *insn);
+
 /* translate_bit.c: BT, BTS, BTR, BTC with memory and a register. */
 void work_bit_string(struct work *work, const struct insn *insn);
 
 /* translate_string.c: MOVS and STOS, repeated or not. */
-bool translate_string_is_inline(const struct insn *insn);
+bool translate_string_is_inline(const struct insn *insn, const struct code_mode *mode);
 void work_string(struct work *work, const struct insn *insn);
 
 /* translate_system.c */
@@ -344,7 +490,15 @@ void work_stac(struct work *work);
 /* translate_stack.c */
 void work_push(struct work *work, const struct insn *insn, enum translate_kind kind);
 void work_pop(struct work *work, const struct insn *insn);
-void work_leave(struct work *work);
+void work_leave(struct work *work, const struct insn *insn);
+/* What is pushed or popped, checked; then the stack pointer moves. */
+struct emit_memory work_check_push(struct work *work, unsigned bytes);
+struct emit_memory work_check_pop(struct work *work, unsigned bytes);
+void work_store_immediate(
+	struct work *work, unsigned bytes, uint64_t value, struct emit_memory memory);
+void work_move_stack(struct work *work, int32_t bytes);
+/* Pushes what is in struct vcpu at `offset`. */
+void work_push_state(struct work *work, unsigned bytes, size_t offset);
 /*
  * Pushes or pops of one group, from the current instruction on, with one change of RSP; the number
  * of instructions, 0 if it is none (and nothing is done).
@@ -360,8 +514,8 @@ void work_call(struct work *work, const struct insn *insn);
 void work_call_operand(struct work *work, const struct insn *insn);
 void work_ret(struct work *work, const struct insn *insn);
 void work_link(struct work *work, gva_t target);
-/* Into a set that may be another than the block's. */
-void work_link_to_set(struct work *work, gva_t target, unsigned set);
+/* Into a mode that may be another than the block's. */
+void work_link_to_mode(struct work *work, gva_t target, unsigned mode);
 /* To the address in R11, with the flags in memory. */
 void work_jump_r11(struct work *work, unsigned set);
 /* Leaves before the instruction if R11 is not canonical; uses R10. */
@@ -376,7 +530,8 @@ struct translation *translate_block(struct translator *translator, const struct 
 	gva_t rip, uint32_t view, uint32_t second_view, bool single);
 
 /* translate_fill.c: the instruction at vcpu->rip has an access that was not direct. */
-enum mmu_fill translate_fill(struct vcpu *vcpu, const struct insn *insn);
+enum mmu_fill translate_fill(
+	struct vcpu *vcpu, const struct code_mode *mode, const struct insn *insn);
 
 /* translate_signal.c: between these the thread runs this vCPU. */
 void translate_signals_begin(struct vcpu *vcpu);
@@ -387,7 +542,8 @@ int translator_create(struct vcpu *vcpu);
 void translator_destroy(struct vcpu *vcpu);
 void translator_flush(struct translator *translator);
 bool translator_has_room(const struct translator *translator);
-uint32_t translator_view(struct translator *translator, gva_t linear, gpa_t physical, unsigned set);
+uint32_t translator_view(
+	struct translator *translator, gva_t linear, gpa_t physical, unsigned mode);
 void translator_kill(struct translator *translator, gpa_t physical);
 /* The TLB says that the view's page is mapped; or that some may not be any more. */
 void translator_map(struct translator *translator, uint32_t view, bool global);
@@ -406,6 +562,20 @@ static inline gva_t translation_address(
 	       translator->sites[translation->sites + n].guest;
 }
 
+static inline const struct code_mode *translation_mode(
+	const struct translator *translator, const struct translation *translation)
+{
+	return &translator->modes[translator->views[translation->view].mode];
+}
+
+/* What RIP is there. */
+static inline uint64_t translation_rip(
+	const struct translator *translator, const struct translation *translation, unsigned n)
+{
+	return mode_rip(translation_mode(translator, translation),
+		translation_address(translator, translation, n));
+}
+
 static inline uint32_t translation_hash(gva_t rip, uint32_t page_id)
 {
 	return (uint32_t)(rip ^ rip >> 13 ^ page_id * UINT32_C(0x9e3779b1)) &
@@ -415,6 +585,15 @@ static inline uint32_t translation_hash(gva_t rip, uint32_t page_id)
 static inline bool work_in_page(const struct work *work, gva_t address)
 {
 	return (work->translation->rip ^ address) >> GUEST_PAGE_SHIFT == 0;
+}
+
+/*
+ * How the jump cache knows a target: 64-bit code by its address, other code by RIP and the mode in
+ * the form of an address that is not canonical.
+ */
+static inline uint64_t jump_tag(unsigned mode)
+{
+	return mode < TRANSLATE_SETS ? 0 : BIT(63) | (uint64_t)mode << 32;
 }
 
 static inline unsigned jump_cache_slot(gva_t rip)
