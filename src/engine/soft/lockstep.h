@@ -1,6 +1,6 @@
 /*
  * Programs for the lockstep test: random instructions from the table's rows in blocks that branch,
- * call and loop, for 64-bit mode at any privilege.
+ * call and loop, for 64-bit and 32-bit code at any privilege.
  *
  * A program ends at a write to FIXTURE_STOP. It goes backward only to heads of loops, which count
  * down at LOCKSTEP_COUNTER, so that it always ends. Where a label is, all flags are defined.
@@ -28,13 +28,16 @@ struct lockstep_insn {
 };
 
 struct lockstep_program {
+	enum insn_mode mode; /* INSN_MODE_64 or INSN_MODE_32 */
+	uint32_t data_base;  /* of DS, ES and SS: what it is to subtract from addresses */
 	uint8_t code[LOCKSTEP_CODE_SIZE];
 	unsigned length;
 	struct lockstep_insn insns[LOCKSTEP_MAX_INSNS];
 	unsigned nr_insns;
 };
 
-/* Instructions of `model`, the vector ones among them in half of the programs. */
+/* For the program's mode and data_base; instructions of `model`, the vector ones among them in half
+ * of the programs. */
 void lockstep_program_make(struct lockstep_program *program, const struct cpu_model *model,
 	struct native_random *random);
 

@@ -62,6 +62,28 @@ static void put(struct generator *g, const uint8_t *bytes, unsigned length)
 	program->length += length;
 }
 
+static bool is_wide(const struct generator *g)
+{
+	return g->program->mode == INSN_MODE_64;
+}
+
+/* Without the REX in front, where the code has none. */
+static void put_without_rex(struct generator *g, const uint8_t *bytes, unsigned length)
+{
+	unsigned skip = is_wide(g) ? 0 : 1;
+
+	put(g, bytes + skip, length - skip);
+}
+
+/* As DS has it. */
+static uint32_t offset_of(const struct generator *g, uint32_t address)
+{
+	return address - g->program->data_base;
+}
+
+#define PUT_REX(g, ...)                                                                            \
+	put_without_rex(                                                                           \
+		g, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
 #define PUT(g, ...)                                                                                \
 	put(g, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
 #define LE32(value)                                                                                \
@@ -70,7 +92,7 @@ static void put(struct generator *g, const uint8_t *bytes, unsigned length)
 
 static void put_move(struct generator *g, unsigned gpr, uint32_t value)
 {
-	PUT(g, 0x40 | gpr >> 3, 0xb8 | (gpr & 7), LE32(value));
+	PUT_REX(g, 0x40 | gpr >> 3, 0xb8 | (gpr & 7), LE32(value));
 	if (gpr == X86_RSP)
 		g->stack_known = true;
 }
@@ -85,7 +107,7 @@ static void put_patchable_move(struct generator *g, unsigned gpr, uint32_t value
 /* cmp reg, imm8: all flags are defined behind it. */
 static void put_compare(struct generator *g)
 {
-	PUT(g, 0x48, 0x83, 0xf8 | (uint8_t)below(g, 8), (uint8_t)native_random(g->random));
+	PUT_REX(g, 0x48, 0x83, 0xf8 | (uint8_t)below(g, 8), (uint8_t)native_random(g->random));
 	g->undefined = 0;
 }
 
@@ -109,9 +131,11 @@ static uint32_t target(struct generator *g)
 
 static unsigned some_register(struct generator *g)
 {
-	unsigned gpr = (unsigned)below(g, 16);
+	unsigned gpr = (unsigned)below(g, is_wide(g) ? 16 : 8);
 
-	return gpr == X86_RSP ? X86_R10 : gpr;
+	if (gpr == X86_RSP)
+		return is_wide(g) ? X86_R10 : X86_RBX;
+	return gpr;
 }
 
 static bool has_operand(const struct isa_row *row, enum isa_operand_kind kind)
@@ -141,7 +165,8 @@ static bool is_repeatable_system(const struct isa_row *row)
 
 static bool is_wanted(const struct generator *g, const struct isa_row *row)
 {
-	if (row->attributes & (ISA_NO_64 | ISA_BRANCH) || has_operand(row, ISA_VSIB))
+	if (row->attributes & (ISA_BRANCH | (is_wide(g) ? ISA_NO_64 : ISA_ONLY_64)) ||
+		has_operand(row, ISA_VSIB))
 		return false;
 	if (native_is_vector(row) && !g->vectors)
 		return false;
@@ -181,7 +206,7 @@ static void put_address(struct generator *g, struct isa_form *form, uint32_t add
 		form->index = (uint8_t)some_register(g);
 		form->scale = (uint8_t)below(g, 4);
 		if (form->index == form->base)
-			form->index = form->base == X86_R11 ? X86_RBX : X86_R11;
+			form->index = form->base == X86_RDI ? X86_RBX : X86_RDI;
 		index = (uint32_t)below(g, 0x1000);
 		put_move(g, form->index, index);
 		address -= index << form->scale;
@@ -203,6 +228,7 @@ static void choose_prefixes(
 		bool fs = one_in(g, 2);
 
 		form->prefixes[form->nr_prefixes++] = fs ? 0x64 : 0x65;
+		*address += g->program->data_base;
 		*address -= fs ? LOCKSTEP_FS_BASE : LOCKSTEP_GS_BASE;
 	}
 	if (one_in(g, 12))
@@ -215,25 +241,27 @@ static void put_implied(struct generator *g, const struct isa_row *row)
 	if (row->attributes & ISA_STRING)
 		put_move(g, X86_RCX, (uint32_t)below(g, 70));
 	if (has_operand(row, ISA_X))
-		put_patchable_move(g, X86_RSI, target(g));
+		put_patchable_move(g, X86_RSI, offset_of(g, target(g)));
 	if (has_operand(row, ISA_Y) || is_mnemonic(row, "maskmov") || is_mnemonic(row, "vmaskmov"))
-		put_move(g, X86_RDI, target(g));
+		put_move(g, X86_RDI, offset_of(g, target(g)));
 	if (is_mnemonic(row, "leave") || is_mnemonic(row, "enter"))
-		put_move(g, X86_RBP, LOCKSTEP_STACK - 8 * (uint32_t)below(g, 64));
+		put_move(g, X86_RBP, offset_of(g, LOCKSTEP_STACK - 8 * (uint32_t)below(g, 64)));
 	if (is_mnemonic(row, "xlat"))
-		put_move(g, X86_RBX, target(g));
+		put_move(g, X86_RBX, offset_of(g, target(g)));
 	if (is_mnemonic(row, "div") || is_mnemonic(row, "idiv"))
 		put_move(g, X86_RDX, 0);
-	if (row->attributes & ISA_DEFAULT_64 && (!g->stack_known || one_in(g, 16)))
-		put_move(g, X86_RSP, LOCKSTEP_STACK - (uint32_t)below(g, 256));
+	if ((row->attributes & ISA_DEFAULT_64 || is_mnemonic(row, "pusha") ||
+		    is_mnemonic(row, "popa")) &&
+		(!g->stack_known || one_in(g, 16)))
+		put_move(g, X86_RSP, offset_of(g, LOCKSTEP_STACK - (uint32_t)below(g, 256)));
 }
 
 static bool writes_stack_pointer(const struct insn *insn)
 {
 	const struct isa_row *row = insn_row(insn);
 
-	return native_writes_stack_pointer(insn) || is_mnemonic(row, "leave") ||
-	       is_mnemonic(row, "enter");
+	return native_writes_stack_pointer(insn) || is_mnemonic(row, "popa") ||
+	       is_mnemonic(row, "leave") || is_mnemonic(row, "enter");
 }
 
 static void note_flags(struct generator *g, const struct isa_row *row)
@@ -249,15 +277,15 @@ static void put_instruction(struct generator *g)
 {
 	const struct isa_row *row = choose_row(g);
 	uint8_t bytes[INSN_MAX_LENGTH];
-	uint32_t address = target(g);
+	uint32_t address = offset_of(g, target(g));
 	struct isa_form form;
 	struct insn insn;
 	unsigned length;
 
 	/* A bit string reaches a page away. */
-	if (is_mnemonic(row, "bt") && address < LOCKSTEP_DATA)
-		address = LOCKSTEP_DATA;
-	isa_form_random(row, INSN_MODE_64, &g->random->state, &form);
+	if (is_mnemonic(row, "bt") && address < offset_of(g, LOCKSTEP_DATA))
+		address = offset_of(g, LOCKSTEP_DATA);
+	isa_form_random(row, g->program->mode, &g->random->state, &form);
 	if (!isa_row_has_memory(row))
 		form.memory = false;
 	else if (!isa_row_has_register(row))
@@ -273,7 +301,7 @@ static void put_instruction(struct generator *g)
 	if (form.memory)
 		put_address(g, &form, address);
 	length = isa_assemble(row, &form, bytes);
-	if (!length || insn_decode(&insn, bytes, length, INSN_MODE_64, NULL) != INSN_OK ||
+	if (!length || insn_decode(&insn, bytes, length, g->program->mode, NULL) != INSN_OK ||
 		insn.length != length)
 		return;
 	if (native_writes_stack_pointer(&insn) && !native_host_returns_to_any_stack())
@@ -284,7 +312,7 @@ static void put_instruction(struct generator *g)
 		g->stack_known = false;
 }
 
-/* `opcode` of a 64-bit register and [base + disp]. */
+/* `opcode` of a whole register and [base + disp]. */
 static void put_access(
 	struct generator *g, uint8_t opcode, unsigned reg, unsigned base, int8_t disp)
 {
@@ -297,7 +325,7 @@ static void put_access(
 	if ((base & 7) == X86_RSP)
 		bytes[length++] = 0x24;
 	bytes[length++] = (uint8_t)disp;
-	put(g, bytes, length);
+	put_without_rex(g, bytes, length);
 }
 
 /* Adds a constant to the register, one way or another. */
@@ -306,10 +334,10 @@ static void put_constant_add(struct generator *g, unsigned gpr)
 	uint8_t rex = (uint8_t)(0x48 | gpr >> 3), value = (uint8_t)(below(g, 4) * 8 - 16);
 
 	switch (below(g, 4)) {
-	case 0: PUT(g, rex, 0x83, 0xc0 | (gpr & 7), value); break; /* add */
-	case 1: PUT(g, rex, 0x83, 0xe8 | (gpr & 7), value); break; /* sub */
-	case 2:                                                    /* inc, dec */
-		PUT(g, rex, 0xff, (one_in(g, 2) ? 0xc0 : 0xc8) | (gpr & 7));
+	case 0: PUT_REX(g, rex, 0x83, 0xc0 | (gpr & 7), value); break; /* add */
+	case 1: PUT_REX(g, rex, 0x83, 0xe8 | (gpr & 7), value); break; /* sub */
+	case 2:                                                        /* inc, dec */
+		PUT_REX(g, rex, 0xff, (one_in(g, 2) ? 0xc0 : 0xc8) | (gpr & 7));
 		g->undefined &= RFLAGS_CF;
 		return;
 	default: put_access(g, 0x8d, gpr, gpr, (int8_t)value); return; /* lea */
@@ -354,7 +382,7 @@ static void put_group(struct generator *g, unsigned base)
 		case 2: /* mov reg, base: from here on by the other one */
 			if (base == X86_RSP)
 				break;
-			PUT(g, 0x48 | base >> 3 << 2 | reg >> 3, 0x89,
+			PUT_REX(g, 0x48 | base >> 3 << 2 | reg >> 3, 0x89,
 				0xc0 | (base & 7) << 3 | (reg & 7));
 			base = reg;
 			break;
@@ -376,7 +404,7 @@ static void put_stack_group(struct generator *g)
 
 	if (one_in(g, 3))
 		top = (one_in(g, 2) ? LOCKSTEP_STACK & ~0xfffu : LOCKSTEP_STACK | 0xfff) + 1;
-	put_move(g, X86_RSP, top - (uint32_t)below(g, 64));
+	put_move(g, X86_RSP, offset_of(g, top - (uint32_t)below(g, 64)));
 	while (count-- > 0) {
 		unsigned reg = some_register(g);
 
@@ -384,8 +412,8 @@ static void put_stack_group(struct generator *g)
 		case 0: put_group(g, X86_RSP); break;
 		case 1:
 		case 2:
-		case 3: PUT(g, 0x40 | reg >> 3, 0x50 | (reg & 7)); break;
-		default: PUT(g, 0x40 | reg >> 3, 0x58 | (reg & 7)); break;
+		case 3: PUT_REX(g, 0x40 | reg >> 3, 0x50 | (reg & 7)); break;
+		default: PUT_REX(g, 0x40 | reg >> 3, 0x58 | (reg & 7)); break;
 		}
 	}
 	g->stack_known = false;
@@ -401,7 +429,7 @@ static void put_accesses(struct generator *g)
 		put_stack_group(g);
 		return;
 	}
-	put_move(g, base, target(g));
+	put_move(g, base, offset_of(g, target(g)));
 	put_group(g, base);
 }
 
@@ -411,13 +439,15 @@ static void put_patch(struct generator *g)
 	uint16_t at;
 
 	if (!g->nr_patchable || one_in(g, 2)) {
-		PUT(g, 0xc6, 0x04, 0x25, LE32(here(g) + 8 + 2), (uint8_t)native_random(g->random));
+		PUT(g, 0xc6, 0x04, 0x25, LE32(offset_of(g, (uint32_t)here(g) + 8 + 1 + is_wide(g))),
+			(uint8_t)native_random(g->random));
 		put_move(g, some_register(g), (uint32_t)native_random(g->random));
 		return;
 	}
 	at = g->patchable[below(
 		g, g->nr_patchable < MAX_PATCHABLE ? g->nr_patchable : MAX_PATCHABLE)];
-	PUT(g, 0xc6, 0x04, 0x25, LE32(LOCKSTEP_CODE + at), (uint8_t)native_random(g->random));
+	PUT(g, 0xc6, 0x04, 0x25, LE32(offset_of(g, LOCKSTEP_CODE + at)),
+		(uint8_t)native_random(g->random));
 }
 
 static void note_fixup(struct generator *g, unsigned block, bool relative)
@@ -442,7 +472,7 @@ static unsigned choose_block(struct generator *g)
 
 static void put_stack(struct generator *g)
 {
-	put_move(g, X86_RSP, LOCKSTEP_STACK - 8 * (uint32_t)below(g, 16));
+	put_move(g, X86_RSP, offset_of(g, LOCKSTEP_STACK - 8 * (uint32_t)below(g, 16)));
 }
 
 static void put_end(struct generator *g)
@@ -469,7 +499,7 @@ static void put_end(struct generator *g)
 		put_stack(g);
 		put_move(g, gpr, 0);
 		note_fixup(g, choose_block(g), false);
-		PUT(g, 0x40 | gpr >> 3, 0xff, (one_in(g, 2) ? 0xe0 : 0xd0) | (gpr & 7));
+		PUT_REX(g, 0x40 | gpr >> 3, 0xff, (one_in(g, 2) ? 0xe0 : 0xd0) | (gpr & 7));
 		return;
 	default: PUT(g, 0x0f, 0x80 | (uint8_t)below(g, 16), LE32(0)); break;
 	}
@@ -480,9 +510,11 @@ static void put_end(struct generator *g)
  * jrcxz 1f; jmp 2f; 1: jmp to the program's end; 2: */
 static void put_head(struct generator *g)
 {
-	PUT(g, 0x48, 0x8b, 0x0c, 0x25, LE32(LOCKSTEP_COUNTER));
-	PUT(g, 0x48, 0x8d, 0x49, 0xff);
-	PUT(g, 0x48, 0x89, 0x0c, 0x25, LE32(LOCKSTEP_COUNTER));
+	uint32_t counter = offset_of(g, LOCKSTEP_COUNTER);
+
+	PUT_REX(g, 0x48, 0x8b, 0x0c, 0x25, LE32(counter));
+	PUT_REX(g, 0x48, 0x8d, 0x49, 0xff);
+	PUT_REX(g, 0x48, 0x89, 0x0c, 0x25, LE32(counter));
 	PUT(g, 0xe3, 0x02);
 	PUT(g, 0xeb, 0x05);
 	PUT(g, 0xe9, LE32(0));
@@ -547,7 +579,7 @@ static bool find_needed(struct lockstep_program *program)
 		const struct isa_row *row;
 		struct insn insn;
 
-		insn_decode(&insn, program->code + at->at, INSN_MAX_LENGTH, INSN_MODE_64, NULL);
+		insn_decode(&insn, program->code + at->at, INSN_MAX_LENGTH, program->mode, NULL);
 		row = insn_row(&insn);
 		at->needed = needed_behind(program, &insn, LOCKSTEP_CODE + at->at + insn.length);
 		at->needed = (at->needed & ~row->flags_written) | row->flags_read;
@@ -561,13 +593,15 @@ void lockstep_program_make(struct lockstep_program *program, const struct cpu_mo
 {
 	struct generator g = { .program = program, .random = random, .model = model };
 
-	memset(program, 0, sizeof(*program));
+	program->length = program->nr_insns = 0;
+	memset(program->code, 0, sizeof(program->code));
+	memset(program->insns, 0, sizeof(program->insns));
 	g.vectors = one_in(&g, 2);
 	g.nr_blocks = 2 + (unsigned)below(&g, MAX_BLOCKS - 2);
 	for (g.block = 0; g.block < g.nr_blocks; g.block++)
 		put_block(&g);
 	g.starts[g.nr_blocks] = program->length;
-	put_move(&g, X86_RDX, FIXTURE_STOP);
+	put_move(&g, X86_RDX, offset_of(&g, FIXTURE_STOP));
 	PUT(&g, 0x88, 0x02); /* mov [rdx], al */
 	PUT(&g, 0xeb, 0xfe);
 	resolve(&g);

@@ -34,6 +34,15 @@
 #define COMPARED_RAM 0x230000
 #define RAM_MIB      4
 #define OTHER_FLAGS  (RFLAGS_DF | RFLAGS_IF | RFLAGS_AC)
+#define DATA_BASE    0x12340 /* of segments that have one */
+
+/* What a program runs in. */
+struct environment {
+	enum fixture_mode mode;
+	enum insn_mode insn;
+	bool supervisor; /* 32-bit code at privilege 0 */
+	bool segmented;  /* with bases and limits */
+};
 
 struct side {
 	struct vcpu_fixture fixture;
@@ -66,7 +75,7 @@ static void make_start(struct native_random *random)
 {
 	for (unsigned i = 0; i < X86_NR_GPRS; i++)
 		start.gpr[i] = native_random(random) >> (native_random(random) & 63);
-	start.gpr[X86_RSP] = LOCKSTEP_STACK;
+	start.gpr[X86_RSP] = LOCKSTEP_STACK - program.data_base;
 	start.flags = native_random(random) & RFLAGS_ARITHMETIC;
 	for (unsigned i = 0; i < LOCKSTEP_DATA_SIZE; i += 8) {
 		uint64_t value = native_vector_value(random);
@@ -151,9 +160,28 @@ static void reset(struct side *side)
 	vector_set(vcpu, &start.xsave);
 }
 
-static void enter(struct side *side, enum fixture_mode mode)
+/* DS has a base; others limits too, some of which programs run into. */
+static void set_segments(struct vcpu *vcpu)
 {
-	vcpu_fixture_enter(&side->fixture, mode);
+	static const uint8_t data[] = { X86_ES, X86_SS, X86_DS };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(data); i++)
+		vcpu->segment[data[i]].base = DATA_BASE;
+	vcpu->segment[X86_ES].limit = LOCKSTEP_DATA + 0x1800 - DATA_BASE;
+	vcpu->segment[X86_SS].limit = (LOCKSTEP_STACK | 0xfff) - DATA_BASE;
+	vcpu->segment[X86_FS].limit = LOCKSTEP_DATA + 0x1900 - LOCKSTEP_FS_BASE;
+}
+
+static void enter(struct side *side, const struct environment *environment)
+{
+	struct vcpu *vcpu = side->fixture.vcpu;
+
+	vcpu_fixture_enter(&side->fixture, environment->mode);
+	if (environment->supervisor)
+		vcpu->segment[X86_CS].attributes =
+			(vcpu->segment[X86_CS].attributes & ~SEG_L) | SEG_DB;
+	if (environment->segmented)
+		set_segments(vcpu);
 	map_memory(&side->fixture);
 	build_handlers(&side->fixture);
 	memcpy(side->segments, side->fixture.vcpu->segment, sizeof(side->segments));
@@ -163,11 +191,12 @@ static void enter(struct side *side, enum fixture_mode mode)
 static void print_insn(gva_t rip)
 {
 	const uint8_t *bytes = program.code + (rip - LOCKSTEP_CODE);
+	ZydisMachineMode mode = program.mode == INSN_MODE_64 ? ZYDIS_MACHINE_MODE_LONG_64
+							     : ZYDIS_MACHINE_MODE_LONG_COMPAT_32;
 	ZydisDisassembledInstruction insn;
 
 	if (rip - LOCKSTEP_CODE < program.length &&
-		ZYAN_SUCCESS(ZydisDisassembleIntel(
-			ZYDIS_MACHINE_MODE_LONG_64, rip, bytes, INSN_MAX_LENGTH, &insn)))
+		ZYAN_SUCCESS(ZydisDisassembleIntel(mode, rip, bytes, INSN_MAX_LENGTH, &insn)))
 		printf("  %" PRIx64 ": %s\n", rip, insn.text);
 }
 
@@ -405,7 +434,7 @@ static void run_at_once(void)
 	} while (++stops < MAX_STEPS && leave_handler());
 }
 
-static void run_programs(enum fixture_mode mode)
+static void run_programs(const struct environment *environment)
 {
 	uint64_t nr_programs = from_environment("ATOLL_TEST_CASES", NR_PROGRAMS);
 	unsigned blocks = 0;
@@ -416,13 +445,15 @@ static void run_programs(enum fixture_mode mode)
 		struct native_random random = { (seed + number) * UINT64_C(0x9e3779b97f4a7c15) |
 						1 };
 
+		program.mode = environment->insn;
+		program.data_base = environment->segmented ? DATA_BASE : 0;
 		lockstep_program_make(&program, &interpreted.fixture.model, &random);
 		make_start(&random);
-		enter(&interpreted, mode);
-		enter(&translated, mode);
+		enter(&interpreted, environment);
+		enter(&translated, environment);
 		blocks += run_in_steps();
-		enter(&interpreted, mode);
-		enter(&translated, mode);
+		enter(&interpreted, environment);
+		enter(&translated, environment);
 		for (unsigned i = 0; i < RUNS; i++)
 			run_at_once();
 	}
@@ -435,13 +466,33 @@ static void run_programs(enum fixture_mode mode)
 static void supervisor_programs(void **state)
 {
 	(void)state;
-	run_programs(FIXTURE_LONG);
+	run_programs(&(struct environment){ FIXTURE_LONG, .insn = INSN_MODE_64 });
 }
 
 static void user_programs(void **state)
 {
 	(void)state;
-	run_programs(FIXTURE_LONG_USER);
+	run_programs(&(struct environment){ FIXTURE_LONG_USER, .insn = INSN_MODE_64 });
+}
+
+static void supervisor_programs_of_32_bits(void **state)
+{
+	(void)state;
+	run_programs(
+		&(struct environment){ FIXTURE_LONG, .insn = INSN_MODE_32, .supervisor = true });
+}
+
+static void user_programs_of_32_bits(void **state)
+{
+	(void)state;
+	run_programs(&(struct environment){ FIXTURE_COMPATIBILITY_USER, .insn = INSN_MODE_32 });
+}
+
+static void segmented_programs_of_32_bits(void **state)
+{
+	(void)state;
+	run_programs(&(struct environment){
+		FIXTURE_COMPATIBILITY_USER, .insn = INSN_MODE_32, .segmented = true });
 }
 
 static int setup(void **state)
@@ -470,6 +521,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(supervisor_programs),
 		cmocka_unit_test(user_programs),
+		cmocka_unit_test(supervisor_programs_of_32_bits),
+		cmocka_unit_test(user_programs_of_32_bits),
+		cmocka_unit_test(segmented_programs_of_32_bits),
 	};
 
 	return cmocka_run_group_tests_name("lockstep", tests, setup, teardown);

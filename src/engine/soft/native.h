@@ -123,8 +123,8 @@ void native_engine_run(struct native_batch *batch);
  */
 #define NATIVE_SEQUENCE      8
 #define NATIVE_SEQUENCE_RUNS 3
-uint64_t native_engine_sequence(const struct native_case *const *cases, unsigned count,
-	struct native_result results[NATIVE_SEQUENCE_RUNS]);
+uint64_t native_engine_sequence(enum insn_mode mode, const struct native_case *const *cases,
+	unsigned count, struct native_result results[NATIVE_SEQUENCE_RUNS]);
 const uint8_t *native_engine_data(void);
 void native_engine_finish(void);
 

@@ -106,17 +106,23 @@ void native_engine_run(struct native_batch *batch)
 #define MAX_SEQUENCE (NATIVE_SEQUENCE * (INSN_MAX_LENGTH + 5 * LOAD_BYTES) + 2)
 
 /* MOV of the case's value to the register. */
-static unsigned load_register(uint8_t *code, const struct native_case *c, unsigned gpr)
+static unsigned load_register(
+	uint8_t *code, enum insn_mode mode, const struct native_case *c, unsigned gpr)
 {
 	if (gpr >= X86_NR_GPRS)
 		return 0;
+	if (mode != INSN_MODE_64) {
+		code[0] = 0xb8 | gpr;
+		memcpy(code + 1, &c->state.gpr[gpr], 4);
+		return 5;
+	}
 	code[0] = gpr & 8 ? 0x49 : 0x48;
 	code[1] = 0xb8 | (gpr & 7);
 	memcpy(code + 2, &c->state.gpr[gpr], 8);
 	return LOAD_BYTES;
 }
 
-static unsigned put_instruction(uint8_t *code, const struct native_case *c)
+static unsigned put_instruction(uint8_t *code, enum insn_mode mode, const struct native_case *c)
 {
 	const struct isa_row *row = &isa_rows[c->row];
 	struct insn insn;
@@ -125,20 +131,20 @@ static unsigned put_instruction(uint8_t *code, const struct native_case *c)
 	/* What DIV leaves in the flags is anybody's. */
 	if (row->flags_undefined == RFLAGS_ARITHMETIC)
 		return 0;
-	if (insn_decode(&insn, c->bytes, c->length, INSN_MODE_64, &native_fixture.vcpu->features) !=
+	if (insn_decode(&insn, c->bytes, c->length, mode, &native_fixture.vcpu->features) !=
 			INSN_OK ||
 		(insn.has_memory && insn.base == INSN_RIP) || row->attributes & ISA_BRANCH)
 		return 0;
 	if (insn.has_memory) {
-		size += load_register(code, c, insn.base);
-		size += load_register(code + size, c, insn.index);
+		size += load_register(code, mode, c, insn.base);
+		size += load_register(code + size, mode, c, insn.index);
 	}
 	if (row->attributes & ISA_DEFAULT_64)
-		size += load_register(code + size, c, X86_RSP);
+		size += load_register(code + size, mode, c, X86_RSP);
 	if (row->attributes & ISA_STRING) {
-		size += load_register(code + size, c, X86_RSI);
-		size += load_register(code + size, c, X86_RDI);
-		size += load_register(code + size, c, X86_RCX);
+		size += load_register(code + size, mode, c, X86_RSI);
+		size += load_register(code + size, mode, c, X86_RDI);
+		size += load_register(code + size, mode, c, X86_RCX);
 	}
 	memcpy(code + size, c->bytes, c->length);
 	return size + c->length;
@@ -169,17 +175,17 @@ static void run_sequence(const struct native_case *first, bool translate, uint64
 	native_live_load(result->live, data);
 }
 
-uint64_t native_engine_sequence(const struct native_case *const *cases, unsigned count,
-	struct native_result results[NATIVE_SEQUENCE_RUNS])
+uint64_t native_engine_sequence(enum insn_mode mode, const struct native_case *const *cases,
+	unsigned count, struct native_result results[NATIVE_SEQUENCE_RUNS])
 {
 	uint8_t code[MAX_SEQUENCE];
 	unsigned size = 0;
 
 	for (unsigned i = 0; i < count; i++)
-		size += put_instruction(code + size, cases[i]);
+		size += put_instruction(code + size, mode, cases[i]);
 	code[size] = 0x0f; /* ud2 */
 	code[size + 1] = 0x0b;
-	enter(INSN_MODE_64);
+	enter(mode);
 	vcpu_fixture_load(&native_fixture, CODE, code, size + 2);
 	for (unsigned i = 0; i < NATIVE_SEQUENCE_RUNS; i++)
 		run_sequence(cases[0], i > 0, NATIVE_CODE, &results[i]);

@@ -391,6 +391,22 @@ static void translated_vector_instructions(void **state)
 	compare(INSN_MODE_64, true, 200000);
 }
 
+static void translated_integer_instructions_in_compatibility_mode(void **state)
+{
+	(void)state;
+	if (!native_host_has_32_bit_code())
+		skip();
+	compare(INSN_MODE_32, false, 200000);
+}
+
+static void translated_vector_instructions_in_compatibility_mode(void **state)
+{
+	(void)state;
+	if (!native_host_has_32_bit_code())
+		skip();
+	compare(INSN_MODE_32, true, 100000);
+}
+
 static bool same_end(const struct native_result *a, const struct native_result *b, uint64_t end)
 {
 	return a->vector == b->vector && a->state.rip == b->state.rip &&
@@ -419,7 +435,8 @@ static void report_sequence(
 static bool compare_sequence(const struct native_case *const *cases)
 {
 	static struct native_result results[NATIVE_SEQUENCE_RUNS];
-	uint64_t end = native_engine_sequence(cases, NATIVE_SEQUENCE, results);
+	uint64_t end = native_engine_sequence(
+		(enum insn_mode)batch->mode, cases, NATIVE_SEQUENCE, results);
 
 	for (unsigned run = 1; run < NATIVE_SEQUENCE_RUNS; run++) {
 		if (same_end(&results[0], &results[run], end))
@@ -431,18 +448,17 @@ static bool compare_sequence(const struct native_case *const *cases)
 }
 
 /* Integer and vector instructions mixed, several in a block. */
-static void translated_sequences(void **state)
+static void compare_sequences(enum insn_mode mode)
 {
 	static struct coverage coverage;
 	uint64_t sequences = from_environment("ATOLL_TEST_CASES", 200000) / NATIVE_SEQUENCE;
 	struct native_random random = { from_environment("ATOLL_TEST_SEED", base_seed) | 1 };
 	unsigned next = 0, completed = 0;
 
-	(void)state;
 	memset(&coverage, 0, sizeof(coverage));
-	choose_rows(&coverage, INSN_MODE_64, false);
+	choose_rows(&coverage, mode, false);
 	vector_take_signals();
-	batch->mode = INSN_MODE_64;
+	batch->mode = mode;
 	reports = 0;
 	for (uint64_t n = 0; n < sequences; n++) {
 		const struct native_case *cases[NATIVE_SEQUENCE];
@@ -456,6 +472,18 @@ static void translated_sequences(void **state)
 	printf("%" PRIu64 " sequences, %u of them complete, %u differences\n", sequences, completed,
 		reports);
 	assert_int_equal(reports, 0);
+}
+
+static void translated_sequences(void **state)
+{
+	(void)state;
+	compare_sequences(INSN_MODE_64);
+}
+
+static void translated_sequences_in_compatibility_mode(void **state)
+{
+	(void)state;
+	compare_sequences(INSN_MODE_32);
 }
 
 static int setup(void **state)
@@ -502,7 +530,10 @@ int main(void)
 		cmocka_unit_test(vector_instructions_in_compatibility_mode),
 		cmocka_unit_test(translated_integer_instructions),
 		cmocka_unit_test(translated_vector_instructions),
+		cmocka_unit_test(translated_integer_instructions_in_compatibility_mode),
+		cmocka_unit_test(translated_vector_instructions_in_compatibility_mode),
 		cmocka_unit_test(translated_sequences),
+		cmocka_unit_test(translated_sequences_in_compatibility_mode),
 	};
 
 	if (HAS_SHADOW)

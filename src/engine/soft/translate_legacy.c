@@ -52,6 +52,12 @@ static bool vex_is_the_same(const struct insn *insn)
 	       !(opcode[-1] & 0x80 && has_size(row, ISA_SIZE_Y));
 }
 
+/* VZEROALL and VZEROUPPER leave YMM8 to YMM15 alone here. */
+static bool is_vzero(const struct insn *insn)
+{
+	return insn->prefixes & PREFIX_VEX && insn->opcode == 0x77;
+}
+
 bool translate_legacy_is_plain(const struct insn *insn, const struct code_mode *mode)
 {
 	const struct isa_row *row = insn_row(insn);
@@ -61,7 +67,8 @@ bool translate_legacy_is_plain(const struct insn *insn, const struct code_mode *
 	/* In real and virtual-8086 mode the x87's pointers are linear addresses. */
 	if (row->attributes & (ISA_PROTECTED | ISA_X87) && !mode->protected_mode)
 		return false;
-	if (insn->prefixes & PREFIX_VEX && (!mode->protected_mode || !vex_is_the_same(insn)))
+	if (insn->prefixes & PREFIX_VEX &&
+		(!mode->protected_mode || is_vzero(insn) || !vex_is_the_same(insn)))
 		return false;
 	return !insn->has_memory ||
 	       translate_segment_permits(mode, insn->segment, row->memory & ISA_MEM_WRITE);
