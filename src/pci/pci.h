@@ -131,6 +131,7 @@ struct pci_function {
 	/* Machine lock. */
 	struct pci_host *host; /* NULL: not plugged; written under `lock` too */
 	uint8_t number;        /* of its device on bus 0 */
+	uint8_t sub_number;    /* of the function in its device, 0 to 7 */
 	struct pci_bar bars[PCI_NR_BARS];
 	struct pci_doorbell *doorbells;
 
@@ -152,6 +153,11 @@ void pci_function_finish(struct pci_function *function);
 
 /* A BAR's address, kind and size; `device` of its ops is the function's device. */
 void pci_add_bar(struct pci_function *function, unsigned index, const struct pci_bar *bar);
+
+/* A register of 1, 2 or 4 bytes beyond the standard ones: its reset value, and the bits that the
+ * guest may change. */
+void pci_add_register(struct pci_function *function, unsigned offset, unsigned size, uint32_t value,
+	uint32_t writable);
 
 /*
  * A capability of `size` bytes, its id and next pointer included (they are filled here). `bytes`

@@ -103,14 +103,14 @@ static bool in_window(const struct pci_host *host, const struct pci_bar *bar, ui
 }
 
 /* Is its range free of the BARs that come before? */
-static bool is_unshadowed(const struct pci_host *host, unsigned device, unsigned index)
+static bool is_unshadowed(const struct pci_host *host, unsigned devfn, unsigned index)
 {
-	const struct pci_bar *bar = &host->functions[device]->bars[index];
+	const struct pci_bar *bar = &host->functions[devfn]->bars[index];
 
-	for (unsigned i = 0; i <= device; i++) {
+	for (unsigned i = 0; i <= devfn; i++) {
 		const struct pci_function *other = host->functions[i];
 
-		for (unsigned j = 0; other && j < (i == device ? index : PCI_NR_BARS); j++) {
+		for (unsigned j = 0; other && j < (i == devfn ? index : PCI_NR_BARS); j++) {
 			const struct pci_bar *earlier = &other->bars[j];
 
 			if (earlier->kind == PCI_BAR_NONE || is_io(earlier) != is_io(bar) ||
@@ -125,9 +125,8 @@ static bool is_unshadowed(const struct pci_host *host, unsigned device, unsigned
 }
 
 /* Computes next_address of one BAR; those before it are done. */
-static void resolve(struct pci_host *host, unsigned device, unsigned index)
+static void resolve(struct pci_host *host, struct pci_function *function, unsigned index)
 {
-	struct pci_function *function = host->functions[device];
 	struct pci_bar *bar = &function->bars[index];
 	uint32_t command = pci_config_get(function, PCI_COMMAND, 2);
 	uint64_t address = bar_register(function, index);
@@ -137,7 +136,7 @@ static void resolve(struct pci_host *host, unsigned device, unsigned index)
 		!in_window(host, bar, address))
 		return;
 	bar->next_address = address;
-	if (!is_unshadowed(host, device, index))
+	if (!is_unshadowed(host, pci_devfn(function), index))
 		bar->next_address = PCI_UNMAPPED;
 }
 
@@ -227,10 +226,10 @@ static void map(struct pci_function *function, unsigned index)
 
 static void for_each_bar(struct pci_host *host, void (*visit)(struct pci_function *, unsigned))
 {
-	for (unsigned device = 0; device < PCI_NR_DEVICES; device++) {
-		for (unsigned i = 0; host->functions[device] && i < PCI_NR_BARS; i++) {
-			if (host->functions[device]->bars[i].kind != PCI_BAR_NONE)
-				visit(host->functions[device], i);
+	for (unsigned devfn = 0; devfn < PCI_NR_FUNCTIONS; devfn++) {
+		for (unsigned i = 0; host->functions[devfn] && i < PCI_NR_BARS; i++) {
+			if (host->functions[devfn]->bars[i].kind != PCI_BAR_NONE)
+				visit(host->functions[devfn], i);
 		}
 	}
 }
@@ -239,7 +238,7 @@ static void resolve_and_unmap(struct pci_function *function, unsigned index)
 {
 	struct pci_bar *bar = &function->bars[index];
 
-	resolve(function->host, function->number, index);
+	resolve(function->host, function, index);
 	if (bar->next_address != bar->address)
 		unmap(function, index);
 }

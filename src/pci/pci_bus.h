@@ -8,6 +8,12 @@
 #include "pci/pci_host.h"
 
 #define PCI_BRIDGE_DEVICE 0
+#define PCI_NR_FUNCTIONS  (PCI_NR_DEVICES * 8)
+
+static inline unsigned pci_devfn(const struct pci_function *function)
+{
+	return function->number * 8u + function->sub_number;
+}
 
 struct pci_host_state {
 	uint32_t config_address;
@@ -21,9 +27,12 @@ struct pci_host {
 	struct machine *machine;
 	struct pci_host_config config;
 	struct pci_function bridge;
-	struct pci_function *functions[PCI_NR_DEVICES];
-	uint32_t asserted[PCI_NR_PINS]; /* devices that hold each of the host's pins */
-	struct io_region beneath;       /* the region that CONFIG_ADDRESS lies on; no ops: none */
+	struct pci_function *functions[PCI_NR_FUNCTIONS]; /* by device and function */
+	/* Functions that hold each of the host's pins. */
+	uint64_t asserted[PCI_NR_PINS][PCI_NR_FUNCTIONS / 64];
+	uint32_t built_in;        /* devices that cannot be ejected */
+	gpa_t ecam_base;          /* where it is mapped now, 0: nowhere */
+	struct io_region beneath; /* the region that CONFIG_ADDRESS lies on; no ops: none */
 	/* Where the next BAR of each kind goes when addresses are given at reset. */
 	uint64_t next_memory32, next_memory64, next_io;
 };

@@ -52,6 +52,13 @@ void pci_function_init(struct pci_function *function, const char *name,
 	define(function, PCI_INTERRUPT_PIN, 1, identity->interrupt_pin, 0);
 }
 
+void pci_add_register(struct pci_function *function, unsigned offset, unsigned size, uint32_t value,
+	uint32_t writable)
+{
+	assert(!function->host && offset + size <= PCI_CONFIG_SIZE);
+	define(function, offset, size, value, writable);
+}
+
 void pci_function_finish(struct pci_function *function)
 {
 	assert(!function->host);
@@ -172,7 +179,8 @@ static void function_reset(void *object)
 	struct pci_function *function = object;
 
 	pci_config_reset(function);
-	pci_bar_assign(function);
+	if (!function->host->config.has_firmware)
+		pci_bar_assign(function);
 }
 
 /* Only what a guest may have changed is taken. */

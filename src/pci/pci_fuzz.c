@@ -46,7 +46,7 @@ static uint32_t take_value(struct input *input)
 
 static uint64_t take_address(struct pci_fixture *f, struct input *input)
 {
-	const struct pci_function *function = f->host->functions[take(input) % 4];
+	const struct pci_function *function = f->host->functions[take(input) % 4 * 8];
 	uint8_t bar = take(input) % PCI_NR_BARS;
 	uint64_t base = function && function->bars[bar].address != PCI_UNMAPPED
 				? function->bars[bar].address

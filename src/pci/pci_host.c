@@ -2,8 +2,7 @@
  * The host bridge: the two ways to configuration space (PCI 3.0, 3.2.2.3.2, mechanism #1; PCI
  * Express Base 4.0, 7.2.2, ECAM), the wires of INTx, and which functions are on bus 0.
  *
- * Not modelled: other buses (accesses to them find nobody), special cycles, functions other than
- * number 0 of a device.
+ * Not modelled: other buses (accesses to them find nobody) and special cycles.
  */
 #include "pci/pci_bus.h"
 
@@ -13,6 +12,7 @@
 #include <string.h>
 
 #define ECAM_SIZE     (1u << 20)
+#define ECAM_BUS      BITS(27, 20)
 #define ECAM_DEVFN    BITS(19, 12)
 #define ECAM_REGISTER BITS(11, 0)
 
@@ -31,12 +31,12 @@ static const struct pci_identity bridge_identity = {
 
 static struct pci_function *function_at(const struct pci_host *host, unsigned devfn)
 {
-	return devfn % 8 ? NULL : host->functions[devfn / 8];
+	return host->functions[devfn];
 }
 
 struct pci_function *pci_host_function(const struct pci_host *host, unsigned device)
 {
-	return device < PCI_NR_DEVICES ? host->functions[device] : NULL;
+	return device < PCI_NR_DEVICES ? host->functions[device * 8] : NULL;
 }
 
 static uint64_t host_config_read(
@@ -60,14 +60,17 @@ static void host_config_write(
 
 static uint64_t ecam_read(void *device, uint64_t offset, unsigned size)
 {
+	if (offset & ECAM_BUS)
+		return byte_mask(size);
 	return host_config_read(device, (unsigned)field_get(ECAM_DEVFN, offset),
 		(unsigned)field_get(ECAM_REGISTER, offset), size);
 }
 
 static void ecam_write(void *device, uint64_t offset, unsigned size, uint64_t value)
 {
-	host_config_write(device, (unsigned)field_get(ECAM_DEVFN, offset),
-		(unsigned)field_get(ECAM_REGISTER, offset), size, (uint32_t)value);
+	if (!(offset & ECAM_BUS))
+		host_config_write(device, (unsigned)field_get(ECAM_DEVFN, offset),
+			(unsigned)field_get(ECAM_REGISTER, offset), size, (uint32_t)value);
 }
 
 static uint64_t config_address_read(void *device, uint64_t offset, unsigned size)
@@ -136,19 +139,29 @@ void pci_host_map_config_ports(struct pci_host *host, uint16_t port)
 				       host, "pci-data" });
 }
 
+static bool is_asserted(const struct pci_host *host, unsigned pin)
+{
+	uint64_t any = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(host->asserted[pin]); i++)
+		any |= host->asserted[pin][i];
+	return any;
+}
+
 /* The pins of neighbouring devices are rotated, so that they share lines as little as they can. */
 void pci_host_set_intx(struct pci_function *function, bool level)
 {
 	struct pci_host *host = function->host;
 	unsigned pin =
 		(function->number + function->reset_config[PCI_INTERRUPT_PIN] - 1u) % PCI_NR_PINS;
-	uint32_t before = host->asserted[pin];
-	uint32_t bit = UINT32_C(1) << function->number;
+	uint64_t *word = &host->asserted[pin][pci_devfn(function) / 64];
+	uint64_t bit = BIT(pci_devfn(function) % 64);
+	bool before = is_asserted(host, pin);
 
 	if (!function->reset_config[PCI_INTERRUPT_PIN])
 		return;
-	host->asserted[pin] = level ? before | bit : before & ~bit;
-	if (!before != !host->asserted[pin])
+	*word = level ? *word | bit : *word & ~bit;
+	if (before != is_asserted(host, pin))
 		irq_line_set(&host->config.intx[pin], level);
 }
 
@@ -159,12 +172,14 @@ static void set_host(struct pci_function *function, struct pci_host *host)
 	pthread_mutex_unlock(&function->lock);
 }
 
-static void attach(struct pci_host *host, struct pci_function *function, unsigned device)
+static void attach(
+	struct pci_host *host, struct pci_function *function, unsigned device, unsigned sub_number)
 {
 	assert(!function->host);
 	function->number = (uint8_t)device;
+	function->sub_number = (uint8_t)sub_number;
 	set_host(function, host);
-	host->functions[device] = function;
+	host->functions[pci_devfn(function)] = function;
 	machine_add_device(host->machine, &pci_function_type, function->name, function);
 	pci_config_reset(function);
 }
@@ -173,7 +188,7 @@ static unsigned free_device(const struct pci_host *host)
 {
 	unsigned device = PCI_BRIDGE_DEVICE + 1;
 
-	while (device < PCI_NR_DEVICES && host->functions[device])
+	while (device < PCI_NR_DEVICES && host->functions[device * 8])
 		device++;
 	return device;
 }
@@ -187,14 +202,29 @@ int pci_plug(struct pci_host *host, struct pci_function *function, unsigned devi
 		return error_set(err, EXIT_CODE_CONFIG,
 			"there is no free PCI slot for %s: all %u are taken; remove a device",
 			function->name, PCI_NR_DEVICES - 1);
-	if (host->functions[device])
+	if (host->functions[device * 8])
 		return error_set(err, EXIT_CODE_CONFIG,
 			"PCI slot %u cannot take %s: %s is in it; choose another slot", device,
-			function->name, host->functions[device]->name);
-	attach(host, function, device);
+			function->name, host->functions[device * 8]->name);
+	attach(host, function, device, 0);
 	if (hot)
 		pci_hotplug_came(function);
 	return 0;
+}
+
+void pci_plug_built_in(
+	struct pci_host *host, struct pci_function *function, unsigned device, unsigned sub_number)
+{
+	struct pci_function *first = host->functions[device * 8];
+
+	assert(device < PCI_NR_DEVICES && sub_number < 8);
+	assert(!host->functions[device * 8 + sub_number] && !sub_number == !first);
+	if (first) {
+		first->reset_config[PCI_HEADER_TYPE] |= PCI_HEADER_MULTIFUNCTION;
+		first->state.config[PCI_HEADER_TYPE] |= PCI_HEADER_MULTIFUNCTION;
+	}
+	host->built_in |= UINT32_C(1) << device;
+	attach(host, function, device, sub_number);
 }
 
 void pci_unplug(struct pci_function *function)
@@ -202,13 +232,13 @@ void pci_unplug(struct pci_function *function)
 	struct pci_host *host = function->host;
 	uint32_t bit = UINT32_C(1) << function->number;
 
-	assert(host && host->functions[function->number] == function);
+	assert(host && host->functions[pci_devfn(function)] == function);
 	/* Without power it does nothing more: no interrupt, no access to memory. */
 	pci_config_reset(function);
 	pci_bar_unmap(function);
 	while (function->doorbells)
 		pci_detach_doorbell(function, function->doorbells);
-	host->functions[function->number] = NULL;
+	host->functions[pci_devfn(function)] = NULL;
 	host->state.slots_up &= ~bit;
 	host->state.slots_down &= ~bit;
 	machine_remove_device(host->machine, function);
@@ -218,21 +248,54 @@ void pci_unplug(struct pci_function *function)
 	pci_bar_decode(host);
 }
 
+static void begin_assignment(struct pci_host *host)
+{
+	host->next_memory32 = host->config.memory32.base;
+	host->next_memory64 = host->config.memory64.base;
+	host->next_io = host->config.io.base;
+}
+
 /* Before the functions', whose resets take addresses from here. */
 static void host_reset(void *object)
 {
 	struct pci_host *host = object;
 
 	memset(&host->state, 0, sizeof(host->state));
-	host->next_memory32 = host->config.memory32.base;
-	host->next_memory64 = host->config.memory64.base;
-	host->next_io = host->config.io.base;
+	begin_assignment(host);
+	pci_host_move_ecam(host, host->config.ecam_base, host->config.ecam_size);
+}
+
+void pci_host_move_ecam(struct pci_host *host, gpa_t base, uint64_t size)
+{
+	static const struct io_ops ecam_ops = { ecam_read, ecam_write, 4 };
+	struct address_space *mmio = &host->machine->mmio;
+
+	if (host->ecam_base)
+		address_space_unmap(mmio, host->ecam_base);
+	host->ecam_base = 0;
+	if (!base || !address_space_is_free(mmio, base, size))
+		return;
+	address_space_map(mmio, &(struct io_region){ base, size, &ecam_ops, host, "pci-ecam" });
+	host->ecam_base = base;
+}
+
+gpa_t pci_host_ecam(const struct pci_host *host)
+{
+	return host->ecam_base;
+}
+
+void pci_host_assign(struct pci_host *host)
+{
+	begin_assignment(host);
+	for (unsigned i = 0; i < PCI_NR_FUNCTIONS; i++) {
+		if (host->functions[i])
+			pci_bar_assign(host->functions[i]);
+	}
 }
 
 int pci_host_create(struct pci_host **out, struct machine *machine,
 	const struct pci_host_config *config, struct error *err)
 {
-	static const struct io_ops ecam_ops = { ecam_read, ecam_write, 4 };
 	struct pci_host *host = calloc(1, sizeof(*host));
 
 	*out = host;
@@ -240,12 +303,12 @@ int pci_host_create(struct pci_host **out, struct machine *machine,
 		return error_set_errno(err, EXIT_CODE_HOST, ENOMEM, "cannot create the PCI bus");
 	host->machine = machine;
 	host->config = *config;
+	if (!host->config.ecam_size)
+		host->config.ecam_size = ECAM_SIZE;
 	host_reset(host);
 	machine_add_device(machine, &pci_host_type, "pci-host", host);
-	address_space_map(&machine->mmio,
-		&(struct io_region){ config->ecam_base, ECAM_SIZE, &ecam_ops, host, "pci-ecam" });
 	pci_function_init(&host->bridge, "pci-bridge", &bridge_identity, NULL, NULL);
-	attach(host, &host->bridge, PCI_BRIDGE_DEVICE);
+	attach(host, config->bridge ? config->bridge : &host->bridge, PCI_BRIDGE_DEVICE, 0);
 	return 0;
 }
 
@@ -253,7 +316,7 @@ void pci_host_destroy(struct pci_host *host)
 {
 	if (!host)
 		return;
-	for (unsigned i = 0; i < PCI_NR_DEVICES; i++) {
+	for (unsigned i = 0; i < PCI_NR_FUNCTIONS; i++) {
 		if (host->functions[i])
 			set_host(host->functions[i], NULL);
 	}

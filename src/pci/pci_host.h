@@ -28,10 +28,16 @@ struct pci_window {
 };
 
 struct pci_host_config {
-	gpa_t ecam_base;            /* 1 MiB for bus 0 */
+	/* What function 00:00.0 is; NULL: a bridge without registers of its own. Not yet plugged;
+	 * the caller finishes it after pci_host_destroy. */
+	struct pci_function *bridge;
+	gpa_t ecam_base;            /* at first; 0: none */
+	uint64_t ecam_size;         /* 0: 1 MiB, for bus 0 */
 	struct pci_window memory32; /* below 4 GiB */
 	struct pci_window memory64; /* above */
 	struct pci_window io;
+	/* Firmware gives BARs their addresses, and a reset does not. */
+	bool has_firmware;
 	/* INTA to INTD of device 0; the pins of device n are these rotated by n. Active while any
 	 * function asserts its pin. */
 	struct irq_line intx[PCI_NR_PINS];
@@ -50,8 +56,18 @@ void pci_host_destroy(struct pci_host *host);
  * doubleword go to the region that was there before (the reset control register). */
 void pci_host_map_config_ports(struct pci_host *host, uint16_t port);
 
+/* Moves ECAM; `base` 0 takes it away, as does a place that is not free. */
+void pci_host_move_ecam(struct pci_host *host, gpa_t base, uint64_t size);
+
+/* Where it is; 0: nowhere. */
+gpa_t pci_host_ecam(const struct pci_host *host);
+
+/* What firmware does to the BARs, and to the lines' numbers, of a board that has no firmware to do
+ * it just now. */
+void pci_host_assign(struct pci_host *host);
+
 /* The hotplug registers, PCI_HOTPLUG_PORTS ports; pci.asl drives them. */
-#define PCI_HOTPLUG_PORTS 32
+#define PCI_HOTPLUG_PORTS 40
 void pci_host_map_hotplug_ports(struct pci_host *host, uint16_t port);
 
 /*
@@ -61,6 +77,11 @@ void pci_host_map_hotplug_ports(struct pci_host *host, uint16_t port);
  */
 int pci_plug(struct pci_host *host, struct pci_function *function, unsigned device, bool hot,
 	struct error *err);
+
+/* Before the guest runs, and for good: a function of the board's own. Function 0 of a device comes
+ * before its others. */
+void pci_plug_built_in(
+	struct pci_host *host, struct pci_function *function, unsigned device, unsigned sub_number);
 
 /* Asks the guest to give the device up; it answers with ops.ejected, or never. */
 void pci_request_unplug(struct pci_function *function);

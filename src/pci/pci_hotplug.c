@@ -8,6 +8,8 @@
  *	0x08  eject   writing 1 takes the device off the bus; reads which devices are there
  *	0x10  the window for BARs above 4 GiB: base, 64 bits, read-only
  *	0x18  its size, 64 bits, read-only
+ *	0x20  the window for BARs below 4 GiB: base, read-only
+ *	0x24  ECAM: its base, read-only; 0: none
  */
 #include "pci/pci_bus.h"
 
@@ -18,14 +20,16 @@
 #define HOTPLUG_EJECT 0x08
 #define HOTPLUG_BASE  0x10
 #define HOTPLUG_SIZE  0x18
+#define HOTPLUG_LOW   0x20
+#define HOTPLUG_ECAM  0x24
 
 static uint32_t occupied(const struct pci_host *host)
 {
 	uint32_t devices = 0;
 
 	for (unsigned i = PCI_BRIDGE_DEVICE + 1; i < PCI_NR_DEVICES; i++)
-		devices |= host->functions[i] ? UINT32_C(1) << i : 0;
-	return devices;
+		devices |= host->functions[i * 8] ? UINT32_C(1) << i : 0;
+	return devices & ~host->built_in;
 }
 
 static uint32_t hotplug_register(const struct pci_host *host, uint64_t offset)
@@ -38,6 +42,8 @@ static uint32_t hotplug_register(const struct pci_host *host, uint64_t offset)
 	case HOTPLUG_BASE + 4: return (uint32_t)(host->config.memory64.base >> 32);
 	case HOTPLUG_SIZE: return (uint32_t)host->config.memory64.size;
 	case HOTPLUG_SIZE + 4: return (uint32_t)(host->config.memory64.size >> 32);
+	case HOTPLUG_LOW: return (uint32_t)host->config.memory32.base;
+	case HOTPLUG_ECAM: return (uint32_t)host->ecam_base;
 	default: return 0;
 	}
 }
@@ -52,7 +58,7 @@ static uint64_t hotplug_read(void *device, uint64_t offset, unsigned size)
 static void eject(struct pci_host *host, uint32_t devices)
 {
 	for (devices &= occupied(host); devices; devices &= devices - 1) {
-		struct pci_function *function = host->functions[__builtin_ctz(devices)];
+		struct pci_function *function = host->functions[__builtin_ctz(devices) * 8];
 
 		pci_unplug(function);
 		if (function->ops->ejected)

@@ -10,15 +10,17 @@
 #define PCI_CONFIG_SIZE          256
 #define PCI_CONFIG_EXTENDED_SIZE 4096
 
-#define PCI_VENDOR_ID           0x00
-#define PCI_DEVICE_ID           0x02
-#define PCI_COMMAND             0x04
-#define PCI_STATUS              0x06
-#define PCI_REVISION_ID         0x08
-#define PCI_CLASS_CODE          0x09
-#define PCI_CACHE_LINE_SIZE     0x0c
-#define PCI_LATENCY_TIMER       0x0d
-#define PCI_HEADER_TYPE         0x0e
+#define PCI_VENDOR_ID            0x00
+#define PCI_DEVICE_ID            0x02
+#define PCI_COMMAND              0x04
+#define PCI_STATUS               0x06
+#define PCI_REVISION_ID          0x08
+#define PCI_CLASS_CODE           0x09
+#define PCI_CACHE_LINE_SIZE      0x0c
+#define PCI_LATENCY_TIMER        0x0d
+#define PCI_HEADER_TYPE          0x0e
+#define PCI_HEADER_MULTIFUNCTION BIT(7) /* of the header type */
+
 #define PCI_BAR0                0x10
 #define PCI_SUBSYSTEM_VENDOR_ID 0x2c
 #define PCI_SUBSYSTEM_ID        0x2e
