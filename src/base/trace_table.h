@@ -16,6 +16,7 @@
 	X(io, "accesses to ports and to devices' memory")                                          \
 	X(tlb, "entries made and flushed in the software engine's TLB")                            \
 	X(requests, "what the guest asks of the machine: reset, power off")                        \
+	X(firmware, "what firmware prints on its debug console")                                   \
 	X(guest, "what the guest did against a device's specification, unlimited in rate")
 
 #define TRACE_EVENTS(X)                                                                            \
@@ -39,6 +40,7 @@
 	X(tlb, tlb_flush, 1, "keep_global=%u", "CR3, CR4 or a mode changed")                       \
 	X(tlb, tlb_flush_page, 1, "linear=%x", "INVLPG")                                           \
 	X(requests, machine_request, 1, "request=%s", "the guest asks for something")              \
+	X(firmware, firmware_line, 1, "text=%s", "a line")                                         \
 	X(guest, guest_error, 1, "text=%s", "what --quiet hides, and what the rate limit drops")
 
 #endif

@@ -256,3 +256,41 @@ void isa_map_debug_exit(struct machine *machine, uint16_t port)
 
 	isa_map(machine, port, ISA_DEBUG_EXIT_PORTS, "debug-exit", &ops, machine);
 }
+
+static uint64_t isa_fw_cfg_read(void *device, uint64_t offset, unsigned size)
+{
+	return fw_cfg_read(device, (unsigned)offset, size);
+}
+
+static void isa_fw_cfg_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	fw_cfg_write(device, (unsigned)offset, size, value);
+}
+
+void isa_map_fw_cfg(struct machine *machine, uint16_t port, struct fw_cfg *chip)
+{
+	static const struct io_ops ops = { isa_fw_cfg_read, isa_fw_cfg_write, 4 };
+
+	isa_map(machine, port, FW_CFG_PORTS, "fw-cfg", &ops, chip);
+}
+
+static uint64_t isa_debug_console_read(void *device, uint64_t offset, unsigned size)
+{
+	(void)offset;
+	(void)size;
+	return debug_console_read(device);
+}
+
+static void isa_debug_console_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	(void)offset;
+	(void)size;
+	debug_console_write(device, (uint8_t)value);
+}
+
+void isa_map_debug_console(struct machine *machine, uint16_t port, struct debug_console *chip)
+{
+	static const struct io_ops ops = { isa_debug_console_read, isa_debug_console_write, 1 };
+
+	isa_map(machine, port, 1, "debug-console", &ops, chip);
+}

@@ -7,6 +7,8 @@
 
 #include "chip/acpi_gpe.h"
 #include "chip/acpi_pm.h"
+#include "chip/debug_console.h"
+#include "chip/fw_cfg.h"
 #include "chip/i8042.h"
 #include "chip/i8254.h"
 #include "chip/i8259.h"
@@ -41,6 +43,10 @@ void isa_map_acpi_gpe(
 /* Twelve ports. */
 void isa_map_acpi_pm(
 	struct machine *machine, uint16_t port, const char *name, struct acpi_pm *chip);
+/* FW_CFG_PORTS ports. */
+void isa_map_fw_cfg(struct machine *machine, uint16_t port, struct fw_cfg *chip);
+/* One port. */
+void isa_map_debug_console(struct machine *machine, uint16_t port, struct debug_console *chip);
 /* One register at each of ISA_DEBUG_EXIT_PORTS ports. */
 #define ISA_DEBUG_EXIT_PORTS 4
 void isa_map_debug_exit(struct machine *machine, uint16_t port);
