@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-const struct board_type *const boards[] = { &micro_board_type, NULL };
+const struct board_type *const boards[] = { &micro_board_type, &pc_board_type, NULL };
 
 static const struct board_type *board_find(const char *name)
 {
@@ -39,6 +39,11 @@ void board_destroy(struct board *board)
 {
 	if (board)
 		board->type->destroy(board);
+}
+
+int board_start(struct board *board, struct error *err)
+{
+	return board->type->start ? board->type->start(board, err) : 0;
 }
 
 void board_describe(const struct board *board, struct acpi_config *acpi)

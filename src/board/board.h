@@ -11,14 +11,25 @@
 #include "machine/machine.h"
 #include "pci/pci_host.h"
 
+/* What the processors start in, instead of a kernel; copied. */
+struct board_firmware {
+	const void *code; /* ends at 4 GiB; NULL: none */
+	uint64_t code_size;
+};
+
 struct board_config {
-	const char *name; /* "micro" */
+	const char *name;    /* "micro", "pc" */
+	const char *chipset; /* of the board pc: "q35", "i440fx"; NULL: its first */
 	uint64_t memory_bytes;
 	unsigned nr_vcpus;
 	int debug_exit_port;   /* isa-debug-exit, or -1 */
 	bool has_pci;          /* a PCI bus, for functions plugged into board_pci */
 	struct char_line com1; /* the other end of COM1's cable */
-	ns_t wall_clock_ns;    /* UTC since 1970 at the machine's time 0, for the RTC */
+	struct board_firmware firmware;
+	/* Takes the lines of firmware's debug console, under the machine lock; may be NULL. */
+	void (*firmware_line)(void *context, const char *line);
+	void *firmware_line_context;
+	ns_t wall_clock_ns; /* UTC since 1970 at the machine's time 0, for the RTC */
 };
 
 struct board;
@@ -32,6 +43,10 @@ int board_create(struct board **board, const struct board_config *config, struct
 
 /* After the machine's last access; takes NULL. */
 void board_destroy(struct board *board);
+
+/* After each reset of every device, before the vCPUs run: gets the machine ready for its firmware,
+ * or into the state in which firmware would leave it. Not under the machine lock. */
+int board_start(struct board *board, struct error *err);
 
 /* What the firmware's tables say of the board. */
 void board_describe(const struct board *board, struct acpi_config *acpi);
@@ -65,6 +80,7 @@ struct board_type {
 	int (*create)(struct board **board, const struct board_config *config,
 		struct machine *machine, struct error *err);
 	void (*destroy)(struct board *board);
+	int (*start)(struct board *board, struct error *err); /* NULL: nothing to do */
 	void (*describe)(const struct board *board, struct acpi_config *acpi);
 	void (*power_button)(struct board *board);
 	struct ns16550 *(*com1)(struct board *board);
@@ -81,7 +97,7 @@ struct board {
 	struct machine *machine;
 };
 
-extern const struct board_type micro_board_type;
+extern const struct board_type micro_board_type, pc_board_type;
 extern const struct board_type *const boards[];
 
 #endif

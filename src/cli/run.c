@@ -49,7 +49,34 @@ static int set_board(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
 
-	return set_word(&options->vm.board, "board", value, "micro", err);
+	options->vm.chipset = NULL;
+	if (strcmp(value, "pc,chipset=q35") == 0)
+		options->vm.chipset = "q35";
+	else if (strcmp(value, "pc,chipset=i440fx") == 0)
+		options->vm.chipset = "i440fx";
+	if (options->vm.chipset) {
+		options->vm.board = "pc";
+		return 0;
+	}
+	return set_word(&options->vm.board, "board", value, "micro pc", err);
+}
+
+static int set_firmware(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	(void)err;
+	options->vm.firmware = value;
+	return 0;
+}
+
+static int set_firmware_log(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	(void)err;
+	options->vm.firmware_log = value;
+	return 0;
 }
 
 static int set_cpu(void *target, const char *value, struct error *err)
@@ -397,10 +424,17 @@ const struct option_spec run_option_table[] = {
 		"What executes the processors. auto takes KVM where hardware backs it, else the "
 		"software engine, and says which in one line.",
 		"auto", COMPLETE_WORDS, "auto kvm soft", set_engine },
-	{ "board", "micro",
+	{ "board", "micro|pc[,chipset=q35|i440fx]",
 		"The hardware around the processors: micro has timers, interrupt controllers, a "
-		"clock, one serial line and ACPI.",
-		"micro", COMPLETE_WORDS, "micro", set_board },
+		"clock, one serial line and ACPI; pc is a whole PC, which firmware can start.",
+		"pc with firmware, else micro", COMPLETE_WORDS,
+		"micro pc pc,chipset=q35 pc,chipset=i440fx", set_board },
+	{ "firmware", "bios|FILE",
+		"What a PC without --kernel starts with: bios is SeaBIOS, FILE an image that ends "
+		"at 4 GiB.",
+		"bios", COMPLETE_FILE, NULL, set_firmware },
+	{ "firmware-log", "FILE", "Write what the firmware prints on its debug console into FILE.",
+		NULL, COMPLETE_FILE, NULL, set_firmware_log },
 	{ "cpu", "MODEL", "What CPUID says: max is all that the host and the engine have.", "max",
 		COMPLETE_WORDS, "max x86-64-v3 x86-64-v2 x86-64 pentium3 pentium2", set_cpu },
 	{ "kernel", "FILE",
@@ -537,7 +571,6 @@ void run_options_init(struct run_options *options)
 	*options = (struct run_options){
 		.vm = {
 			.engine = "auto",
-			.board = "micro",
 			.cpu = "max",
 			.soft_mode = SOFT_MODE_TRANSLATE,
 			.soft_direct = true,
@@ -552,9 +585,21 @@ void run_options_init(struct run_options *options)
 
 int run_options_check(const struct run_options *options, struct error *err)
 {
-	if (!options->vm.kernel)
-		return error_set(
-			err, EXIT_CODE_USAGE, "nothing to boot; give a kernel with --kernel FILE");
+	const struct vm_config *vm = &options->vm;
+
+	if (vm->firmware && vm->board && strcmp(vm->board, "micro") == 0)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"the board micro has no firmware; leave --firmware out, or use --board pc");
+	if (vm->firmware && vm->kernel)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"a kernel is booted without firmware; leave --firmware or --kernel out");
+	if (!vm->kernel && !vm->firmware && !vm->board && vm->nr_disks == 0)
+		return error_set(err, EXIT_CODE_USAGE,
+			"nothing to boot; give a kernel with --kernel FILE, or a disk with --disk");
+	if (!vm->kernel && vm->board && strcmp(vm->board, "micro") == 0)
+		return error_set(err, EXIT_CODE_USAGE,
+			"nothing to boot; give a kernel with --kernel FILE, or use --board pc, "
+			"which has firmware");
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 #include "firmware/acpi_tables.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define FACS_ALIGNMENT  64
@@ -22,7 +23,7 @@
 #define PROFILE_DESKTOP 1
 
 struct writer {
-	struct guest_memory *memory;
+	struct acpi_image *image;
 	gpa_t next;
 };
 
@@ -54,11 +55,14 @@ static struct acpi_header make_header(const char *signature, uint8_t revision, s
 /* Returns where the table went, or 0 if the area is full or no RAM. */
 static gpa_t put(struct writer *writer, const void *table, size_t size, uint64_t alignment)
 {
+	struct acpi_image *image = writer->image;
 	gpa_t address = align_up(writer->next, alignment);
+	size_t at = address - image->base;
 
-	if (size > ACPI_END - address ||
-		guest_memory_write(writer->memory, address, table, size) < 0)
+	if (at > sizeof(image->bytes) || size > sizeof(image->bytes) - at)
 		return 0;
+	memcpy(image->bytes + at, table, size);
+	image->size = at + size;
 	writer->next = address + size;
 	return address;
 }
@@ -185,18 +189,30 @@ static gpa_t put_madt(struct writer *writer, const struct acpi_config *config)
 	return put_table(writer, &head->header);
 }
 
-static gpa_t put_mcfg(struct writer *writer, gpa_t ecam)
+static gpa_t put_mcfg(struct writer *writer, const struct acpi_config *config)
 {
 	struct acpi_mcfg mcfg = {
 		.header = make_header("MCFG", 1, sizeof(mcfg)),
-		.address = ecam,
+		.address = config->ecam_address,
+		.last_bus = config->ecam_last_bus,
 	};
 
 	return put_table(writer, &mcfg.header);
 }
 
+static gpa_t put_hpet(struct writer *writer, gpa_t address)
+{
+	struct acpi_hpet hpet = {
+		.header = make_header("HPET", 1, sizeof(hpet)),
+		.event_timer_block = ACPI_HPET_BLOCK,
+		.address = { .space = ACPI_SPACE_MEMORY, .address = address },
+	};
+
+	return put_table(writer, &hpet.header);
+}
+
 /* What the root tables list. */
-#define MAX_TABLES (3 + ACPI_MAX_SSDTS)
+#define MAX_TABLES (4 + ACPI_MAX_SSDTS)
 struct table_list {
 	gpa_t addresses[MAX_TABLES];
 	unsigned nr;
@@ -236,7 +252,7 @@ static gpa_t put_rsdt(struct writer *writer, const struct table_list *tables)
 	return put_table(writer, &rsdt.header);
 }
 
-static gpa_t put_rsdp(struct guest_memory *memory, gpa_t rsdt, gpa_t xsdt)
+static void put_rsdp(struct acpi_image *image, gpa_t rsdt, gpa_t xsdt)
 {
 	struct acpi_rsdp rsdp = {
 		.revision = 2,
@@ -249,34 +265,49 @@ static gpa_t put_rsdp(struct guest_memory *memory, gpa_t rsdt, gpa_t xsdt)
 	memcpy(rsdp.oem_id, "ATOLL ", sizeof(rsdp.oem_id));
 	rsdp.checksum = checksum(&rsdp, offsetof(struct acpi_rsdp, length));
 	rsdp.extended_checksum = checksum(&rsdp, sizeof(rsdp));
-	if (guest_memory_write(memory, ACPI_BASE, &rsdp, sizeof(rsdp)) < 0)
-		return 0;
-	return ACPI_BASE;
+	memcpy(image->bytes, &rsdp, sizeof(rsdp));
 }
 
-int acpi_install(const struct acpi_config *config, struct guest_memory *memory, gpa_t *rsdp,
-	struct error *err)
+bool acpi_build(const struct acpi_config *config, gpa_t base, struct acpi_image *image)
 {
-	struct writer writer = { memory, ACPI_BASE + sizeof(struct acpi_rsdp) };
-	gpa_t dsdt = put(&writer, config->dsdt, config->dsdt_size, TABLE_ALIGNMENT);
-	gpa_t facs = put_facs(&writer);
+	struct writer writer = { image, base + sizeof(struct acpi_rsdp) };
 	struct table_list tables = { .nr = 0 };
-	gpa_t rsdt, xsdt;
+	gpa_t dsdt, facs, rsdt, xsdt;
 
+	memset(image, 0, sizeof(*image));
+	image->base = base;
+	dsdt = put(&writer, config->dsdt, config->dsdt_size, TABLE_ALIGNMENT);
+	facs = put_facs(&writer);
 	list(&tables, put_fadt(&writer, config, facs, dsdt));
 	list(&tables, put_madt(&writer, config));
+	if (config->hpet_address)
+		list(&tables, put_hpet(&writer, config->hpet_address));
 	if (config->ecam_address)
-		list(&tables, put_mcfg(&writer, config->ecam_address));
+		list(&tables, put_mcfg(&writer, config));
 	for (unsigned i = 0; i < config->nr_ssdts; i++)
 		list(&tables, put(&writer, config->ssdts[i].bytes, config->ssdts[i].size,
 				      TABLE_ALIGNMENT));
 	rsdt = put_rsdt(&writer, &tables);
 	xsdt = put_xsdt(&writer, &tables);
+	put_rsdp(image, rsdt, xsdt);
+	return dsdt && facs && !tables.incomplete && rsdt && xsdt;
+}
 
-	*rsdp = put_rsdp(memory, rsdt, xsdt);
-	if (!dsdt || !facs || tables.incomplete || !rsdt || !xsdt || !*rsdp)
+int acpi_install(const struct acpi_config *config, struct guest_memory *memory, gpa_t *rsdp,
+	struct error *err)
+{
+	struct acpi_image *image = malloc(sizeof(*image));
+	bool fits;
+
+	if (!image)
+		return error_set_errno(err, EXIT_CODE_HOST, ENOMEM, "no memory for ACPI tables");
+	fits = acpi_build(config, ACPI_BASE, image) &&
+	       guest_memory_write(memory, ACPI_BASE, image->bytes, image->size) == 0;
+	free(image);
+	if (!fits)
 		return error_set(err, EXIT_CODE_CONFIG,
 			"the guest has no room for ACPI tables below 1 MiB: give it --memory 1M or "
 			"more");
+	*rsdp = ACPI_BASE;
 	return 0;
 }

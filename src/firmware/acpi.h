@@ -36,8 +36,10 @@ struct acpi_config {
 	uint16_t pm_timer_port;    /* 4 bytes, 32-bit counter */
 	uint16_t gpe0_port;        /* status, then as much enable */
 	uint8_t gpe0_length;       /* bytes of both */
-	gpa_t ecam_address;        /* of bus 0, the only one; 0: none */
-	uint16_t reset_port;       /* 1 byte */
+	gpa_t ecam_address;        /* of bus 0; 0: none */
+	uint8_t ecam_last_bus;
+	gpa_t hpet_address;  /* 0: none */
+	uint16_t reset_port; /* 1 byte */
 	uint8_t reset_value;
 	bool has_i8042; /* with a keyboard or mouse that an operating system should look for */
 	bool has_vga;
@@ -55,9 +57,42 @@ extern const size_t acpi_micro_dsdt_size;
 extern const uint8_t acpi_pci_ssdt[];
 extern const size_t acpi_pci_ssdt_size;
 
+/* The DSDT of the board "pc", compiled from pc.asl, and its host bridge's SSDTs. */
+extern const uint8_t acpi_pc_dsdt[];
+extern const size_t acpi_pc_dsdt_size;
+extern const uint8_t acpi_q35_ssdt[];
+extern const size_t acpi_q35_ssdt_size;
+extern const uint8_t acpi_i440fx_ssdt[];
+extern const size_t acpi_i440fx_ssdt_size;
+
 /* Where the tables lie: RAM in the BIOS area, where PCs search for the RSDP. */
 #define ACPI_BASE 0xe0000
 #define ACPI_END  0x100000
+
+/* The tables as bytes; `base` is where the first is meant to lie, which is the RSDP. */
+#define ACPI_MAX_SIZE (ACPI_END - ACPI_BASE)
+struct acpi_image {
+	gpa_t base;
+	size_t size;
+	uint8_t bytes[ACPI_MAX_SIZE];
+};
+
+/* False: they have no room. */
+bool acpi_build(const struct acpi_config *config, gpa_t base, struct acpi_image *image);
+
+/* acpi_loader.c: what firmware does with the tables of an image, whose base is 0: commands for
+ * QEMU's table loader, which put it in two files. */
+#define ACPI_LOADER_RSDP         "etc/acpi/rsdp"
+#define ACPI_LOADER_TABLES       "etc/acpi/tables"
+#define ACPI_LOADER_SCRIPT       "etc/table-loader"
+#define ACPI_LOADER_COMMAND_SIZE 128
+#define ACPI_LOADER_MAX_COMMANDS 64
+struct acpi_loader {
+	uint8_t commands[ACPI_LOADER_MAX_COMMANDS][ACPI_LOADER_COMMAND_SIZE];
+	unsigned nr_commands;
+	size_t rsdp_size; /* of the image's beginning; its rest is the tables */
+};
+void acpi_loader_build(const struct acpi_image *image, struct acpi_loader *loader);
 
 /* Writes the tables to guest memory; `*rsdp` is the address of the first. */
 int acpi_install(const struct acpi_config *config, struct guest_memory *memory, gpa_t *rsdp,

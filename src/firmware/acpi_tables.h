@@ -39,7 +39,8 @@ struct acpi_address {
 	uint64_t address;
 } __attribute__((packed));
 
-#define ACPI_SPACE_IO 1
+#define ACPI_SPACE_MEMORY 0
+#define ACPI_SPACE_IO     1
 
 struct acpi_fadt {
 	struct acpi_header header;
@@ -151,6 +152,19 @@ struct acpi_mcfg {
 	uint8_t first_bus, last_bus;
 	uint8_t reserved1[4];
 } __attribute__((packed));
+
+/* IA-PC HPET 1.0a, 3.2.4. */
+struct acpi_hpet {
+	struct acpi_header header;
+	uint32_t event_timer_block;
+	struct acpi_address address;
+	uint8_t number;
+	uint16_t minimum_tick;
+	uint8_t page_protection;
+} __attribute__((packed));
+
+/* The capabilities' upper half: vendor, legacy routing, 64 bits, three comparators, revision 1. */
+#define ACPI_HPET_BLOCK 0x8086a201
 
 enum acpi_madt_type {
 	ACPI_MADT_LOCAL_APIC = 0,

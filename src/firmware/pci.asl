@@ -1,7 +1,28 @@
 /*
  * The host bridge of src/pci on a board that has one: an SSDT beside the board's DSDT. Windows and
- * interrupts are those of src/board/micro.c, the hotplug registers those of src/pci/pci_hotplug.c.
+ * interrupts are those of src/board/micro.c, or with Q35 or I440FX those of that chipset on the board pc:
+ * PIN0 is the IOAPIC's pin for PIRQ 0, TURN the PIRQ of INTA of device 0. The hotplug registers are
+ * those of src/pci/pci_hotplug.c.
  */
+#ifdef Q35
+#define PC
+#define PIN0 20
+#define TURN 0
+#else
+#ifdef I440FX
+#define PC
+#define PIN0 16
+#define TURN 3
+#else
+#define PIN0 16
+#define TURN 0
+#endif
+#endif
+#ifdef PC
+#define HOTPLUG 0xAE00
+#else
+#define HOTPLUG 0x0620
+#endif
 DefinitionBlock ("", "SSDT", 2, "ATOLL", "PCI", 0x00000001)
 {
     /* Which interrupt controller the system uses: 0 the 8259s, 1 the IOAPIC. */
@@ -18,10 +39,34 @@ DefinitionBlock ("", "SSDT", 2, "ATOLL", "PCI", 0x00000001)
         {
             Name (_HID, EisaId ("PNP0C02"))
             Name (_UID, "ECAM")
+#ifdef PC
+            Name (RES, ResourceTemplate ()
+            {
+                Memory32Fixed (ReadWrite, 0xB0000000, 0x10000000, BASE)
+            })
+
+            /* Firmware chooses the place. */
+            Method (_CRS, 0, Serialized)
+            {
+                CreateDWordField (RES, ^BASE._BAS, ADDR)
+                ADDR = \_SB.PCI0.ECMB
+                Return (RES)
+            }
+
+            Method (_STA, 0)
+            {
+                If (\_SB.PCI0.ECMB)
+                {
+                    Return (0x0F)
+                }
+                Return (Zero)
+            }
+#else
             Name (_CRS, ResourceTemplate ()
             {
                 Memory32Fixed (ReadWrite, 0xFE000000, 0x00100000)
             })
+#endif
         }
 
         Device (PCI0)
@@ -32,7 +77,7 @@ DefinitionBlock ("", "SSDT", 2, "ATOLL", "PCI", 0x00000001)
             Name (_BBN, Zero)
             Name (_UID, Zero)
 
-            OperationRegion (HPR, SystemIO, 0x0620, 0x20)
+            OperationRegion (HPR, SystemIO, HOTPLUG, 0x28)
             Field (HPR, DWordAcc, NoLock, WriteAsZeros)
             {
                 HPUP, 32,
@@ -42,7 +87,9 @@ DefinitionBlock ("", "SSDT", 2, "ATOLL", "PCI", 0x00000001)
                 W64B, 32,
                 W64H, 32,
                 W64S, 32,
-                W64T, 32
+                W64T, 32,
+                W32B, 32,
+                ECMB, 32
             }
 
             Name (RES, ResourceTemplate ()
@@ -52,8 +99,17 @@ DefinitionBlock ("", "SSDT", 2, "ATOLL", "PCI", 0x00000001)
                 IO (Decode16, 0x0CF8, 0x0CF8, 0x01, 0x08)
                 WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,
                     0x0000, 0x1000, 0xFFFF, 0x0000, 0xF000)
+#ifdef PC
+                WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,
+                    0x0000, 0x0000, 0x0CF7, 0x0000, 0x0CF8)
+                DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, Cacheable, ReadWrite,
+                    0x00000000, 0x000A0000, 0x000BFFFF, 0x00000000, 0x00020000)
+                DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
+                    0x00000000, 0xC0000000, 0xFEBFFFFF, 0x00000000, 0x3EC00000, , , LOWM)
+#else
                 DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
                     0x00000000, 0xC0000000, 0xFDFFFFFF, 0x00000000, 0x3E000000)
+#endif
                 QWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, Prefetchable, ReadWrite,
                     0x0000000000000000, 0x0000000800000000, 0x0000000FFFFFFFFF,
                     0x0000000000000000, 0x0000000800000000, , , HIGH)
@@ -68,6 +124,17 @@ DefinitionBlock ("", "SSDT", 2, "ATOLL", "PCI", 0x00000001)
                 LOW = (W64H << 32) | W64B
                 LEN = (W64T << 32) | W64S
                 TOP = LOW + LEN - One
+#ifdef PC
+                /* Behind ECAM, wherever firmware put that. */
+                CreateDWordField (RES, ^LOWM._MIN, MIN)
+                CreateDWordField (RES, ^LOWM._LEN, SIZE)
+                MIN = W32B
+                If (ECMB)
+                {
+                    MIN = ECMB + 0x10000000
+                }
+                SIZE = 0xFEC00000 - MIN
+#endif
                 Return (RES)
             }
 
@@ -95,7 +162,8 @@ DefinitionBlock ("", "SSDT", 2, "ATOLL", "PCI", 0x00000001)
                 Return (Arg3)
             }
 
-            /* Pin p of device n is pin 16 + (n + p) % 4 of the IOAPIC, or 10 or 11 of the 8259s. */
+            /* Pin p of device n is PIRQ (TURN + n + p) % 4: a pin of the IOAPIC from PIN0 on, or 10 or
+             * 11 of the 8259s. */
             Method (_PRT, 0, Serialized)
             {
                 Local0 = Package (128) {}
@@ -104,14 +172,18 @@ DefinitionBlock ("", "SSDT", 2, "ATOLL", "PCI", 0x00000001)
                     Local2 = Package (4) { Zero, Zero, Zero, Zero }
                     Local2[0] = ((Local1 >> 2) << 16) | 0xFFFF
                     Local2[1] = Local1 & 3
-                    Local3 = ((Local1 >> 2) + Local1) & 3
+                    Local3 = ((Local1 >> 2) + Local1 + TURN) & 3
                     If (PICM)
                     {
-                        Local2[3] = 16 + Local3
+                        Local2[3] = PIN0 + Local3
                     }
                     Else
                     {
+#ifdef PC
+                        Local2[3] = 10 + (Local3 >> 1)
+#else
                         Local2[3] = 10 + (Local3 & 1)
+#endif
                     }
                     Local0[Local1] = Local2
                 }

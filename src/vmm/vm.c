@@ -60,12 +60,16 @@ static int vm_load(struct vm *vm, struct error *err)
 	machine_lock(&vm->machine);
 	machine_reset(&vm->machine);
 	machine_unlock(&vm->machine);
-	board_describe(vm->board, &acpi);
-	result = acpi_install(&acpi, &vm->machine.memory, &boot.rsdp, err);
+	result = board_start(vm->board, err);
+	if (!result && !vm->firmware.code) {
+		board_describe(vm->board, &acpi);
+		result = acpi_install(&acpi, &vm->machine.memory, &boot.rsdp, err);
+	}
 	for (unsigned i = 0; i < vm->machine.nr_vcpus && !result; i++) {
 		cpu_state_reset(state, i);
-		cpu_state_firmware(state, i);
-		if (i == 0)
+		if (!vm->firmware.code)
+			cpu_state_firmware(state, i);
+		if (i == 0 && !vm->firmware.code)
 			result = boot_load(&boot, &vm->machine, state, err);
 		if (!result)
 			result = ops->set_state(vm->engine, i, state, err);
@@ -284,7 +288,10 @@ static int vm_create(struct vm *vm, struct error *err)
 {
 	const struct vm_config *config = vm->config;
 	struct board_config board = {
-		.name = config->board,
+		.name = config->board                ? config->board
+			: firmware_is_wanted(config) ? "pc"
+						     : "micro",
+		.chipset = config->chipset,
 		.memory_bytes = config->memory_bytes,
 		.nr_vcpus = config->nr_cpus,
 		.debug_exit_port = config->debug_exit_port,
@@ -301,6 +308,9 @@ static int vm_create(struct vm *vm, struct error *err)
 		board.com1 = console_line(vm->console);
 	if (result)
 		return error_set_errno(err, EXIT_CODE_HOST, -result, "cannot make an event loop");
+	if (firmware_open(&vm->firmware, config, err))
+		return -EINVAL;
+	firmware_describe(&vm->firmware, &board);
 	vm->machine.requested = vm_wake;
 	vm->machine.requested_context = vm;
 	vm->machine.clock.deadline_moved = vm_wake;
@@ -386,6 +396,7 @@ static void vm_destroy(struct vm *vm)
 	if (vm->engine)
 		vm->engine->ops->destroy(vm->engine);
 	board_destroy(vm->board);
+	firmware_close(&vm->firmware);
 	if (vm->signal_fd >= 0)
 		close(vm->signal_fd);
 	loop_finish(&vm->loop);

@@ -9,6 +9,7 @@
 #include "vmm/console.h"
 #include "vmm/control.h"
 #include "vmm/devices.h"
+#include "vmm/firmware.h"
 #include "vmm/input.h"
 #include "vmm/serial.h"
 #include "vmm/stages.h"
@@ -21,6 +22,7 @@ struct vm {
 	struct machine machine;
 	struct cpu_model cpu_model;
 	struct board *board;
+	struct firmware firmware;
 	struct devices devices;
 	struct input input; /* event loop only */
 	struct engine *engine;

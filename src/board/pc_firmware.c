@@ -1,0 +1,165 @@
+/*
+ * What the firmware of the board "pc" finds: files and items of fw_cfg, ACPI tables with the script
+ * that installs them, and the RTC's memory. Names and layouts are those that SeaBIOS and OVMF read.
+ */
+#include "board/pc.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MIB (UINT64_C(1) << 20)
+
+/* The RTC's memory, as the BIOS of a PC/AT and SeaBIOS use it. */
+#define CMOS_FLOPPIES  0x10
+#define CMOS_EQUIPMENT 0x14
+#define CMOS_BASE      0x15 /* KiB below 640 KiB, 16 bits */
+#define CMOS_EXTENDED  0x17 /* KiB above 1 MiB, 16 bits; again at 0x30 */
+#define CMOS_ABOVE_16M 0x34 /* 64 KiB units, 16 bits */
+#define CMOS_HIGH      0x5b /* 64 KiB units above 4 GiB, 24 bits */
+
+#define EQUIPMENT_FPU 0x02
+
+#define E820_RAM      1
+#define E820_RESERVED 2
+
+struct e820_entry {
+	uint64_t base, size;
+	uint32_t type;
+} __attribute__((packed));
+
+static void put16(struct pc *pc, unsigned index, uint64_t value)
+{
+	if (value > UINT16_MAX)
+		value = UINT16_MAX;
+	pc->rtc.state.cmos[index] = (uint8_t)value;
+	pc->rtc.state.cmos[index + 1] = (uint8_t)(value >> 8);
+}
+
+static void fill_cmos(struct pc *pc)
+{
+	uint64_t high = (pc->memory_bytes - pc->low_end) >> 16;
+	uint8_t *cmos = pc->rtc.state.cmos;
+
+	put16(pc, CMOS_BASE, 640);
+	put16(pc, CMOS_EXTENDED, (pc->low_end - MIB) >> 10);
+	put16(pc, 0x30, (pc->low_end - MIB) >> 10);
+	put16(pc, CMOS_ABOVE_16M, pc->low_end > 16 * MIB ? (pc->low_end - 16 * MIB) >> 16 : 0);
+	for (unsigned i = 0; i < 3; i++)
+		cmos[CMOS_HIGH + i] = (uint8_t)(high >> (8 * i));
+	cmos[CMOS_FLOPPIES] = 0;
+	cmos[CMOS_EQUIPMENT] = EQUIPMENT_FPU;
+}
+
+static int set_file16(struct pc *pc, const char *name, uint16_t value, struct error *err)
+{
+	uint8_t bytes[2] = { (uint8_t)value, (uint8_t)(value >> 8) };
+
+	return fw_cfg_set_file(&pc->fw_cfg, name, bytes, sizeof(bytes), err);
+}
+
+static int fill_items(struct pc *pc, struct error *err)
+{
+	uint32_t id = FW_CFG_ID_TRADITIONAL | FW_CFG_ID_DMA;
+	uint16_t cpus = (uint16_t)pc->board.machine->nr_vcpus;
+	struct e820_entry map[] = {
+		{ 0, pc->low_end, E820_RAM },
+		{ PC_HIGH_BASE, pc->memory_bytes - pc->low_end, E820_RAM },
+	};
+	uint32_t map_size = pc->memory_bytes > pc->low_end ? sizeof(map) : sizeof(map[0]);
+	struct fw_cfg *chip = &pc->fw_cfg;
+
+	if (fw_cfg_set(chip, FW_CFG_SIGNATURE, "QEMU", 4, err) ||
+		fw_cfg_set(chip, FW_CFG_ID, &id, sizeof(id), err) ||
+		fw_cfg_set(chip, FW_CFG_NR_CPUS, &cpus, sizeof(cpus), err) ||
+		fw_cfg_set(chip, FW_CFG_MAX_CPUS, &cpus, sizeof(cpus), err) ||
+		fw_cfg_set_file(chip, "etc/e820", map, map_size, err))
+		return -1;
+	/* Without a screen it talks to the first serial line. */
+	return set_file16(pc, "etc/sercon-port", PC_PORT_COM1, err);
+}
+
+/* With the addresses that firmware has chosen by now. */
+static int fill_tables(struct pc *pc, struct error *err)
+{
+	struct acpi_image *image = malloc(sizeof(*image));
+	struct acpi_loader loader;
+	struct acpi_config config = { 0 };
+	int rc = -1;
+
+	if (!image)
+		return error_set(err, EXIT_CODE_HOST, "no memory for ACPI tables");
+	pc_describe(&pc->board, &config);
+	if (!acpi_build(&config, 0, image)) {
+		error_set(err, EXIT_CODE_INTERNAL, "the ACPI tables have no room");
+	} else {
+		acpi_loader_build(image, &loader);
+		rc = fw_cfg_set_file(&pc->fw_cfg, ACPI_LOADER_RSDP, image->bytes,
+			(uint32_t)loader.rsdp_size, err);
+		if (rc == 0)
+			rc = fw_cfg_set_file(&pc->fw_cfg, ACPI_LOADER_TABLES, image->bytes,
+				(uint32_t)image->size, err);
+		if (rc == 0)
+			rc = fw_cfg_set_file(&pc->fw_cfg, ACPI_LOADER_SCRIPT, loader.commands,
+				loader.nr_commands * ACPI_LOADER_COMMAND_SIZE, err);
+	}
+	free(image);
+	return rc;
+}
+
+/* Firmware has set up the chipset before it asks for tables. */
+static void tables_selected(void *context)
+{
+	fill_tables(context, NULL);
+}
+
+int pc_firmware_fill(struct pc *pc, struct error *err)
+{
+	static const char *const tables[] = { ACPI_LOADER_RSDP, ACPI_LOADER_TABLES,
+		ACPI_LOADER_SCRIPT };
+
+	fill_cmos(pc);
+	if (fill_items(pc, err) || fill_tables(pc, err))
+		return -1;
+	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++) {
+		struct fw_cfg_item *file = fw_cfg_file(&pc->fw_cfg, tables[i]);
+
+		file->selected = tables_selected;
+		file->context = pc;
+	}
+	return 0;
+}
+
+void pc_describe(const struct board *board, struct acpi_config *acpi)
+{
+	const struct pc *pc = (const struct pc *)board;
+
+	*acpi = (struct acpi_config){
+		.nr_vcpus = board->machine->nr_vcpus,
+		.local_apic_address = PC_LAPIC_BASE,
+		.ioapic_address = PC_IOAPIC_BASE,
+		.overrides = {
+			{ .isa_irq = PC_IRQ_PIT, .pin = 2 },
+			{ .isa_irq = PC_IRQ_SCI, .pin = PC_IRQ_SCI, .level = true },
+		},
+		.nr_overrides = 2,
+		.sci_irq = PC_IRQ_SCI,
+		.pm1_event_port = (uint16_t)(PC_PORT_PM + ACPI_PM_STATUS),
+		.pm1_control_port = (uint16_t)(PC_PORT_PM + ACPI_PM_CONTROL),
+		.pm_timer_port = (uint16_t)(PC_PORT_PM + ACPI_PM_TIMER),
+		.gpe0_port = PC_PORT_GPE,
+		.gpe0_length = ACPI_GPE_SIZE,
+		.ecam_address = pci_host_ecam(pc->pci),
+		.ecam_last_bus = (uint8_t)((pc->chipset->ecam_size >> 20) - 1),
+		.reset_port = PC_PORT_RESET,
+		.reset_value = RESET_CONTROL_HARD_RESET,
+		.dsdt = acpi_pc_dsdt,
+		.dsdt_size = acpi_pc_dsdt_size,
+	};
+	if (pc->pm_base) {
+		acpi->pm1_event_port = (uint16_t)(pc->pm_base + ACPI_PM_STATUS);
+		acpi->pm1_control_port = (uint16_t)(pc->pm_base + ACPI_PM_CONTROL);
+		acpi->pm_timer_port = (uint16_t)(pc->pm_base + ACPI_PM_TIMER);
+	}
+	acpi->ssdts[acpi->nr_ssdts++] =
+		(struct acpi_aml){ pc->chipset->ssdt, *pc->chipset->ssdt_size };
+}

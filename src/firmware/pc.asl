@@ -1,0 +1,35 @@
+/*
+ * What the tables with fixed fields cannot say about the board "pc": how to power off, and its
+ * ISA devices. The numbers are those of src/board/pc.c.
+ */
+DefinitionBlock ("", "DSDT", 2, "ATOLL", "PC", 0x00000001)
+{
+    /* SLP_TYP 5 powers off. */
+    Name (_S5, Package () { 0x05, 0x05, 0x00, 0x00 })
+
+    Scope (_SB)
+    {
+        Device (COM1)
+        {
+            Name (_HID, EisaId ("PNP0501"))
+            Name (_UID, One)
+            Name (_STA, 0x0F)
+            Name (_CRS, ResourceTemplate ()
+            {
+                IO (Decode16, 0x03F8, 0x03F8, 0x00, 0x08)
+                IRQNoFlags () { 4 }
+            })
+        }
+
+        Device (RTC)
+        {
+            Name (_HID, EisaId ("PNP0B00"))
+            Name (_STA, 0x0F)
+            Name (_CRS, ResourceTemplate ()
+            {
+                IO (Decode16, 0x0070, 0x0070, 0x00, 0x02)
+                IRQNoFlags () { 8 }
+            })
+        }
+    }
+}

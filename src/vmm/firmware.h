@@ -1,0 +1,29 @@
+/*
+ * The firmware that a VM starts with, instead of a kernel: which file, and its content.
+ */
+#ifndef VMM_FIRMWARE_H
+#define VMM_FIRMWARE_H
+
+#include "board/board.h"
+#include "vmm/vm.h"
+
+#include <stdio.h>
+
+struct firmware {
+	void *code;
+	size_t code_size;
+	FILE *log; /* of its debug console; NULL: none */
+};
+
+/* Does this machine start with firmware: asked for, or nothing else to boot? */
+bool firmware_is_wanted(const struct vm_config *config);
+
+/* Reads what `config` names and opens its log. Returns 0, or fills `err`; firmware_close in any
+ * case. */
+int firmware_open(struct firmware *firmware, const struct vm_config *config, struct error *err);
+void firmware_close(struct firmware *firmware);
+
+/* For board_config. */
+void firmware_describe(struct firmware *firmware, struct board_config *board);
+
+#endif
