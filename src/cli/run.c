@@ -290,7 +290,7 @@ static int set_disk(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
 	struct disk_options disk;
-	int rc = disk_options_parse(&disk, value, err);
+	int rc = disk_options_parse(&disk, false, value, err);
 
 	disk_options_finish(&disk);
 	if (rc < 0)
@@ -327,6 +327,22 @@ static int set_tablet(void *target, const char *value, struct error *err)
 	(void)value;
 	(void)err;
 	options->vm.tablet = true;
+	return 0;
+}
+
+static int set_cdrom(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+	struct disk_options disk;
+	int rc = disk_options_parse(&disk, true, value, err);
+
+	disk_options_finish(&disk);
+	if (rc < 0)
+		return rc;
+	if (options->vm.nr_cdroms == VM_MAX_CDROMS)
+		return error_set(err, EXIT_CODE_USAGE, "--cdrom can be given %u times at most",
+			VM_MAX_CDROMS);
+	options->vm.cdroms[options->vm.nr_cdroms++] = value;
 	return 0;
 }
 
@@ -462,7 +478,8 @@ const struct option_spec run_option_table[] = {
 		"(isa-debug-exit).",
 		NULL, COMPLETE_NOTHING, NULL, set_debug_exit },
 	{ "disk", "FILE,format=raw|qcow2[,...]",
-		"A disk (virtio-blk): /dev/vda for the first. Further: readonly=on, serial=TEXT, "
+		"A disk: /dev/vda for the first. Further: bus=virtio|nvme|ahci|ide (virtio unless "
+		"said), boot=N (1 is tried first), readonly=on, serial=TEXT, "
 		"queues=N, cache=writeback|none|writethrough|directsync|unsafe, "
 		"aio=auto|io_uring|threads, discard=off, on-error=enospc|stop|report|ignore (stop "
 		"and "
@@ -470,6 +487,10 @@ const struct option_spec run_option_table[] = {
 		"for "
 		"drivers of before 2016. Can be given several times.",
 		NULL, COMPLETE_FILE, NULL, set_disk },
+	{ "cdrom", "FILE[,bus=ahci|ide][,boot=N]",
+		"An optical drive with a disc, or with 'none' an empty one; 'atoll media' changes "
+		"it.",
+		NULL, COMPLETE_FILE, NULL, set_cdrom },
 	{ "share", "DIRECTORY,tag=NAME[,readonly=on][,server=builtin|virtiofsd][,cache=auto|none]",
 		"A directory of the host that the guest mounts (virtio-fs): mount -t virtiofs NAME "
 		"/mnt. What the host changes the guest sees within a second, with cache=none at "

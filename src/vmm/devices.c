@@ -18,8 +18,9 @@
 bool devices_need_pci(const struct vm_config *config)
 {
 	return config->pci || config->test_card || config->nr_shares > 0 || config->nr_nets > 0 ||
-	       config->nr_disks > 0 || ports_are_wanted(config) || config->balloon || config->rng ||
-	       config->vsock || config->agent || config->virtio_keyboard || config->tablet ||
+	       config->nr_disks > 0 || config->nr_cdroms > 0 || ports_are_wanted(config) ||
+	       config->balloon || config->rng || config->vsock || config->agent ||
+	       config->virtio_keyboard || config->tablet ||
 	       (config->display_device && strcmp(config->display_device, "none") != 0);
 }
 
@@ -51,25 +52,40 @@ static void watch_ejection(struct devices *devices, struct pci_function *functio
 	function->owner = devices;
 }
 
-static int add_disk(struct devices *devices, const char *value, const char **id, struct error *err)
+struct disk *devices_disk(struct devices *devices, const char *id)
 {
-	unsigned index = 0;
+	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
+		if (devices->disks[i].function && strcmp(devices->disks[i].name, id) == 0)
+			return &devices->disks[i];
+	}
+	return NULL;
+}
+
+static int add_disk(struct devices *devices, bool is_optical, const char *value, const char **id,
+	struct error *err)
+{
+	unsigned index = 0, number = 0;
 	struct disk *disk;
+	char name[16];
 	int rc;
 
-	while (index < VM_MAX_DISKS && devices->disks[index].device)
+	while (index < VM_MAX_DISKS && devices->disks[index].function)
 		index++;
 	if (index == VM_MAX_DISKS)
 		return error_set(err, EXIT_CODE_CONFIG,
 			"there are too many disks; a machine has room for %u", VM_MAX_DISKS);
 	disk = &devices->disks[index];
-	rc = disk_create(disk, index, value, devices->board, devices->running,
-		devices->events.disk_stopped, devices->events.context, err);
+	do
+		snprintf(name, sizeof(name), "%s%u", is_optical ? "cdrom" : "disk", number++);
+	while (devices_disk(devices, name));
+	rc = disk_create(disk, name, is_optical, value, devices->board, &devices->controllers,
+		devices->running, devices->events.disk_stopped, devices->events.context, err);
 	if (rc < 0) {
 		disk_destroy(disk);
 		return rc;
 	}
-	watch_ejection(devices, &disk->transport->function);
+	if (!disk->ata)
+		watch_ejection(devices, disk->function);
 	*id = disk->name;
 	return 0;
 }
@@ -345,7 +361,11 @@ int devices_create(struct devices *devices, const struct vm_config *config, stru
 	if (create_screen_and_input(devices, config, err))
 		return -EINVAL;
 	for (unsigned i = 0; i < config->nr_disks; i++) {
-		if (add_disk(devices, config->disks[i], &id, err))
+		if (add_disk(devices, false, config->disks[i], &id, err))
+			return -EINVAL;
+	}
+	for (unsigned i = 0; i < config->nr_cdroms; i++) {
+		if (add_disk(devices, true, config->cdroms[i], &id, err))
 			return -EINVAL;
 	}
 	for (unsigned i = 0; i < config->nr_nets; i++) {
@@ -377,7 +397,7 @@ int devices_add(struct devices *devices, const char *kind, const char *value, co
 		return error_set(err, EXIT_CODE_CONFIG,
 			"this machine has no PCI bus to plug a device into; start it with --pci");
 	if (strcmp(kind, "disk") == 0)
-		return add_disk(devices, value, id, err);
+		return add_disk(devices, false, value, id, err);
 	if (strcmp(kind, "net") == 0)
 		return add_nic(devices, value, id, err);
 	return error_set(err, EXIT_CODE_USAGE,
@@ -408,10 +428,9 @@ static bool for_each(struct devices *devices, devices_visit *visit, void *contex
 	for (unsigned i = 0; i < VM_MAX_DISKS; i++) {
 		struct disk *disk = &devices->disks[i];
 
-		if (disk->transport &&
-			visit(context, &(struct found){ .id = disk->name,
-					       .function = &disk->transport->function,
-					       .disk = disk }))
+		if (disk->function && visit(context, &(struct found){ .id = disk->name,
+							     .function = disk->function,
+							     .disk = disk }))
 			return true;
 	}
 	for (unsigned i = 0; i < DEVICES_MAX; i++) {
@@ -429,6 +448,7 @@ struct removal {
 	struct devices *devices;
 	const char *id;
 	bool by_force;
+	struct error *err;
 };
 
 static bool remove_one(void *context, const struct found *found)
@@ -438,6 +458,13 @@ static bool remove_one(void *context, const struct found *found)
 
 	if (strcmp(found->id, removal->id) != 0)
 		return false;
+	if (found->disk && found->disk->ata) {
+		error_set(removal->err, EXIT_CODE_USAGE,
+			"%s shares its controller, which stays; only disks with bus=virtio or "
+			"bus=nvme can be unplugged",
+			found->id);
+		return true;
+	}
 	if (removal->by_force) {
 		destroy(removal->devices, found);
 		return true;
@@ -451,10 +478,10 @@ static bool remove_one(void *context, const struct found *found)
 
 int devices_remove(struct devices *devices, const char *id, bool by_force, struct error *err)
 {
-	struct removal removal = { .devices = devices, .id = id, .by_force = by_force };
+	struct removal removal = { .devices = devices, .id = id, .by_force = by_force, .err = err };
 
 	if (for_each(devices, remove_one, &removal))
-		return 0;
+		return err && err->exit_code ? -EINVAL : 0;
 	return error_set(err, EXIT_CODE_CONFIG, "this machine has no device '%.40s'", id);
 }
 
@@ -469,6 +496,8 @@ static bool sweep_one(void *context, const struct found *found)
 	const struct sweep *sweep = context;
 	bool is_plugged;
 
+	if (found->disk && found->disk->ata)
+		return false;
 	/* The vCPU that ejected it has let go of the lock by then. */
 	machine_lock(sweep->devices->machine);
 	is_plugged = found->function->host;
@@ -513,6 +542,8 @@ void devices_list(struct devices *devices,
 
 void devices_destroy(struct devices *devices)
 {
+	/* Drives end with their controllers, before their images. */
+	controllers_destroy(&devices->controllers, devices->machine);
 	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
 		disk_destroy(&devices->disks[i]);
 	for (unsigned i = 0; i < DEVICES_MAX; i++) {

@@ -63,7 +63,8 @@ struct devices {
 	/* Two: the second is for the guest to plug and unplug. NULL: not asked for. */
 	struct pci_test_card *test_cards;
 	/* Both with holes, where a device was removed. */
-	struct disk disks[VM_MAX_DISKS];
+	struct disk disks[VM_MAX_DISKS]; /* and optical drives */
+	struct controllers controllers;
 	struct ports ports;
 	struct devices_entry entries[DEVICES_MAX];
 	/* Of these, those that a person sees and uses; NULL: not there. */
@@ -107,6 +108,9 @@ int devices_remove(struct devices *devices, const char *id, bool by_force, struc
 /* Destroys what the guest has ejected, and tells of each. */
 void devices_sweep(
 	struct devices *devices, void (*gone)(void *context, const char *id), void *context);
+
+/* The drive of that name, or NULL. */
+struct disk *devices_disk(struct devices *devices, const char *id);
 
 void devices_list(struct devices *devices,
 	void (*visit)(void *context, const struct devices_info *info), void *context);

@@ -7,7 +7,8 @@
 #include <string.h>
 
 #define DISK_KEYS                                                                                  \
-	"format, readonly, serial, queues, cache, aio, discard, on-error, iops, bps, transitional"
+	"format, bus, boot, readonly, serial, queues, cache, aio, discard, on-error, iops, bps, "  \
+	"transitional"
 
 struct word {
 	const char *word;
@@ -27,6 +28,20 @@ static const struct word aios[] = {
 	{ "auto", BLOCK_AIO_AUTO },
 	{ "io_uring", BLOCK_AIO_IO_URING },
 	{ "threads", BLOCK_AIO_THREADS },
+	{ NULL, 0 },
+};
+
+static const struct word buses[] = {
+	{ "virtio", DISK_BUS_VIRTIO },
+	{ "nvme", DISK_BUS_NVME },
+	{ "ahci", DISK_BUS_AHCI },
+	{ "ide", DISK_BUS_IDE },
+	{ NULL, 0 },
+};
+
+static const struct word optical_buses[] = {
+	{ "ahci", DISK_BUS_AHCI },
+	{ "ide", DISK_BUS_IDE },
 	{ NULL, 0 },
 };
 
@@ -55,14 +70,16 @@ static int take_word(struct properties *properties, const char *key, const struc
 			strncat(known, " ", sizeof(known) - strlen(known) - 1);
 		strncat(known, at->word, sizeof(known) - strlen(known) - 1);
 	}
-	return error_set(err, EXIT_CODE_USAGE, "--disk does not know %s=%s; use one of: %s", key,
-		text, known);
+	return error_set(err, EXIT_CODE_USAGE, "--%s does not know %s=%s; use one of: %s",
+		properties->option, key, text, known);
 }
 
 static int take_format(struct disk_options *options, struct error *err)
 {
 	const char *format = properties_take(&options->properties, "format");
 
+	if (!format && options->is_optical)
+		format = "raw";
 	if (!format)
 		return error_set(err, EXIT_CODE_USAGE,
 			"--disk %s does not say the image's format, which is never guessed; add "
@@ -70,8 +87,8 @@ static int take_format(struct disk_options *options, struct error *err)
 			options->block.path);
 	if (strcmp(format, "raw") != 0 && strcmp(format, "qcow2") != 0)
 		return error_set(err, EXIT_CODE_USAGE,
-			"--disk %s cannot have format=%s; use format=raw or format=qcow2",
-			options->block.path, format);
+			"--%s %s cannot have format=%s; use format=raw or format=qcow2",
+			options->properties.option, options->block.path, format);
 	options->block.format = format;
 	return 0;
 }
@@ -80,7 +97,11 @@ static int take_words(struct disk_options *options, struct error *err)
 {
 	struct properties *properties = &options->properties;
 	int cache = BLOCK_CACHE_WRITEBACK, aio = BLOCK_AIO_AUTO, policy = -1;
+	int bus = options->is_optical ? DISK_BUS_AHCI : DISK_BUS_VIRTIO;
 
+	if (take_word(properties, "bus", options->is_optical ? optical_buses : buses, &bus, err))
+		return -EINVAL;
+	options->bus = (enum disk_bus)bus;
 	if (take_word(properties, "cache", caches, &cache, err) ||
 		take_word(properties, "aio", aios, &aio, err) ||
 		take_word(properties, "on-error", error_policies, &policy, err))
@@ -98,7 +119,7 @@ static int take_words(struct disk_options *options, struct error *err)
 static int take_numbers(struct disk_options *options, struct error *err)
 {
 	struct properties *properties = &options->properties;
-	uint64_t queues = 0;
+	uint64_t queues = 0, boot = 0;
 	bool discard = true;
 
 	if (properties_take_bool(properties, "readonly", &options->block.read_only, err) ||
@@ -106,30 +127,43 @@ static int take_numbers(struct disk_options *options, struct error *err)
 		properties_take_bool(properties, "discard", &discard, err) ||
 		properties_take_number(
 			properties, "queues", 1, VIRTIO_BLK_MAX_QUEUES, &queues, err) ||
+		properties_take_number(properties, "boot", 1, 99, &boot, err) ||
 		properties_take_number(properties, "iops", 0, UINT32_MAX,
 			&options->block.limits.requests.per_s, err) ||
 		properties_take_size(properties, "bps", &options->block.limits.bytes.per_s, err))
 		return -EINVAL;
 	options->block.ignore_discard = !discard;
 	options->queues = (unsigned)queues;
+	options->boot = (unsigned)boot;
+	if (options->is_optical)
+		options->block.read_only = true;
+	if (options->bus != DISK_BUS_VIRTIO && (options->queues || options->transitional))
+		return error_set(err, EXIT_CODE_USAGE,
+			"--%s %s has queues or transitional, which belong to bus=virtio; leave "
+			"them out",
+			properties->option, options->block.path);
 	return 0;
 }
 
-int disk_options_parse(struct disk_options *options, const char *text, struct error *err)
+int disk_options_parse(
+	struct disk_options *options, bool is_optical, const char *text, struct error *err)
 {
 	memset(options, 0, sizeof(*options));
-	if (properties_parse(&options->properties, "disk", text, err))
+	options->is_optical = is_optical;
+	if (properties_parse(&options->properties, is_optical ? "cdrom" : "disk", text, err))
 		return -EINVAL;
 	options->block.path = options->properties.word;
 	if (!options->block.path)
 		return error_set(err, EXIT_CODE_USAGE,
-			"--disk does not name an image; begin with its path, such as --disk "
-			"a.img,format=raw");
+			is_optical ? "--cdrom does not name an image; begin with its path, or with "
+				     "'none' for an empty drive"
+				   : "--disk does not name an image; begin with its path, such as "
+				     "--disk a.img,format=raw");
 	options->serial = properties_take(&options->properties, "serial");
 	if (options->serial && strlen(options->serial) > VIRTIO_BLK_ID_BYTES)
 		return error_set(err, EXIT_CODE_USAGE,
-			"--disk %s has a serial number of more than %u bytes; shorten it",
-			options->block.path, VIRTIO_BLK_ID_BYTES);
+			"--%s %s has a serial number of more than %u bytes; shorten it",
+			options->properties.option, options->block.path, VIRTIO_BLK_ID_BYTES);
 	if (take_format(options, err) || take_words(options, err) || take_numbers(options, err))
 		return -EINVAL;
 	return properties_check(&options->properties, DISK_KEYS, err);
@@ -148,6 +182,8 @@ static void disk_resized(void *context, uint64_t bytes)
 	machine_lock(disk->machine);
 	if (disk->device)
 		virtio_blk_resized(disk->device, bytes);
+	if (disk->nvme)
+		nvme_resized(disk->nvme);
 	machine_unlock(disk->machine);
 }
 
@@ -159,31 +195,22 @@ static void disk_stopped(void *context, const struct error *why)
 		disk->stopped(disk->context, why);
 }
 
-int disk_create(struct disk *disk, unsigned index, const char *text, struct board *board, bool hot,
-	void (*stopped)(void *context, const struct error *why), void *context, struct error *err)
+static const char *model_of(const struct disk *disk)
 {
-	const struct block_events events = {
-		.resized = disk_resized, .stopped = disk_stopped, .context = disk
-	};
-	struct virtio_blk_config config = { .name = disk->name };
+	return disk->options.is_optical ? "ATOLL DVD-ROM" : "ATOLL HARDDISK";
+}
+
+static int create_virtio(struct disk *disk, struct board *board, bool hot, struct error *err)
+{
+	struct virtio_blk_config config = { .name = disk->name,
+		.machine = disk->machine,
+		.image = disk->image,
+		.serial = disk->options.serial };
 	unsigned queues = board->machine->nr_vcpus;
 	int rc;
 
-	memset(disk, 0, sizeof(*disk));
-	snprintf(disk->name, sizeof(disk->name), "disk%u", index);
-	disk->machine = board->machine;
-	disk->stopped = stopped;
-	disk->context = context;
-	rc = disk_options_parse(&disk->options, text, err);
-	if (rc == 0)
-		rc = block_device_open(&disk->image, &disk->options.block, &events, err);
-	if (rc < 0)
-		return rc;
 	if (queues > DISK_DEFAULT_QUEUES)
 		queues = DISK_DEFAULT_QUEUES;
-	config.machine = disk->machine;
-	config.image = disk->image;
-	config.serial = disk->options.serial;
 	config.nr_queues = disk->options.queues ? disk->options.queues : queues;
 	rc = virtio_blk_create(&disk->device, &config, err);
 	if (rc == 0)
@@ -191,7 +218,84 @@ int disk_create(struct disk *disk, unsigned index, const char *text, struct boar
 			&disk->transport, disk->device, disk->options.transitional, err);
 	if (rc == 0)
 		rc = virtio_pci_plug(disk->transport, board_pci(board), PCI_ANY_DEVICE, hot, err);
+	if (rc == 0)
+		disk->function = &disk->transport->function;
 	return rc;
+}
+
+static int create_nvme(struct disk *disk, struct board *board, bool hot, struct error *err)
+{
+	const struct nvme_config config = { .name = disk->name,
+		.machine = disk->machine,
+		.image = disk->image,
+		.serial = disk->options.serial ? disk->options.serial : disk->name };
+	int rc = nvme_create(&disk->nvme, &config, err);
+
+	if (rc < 0)
+		return rc;
+	machine_lock(disk->machine);
+	rc = pci_plug(board_pci(board), nvme_function(disk->nvme), PCI_ANY_DEVICE, hot, err);
+	machine_unlock(disk->machine);
+	if (rc == 0)
+		disk->function = nvme_function(disk->nvme);
+	return rc;
+}
+
+static int create_ata(struct disk *disk, struct board *board, struct controllers *controllers,
+	bool hot, struct error *err)
+{
+	const struct ata_identity identity = {
+		.serial = disk->options.serial ? disk->options.serial : disk->name,
+		.model = model_of(disk),
+		.is_packet = disk->options.is_optical,
+	};
+	const struct controller *controller;
+	int rc;
+
+	if (hot)
+		return error_set(err, EXIT_CODE_USAGE,
+			"a drive cannot be plugged into an IDE or AHCI controller while the "
+			"machine runs; use bus=virtio or bus=nvme");
+	rc = controllers_attach(controllers, board, disk->options.bus, disk->name, &identity,
+		disk->image, &disk->ata, &controller, err);
+	if (rc == 0)
+		disk->function = controller->function;
+	return rc;
+}
+
+static int open_image(struct disk *disk, struct block_device **image, struct error *err)
+{
+	const struct block_events events = {
+		.resized = disk_resized, .stopped = disk_stopped, .context = disk
+	};
+
+	*image = NULL;
+	if (disk->options.is_optical && strcmp(disk->options.block.path, "none") == 0)
+		return 0;
+	return block_device_open(image, &disk->options.block, &events, err);
+}
+
+int disk_create(struct disk *disk, const char *name, bool is_optical, const char *text,
+	struct board *board, struct controllers *controllers, bool hot,
+	void (*stopped)(void *context, const struct error *why), void *context, struct error *err)
+{
+	int rc;
+
+	memset(disk, 0, sizeof(*disk));
+	snprintf(disk->name, sizeof(disk->name), "%s", name);
+	disk->machine = board->machine;
+	disk->stopped = stopped;
+	disk->context = context;
+	rc = disk_options_parse(&disk->options, is_optical, text, err);
+	if (rc == 0)
+		rc = open_image(disk, &disk->image, err);
+	if (rc < 0)
+		return rc;
+	switch (disk->options.bus) {
+	case DISK_BUS_VIRTIO: return create_virtio(disk, board, hot, err);
+	case DISK_BUS_NVME: return create_nvme(disk, board, hot, err);
+	default: return create_ata(disk, board, controllers, hot, err);
+	}
 }
 
 void disk_destroy(struct disk *disk)
@@ -200,7 +304,70 @@ void disk_destroy(struct disk *disk)
 		virtio_pci_unplug(disk->transport);
 	virtio_blk_destroy(disk->device);
 	virtio_pci_destroy(disk->transport);
+	if (disk->nvme) {
+		machine_lock(disk->machine);
+		if (nvme_function(disk->nvme)->host)
+			pci_unplug(nvme_function(disk->nvme));
+		machine_unlock(disk->machine);
+		nvme_destroy(disk->nvme);
+	}
 	block_device_close(disk->image);
 	disk_options_finish(&disk->options);
 	memset(disk, 0, sizeof(*disk));
+}
+
+/* The old medium out, if the door lets it. */
+static int take_out(struct disk *disk, bool force, struct error *err)
+{
+	struct block_device *image;
+
+	machine_lock(disk->machine);
+	if (!atapi_press_eject(disk->ata) && !force) {
+		machine_unlock(disk->machine);
+		return error_set(err, EXIT_CODE_UNAVAILABLE,
+			"the guest has locked the door of %s, and was asked to open it; try again, "
+			"or use --force",
+			disk->name);
+	}
+	image = atapi_remove(disk->ata);
+	machine_unlock(disk->machine);
+	disk->image = NULL;
+	block_device_close(image);
+	return 0;
+}
+
+int disk_change_medium(struct disk *disk, const char *text, bool force, struct error *err)
+{
+	struct disk_options options, before = disk->options;
+	struct block_device *image = NULL;
+	int rc;
+
+	if (!disk->options.is_optical)
+		return error_set(err, EXIT_CODE_USAGE,
+			"%s has no medium that can be changed; use an optical or floppy drive",
+			disk->name);
+	if (!text)
+		return take_out(disk, force, err);
+	rc = disk_options_parse(&options, true, text, err);
+	disk->options = options;
+	if (rc == 0)
+		rc = open_image(disk, &image, err);
+	disk->options = before;
+	if (rc == 0)
+		rc = take_out(disk, force, err);
+	if (rc == 0 && image) {
+		machine_lock(disk->machine);
+		rc = atapi_insert(disk->ata, image, err);
+		machine_unlock(disk->machine);
+	}
+	if (rc < 0) {
+		block_device_close(image);
+		disk_options_finish(&options);
+		return rc;
+	}
+	options.bus = before.bus;
+	disk_options_finish(&before);
+	disk->options = options;
+	disk->image = image;
+	return 0;
 }

@@ -1,6 +1,6 @@
 /*
- * A disk of a virtual machine: an image behind a virtio block device on the PCI bus, as
- * `--disk FILE,format=raw,...` describes it.
+ * A disk or optical drive of a virtual machine: an image behind a device on the PCI bus, or on a
+ * controller there, as `--disk FILE,format=raw,...` and `--cdrom FILE` describe it.
  */
 #ifndef VMM_DISK_H
 #define VMM_DISK_H
@@ -8,13 +8,18 @@
 #include "base/properties.h"
 #include "block/block.h"
 #include "board/board.h"
+#include "storage/nvme.h"
 #include "virtio/virtio_pci.h"
+#include "vmm/controllers.h"
 
 struct disk_options {
 	struct block_options block;
 	const char *serial;
 	unsigned queues; /* 0: one for each processor, up to DISK_DEFAULT_QUEUES */
 	bool transitional;
+	bool is_optical; /* --cdrom */
+	enum disk_bus bus;
+	unsigned boot;                /* boot=N: 1 comes first; 0: not given */
 	struct properties properties; /* owns the texts */
 };
 
@@ -22,9 +27,14 @@ struct disk {
 	char name[16]; /* "disk0" */
 	struct disk_options options;
 	struct machine *machine;
-	struct block_device *image;
+	struct block_device *image; /* NULL: an optical drive that is empty */
+	/* Its function, or its controller's; NULL: this entry is free. */
+	struct pci_function *function;
+	/* One of these. */
 	struct virtio_device *device;
-	struct virtio_pci *transport;
+	struct virtio_pci *transport; /* of `device` */
+	struct nvme *nvme;
+	struct ata_device *ata; /* the controller's, which other drives share */
 	/* A request was kept after a failure (block_events.stopped). */
 	void (*stopped)(void *context, const struct error *why);
 	void *context;
@@ -32,8 +42,9 @@ struct disk {
 
 #define DISK_DEFAULT_QUEUES 4
 
-/* Reads an option's value. Returns 0, or fills `err`; finish it in either case. */
-int disk_options_parse(struct disk_options *options, const char *text, struct error *err);
+/* Reads the value of --disk, or of --cdrom. Returns 0, or fills `err`; finish it in either case. */
+int disk_options_parse(
+	struct disk_options *options, bool is_optical, const char *text, struct error *err);
 void disk_options_finish(struct disk_options *options);
 
 /*
@@ -41,9 +52,17 @@ void disk_options_finish(struct disk_options *options);
  * be called on any thread; see block_events. Returns 0, or fills `err`; disk_destroy in either
  * case.
  */
-int disk_create(struct disk *disk, unsigned index, const char *text, struct board *board, bool hot,
+int disk_create(struct disk *disk, const char *name, bool is_optical, const char *text,
+	struct board *board, struct controllers *controllers, bool hot,
 	void (*stopped)(void *context, const struct error *why), void *context, struct error *err);
-/* Unplugs it first, if the guest has not ejected it. A zeroed disk is fine. */
+/* Unplugs it first, if the guest has not ejected it; after its controller, if it is on one. A
+ * zeroed disk is fine. */
 void disk_destroy(struct disk *disk);
+
+/*
+ * Changes the medium of an optical drive while the guest runs: `text` as --cdrom has it, or NULL to
+ * take it out. `force`: even if the guest has locked the door. Returns 0, or fills `err`.
+ */
+int disk_change_medium(struct disk *disk, const char *text, bool force, struct error *err);
 
 #endif

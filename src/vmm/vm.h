@@ -13,6 +13,7 @@
 #define VM_MAX_SHARES  8
 #define VM_MAX_NETS    8
 #define VM_MAX_DISKS   24
+#define VM_MAX_CDROMS  4
 #define VM_MAX_PORTS   6
 
 struct vm_config {
@@ -38,6 +39,8 @@ struct vm_config {
 	unsigned nr_nets;
 	const char *disks[VM_MAX_DISKS]; /* what --disk was given */
 	unsigned nr_disks;
+	const char *cdroms[VM_MAX_CDROMS]; /* what --cdrom was given */
+	unsigned nr_cdroms;
 	const char *console;             /* what --console was given; NULL: none */
 	const char *ports[VM_MAX_PORTS]; /* what --port was given */
 	unsigned nr_ports;

@@ -1,0 +1,37 @@
+/*
+ * The controllers that disks and optical drives share: AHCI and IDE. They come with the first drive
+ * that asks for them, and stay. Event loop's thread.
+ */
+#ifndef VMM_CONTROLLERS_H
+#define VMM_CONTROLLERS_H
+
+#include "board/board.h"
+#include "storage/ata.h"
+
+enum disk_bus { DISK_BUS_VIRTIO, DISK_BUS_NVME, DISK_BUS_AHCI, DISK_BUS_IDE };
+
+#define CONTROLLERS_MAX 4
+
+struct controller {
+	char name[16]; /* "ahci0" */
+	enum disk_bus bus;
+	struct pci_function *function; /* NULL: this entry is free */
+	void *object;
+};
+
+struct controllers {
+	struct controller items[CONTROLLERS_MAX];
+};
+
+/*
+ * Attaches a drive to the next free port of a controller of that bus; makes one if there is none
+ * with room. `image` may be NULL for an optical drive. Before the guest runs. Returns 0, or fills
+ * `err`.
+ */
+int controllers_attach(struct controllers *controllers, struct board *board, enum disk_bus bus,
+	const char *name, const struct ata_identity *identity, struct block_device *image,
+	struct ata_device **device, const struct controller **controller, struct error *err);
+/* No vCPU runs. Destroys the drives too. */
+void controllers_destroy(struct controllers *controllers, struct machine *machine);
+
+#endif
