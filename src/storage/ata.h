@@ -39,7 +39,7 @@ struct ata_device_state {
 	/* The NCQ command that failed: log page 10h. */
 	bool ncq_failed;
 	uint8_t ncq_tag, ncq_status, ncq_error;
-	uint8_t reserved[2];
+	uint8_t reserved[3];
 	uint64_t ncq_lba;
 	/* ATAPI: what is told next. */
 	uint8_t sense_key, asc, ascq;

@@ -41,7 +41,7 @@ struct nvme_state {
 	uint32_t nr_events;
 	uint32_t pending_event; /* that no request was there for; 0: none */
 	bool namespace_changed; /* told, and the log page not read since */
-	uint8_t reserved[3];
+	uint8_t reserved[7];
 	struct nvme_sq_state sqs[NVME_NR_QUEUES];
 	struct nvme_cq_state cqs[NVME_NR_QUEUES];
 };
