@@ -8,7 +8,8 @@
 
 extern const struct option_spec run_option_table[], start_option_table[], stop_option_table[],
 	format_option_table[], logs_option_table[], plug_option_table[], unplug_option_table[],
-	exec_option_table[], ssh_option_table[], type_option_table[], screenshot_option_table[];
+	media_option_table[], exec_option_table[], ssh_option_table[], type_option_table[],
+	screenshot_option_table[];
 int run_main(const struct command *command, int argc, char **argv);
 int create_main(const struct command *command, int argc, char **argv);
 int start_main(const struct command *command, int argc, char **argv);
@@ -23,6 +24,7 @@ int info_main(const struct command *command, int argc, char **argv);
 int console_main(const struct command *command, int argc, char **argv);
 int plug_main(const struct command *command, int argc, char **argv);
 int unplug_main(const struct command *command, int argc, char **argv);
+int media_main(const struct command *command, int argc, char **argv);
 int devices_main(const struct command *command, int argc, char **argv);
 int screenshot_main(const struct command *command, int argc, char **argv);
 int type_main(const struct command *command, int argc, char **argv);

@@ -169,6 +169,13 @@ const struct command commands[] = {
 		"tablet, or by a distance, presses its buttons (left, right, middle, side, extra), "
 		"and turns its wheel. A distance may be negative after a --.",
 		no_options, mouse_main },
+	{ "media", "NAME DRIVE FILE|eject",
+		"change the medium of a virtual machine's optical drive",
+		"Puts another disc into an optical drive of a virtual machine that runs, or takes "
+		"it out. FILE is what --cdrom takes, with format= if it is not raw. A guest that "
+		"has "
+		"locked the door is asked to open it.",
+		media_option_table, media_main },
 	{ "rm", "NAME...", "remove virtual machines with everything in their directories",
 		"Removes virtual machines that do not run, with everything in their directories.",
 		no_options, rm_main },

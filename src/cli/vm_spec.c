@@ -10,6 +10,10 @@
 /* Where in an option's value a path begins; NULL if it holds none. */
 static const char *path_in(const struct option_spec *option, const char *value)
 {
+	/* A drive without a medium. */
+	if (strcmp(option->name, "cdrom") == 0 && strncmp(value, "none", 4) == 0 &&
+		(!value[4] || value[4] == ','))
+		return NULL;
 	if (option->completion == COMPLETE_FILE)
 		return value;
 	if (strncmp(value, "file:", 5) == 0 || strncmp(value, "unix:", 5) == 0)

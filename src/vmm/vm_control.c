@@ -135,6 +135,7 @@ const struct control_command vm_control_commands[] = {
 	{ "device-add", vm_run_device_add },
 	{ "device-remove", vm_run_device_remove },
 	{ "devices", vm_run_devices },
+	{ "media", vm_run_media },
 	{ "screenshot", vm_run_screenshot },
 	{ "screen-text", vm_run_screen_text },
 	{ "type", vm_run_type },

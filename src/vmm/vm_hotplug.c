@@ -45,6 +45,27 @@ int vm_run_device_remove(void *context, const json_t *arguments, json_t **result
 	return 0;
 }
 
+/* The medium of an optical drive: `medium` as --cdrom has it; without it the drive is emptied. */
+int vm_run_media(void *context, const json_t *arguments, json_t **result, struct error *err)
+{
+	struct vm *vm = context;
+	const char *id, *medium = NULL;
+	struct disk *disk;
+	int force = 0;
+	json_error_t why;
+
+	(void)result;
+	if (json_unpack_ex((json_t *)arguments, &why, JSON_STRICT, "{s:s, s?s, s?b}", "id", &id,
+		    "medium", &medium, "force", &force))
+		return bad_arguments(&why, err);
+	disk = devices_disk(&vm->devices, id);
+	if (!disk)
+		return error_set(err, EXIT_CODE_CONFIG, "this machine has no drive '%.40s'", id);
+	if (disk_change_medium(disk, medium, force, err))
+		return -1;
+	return 0;
+}
+
 static void list_device(void *context, const struct devices_info *info)
 {
 	json_array_append_new(
