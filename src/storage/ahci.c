@@ -5,551 +5,17 @@
  * links, hotplug of devices, command completion coalescing, enclosure management, the legacy
  * interface. Data moves at the speed of the host. Under the machine lock.
  */
-#include "storage/ahci.h"
-
-#include "base/log.h"
-#include "storage/ahci_regs.h"
+#include "storage/ahci_port.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define NR_SLOTS       32
 #define REGISTERS_BAR  5
 #define REGISTERS_SIZE 0x1000
 #define INDEX_BAR      4
 #define VERSION        0x00010300
-#define PRDT_BATCH     64
-
-#define PORT_BIT(port) (1u << (port)->index)
-
-struct ahci_port_state {
-	uint32_t clb, clbu, fb, fbu;
-	uint32_t is, ie, cmd, tfd, sig, ssts, sctl, serr, sact, ci;
-};
-
-struct ahci_state {
-	uint32_t ghc, is;
-	uint32_t index; /* of the index/data pair */
-	uint8_t reserved[4];
-	struct ahci_port_state ports[AHCI_NR_PORTS];
-};
-
-struct ahci_slot {
-	struct ata_command command;
-	struct scatter scatter;
-	uint64_t header; /* the command header's address */
-	bool wants_dps;  /* a PRD had its I bit */
-	bool running;
-};
-
-struct ahci_port {
-	struct ahci *ahci;
-	unsigned index;
-	struct ata_device *device; /* NULL: nothing is plugged in */
-	struct ahci_slot slots[NR_SLOTS];
-	uint32_t running; /* slots that the device works on */
-	uint32_t queued;  /* those of them that are NCQ */
-	bool failed;      /* nothing is issued until ST was 0 */
-	bool issuing;     /* issue() is running */
-	uint8_t next;     /* slot to look at first */
-};
-
-struct ahci {
-	struct ahci_state state;
-	struct pci_function function;
-	struct machine *machine;
-	struct ahci_port ports[AHCI_NR_PORTS];
-};
-
-static struct ahci_port_state *state_of(const struct ahci_port *port)
-{
-	return &port->ahci->state.ports[port->index];
-}
-
-/* Interrupts (10.7). */
-
-static void update_interrupt(struct ahci *ahci, bool again)
-{
-	bool level = (ahci->state.ghc & AHCI_GHC_IE) && ahci->state.is;
-
-	if (pci_msi_is_enabled(&ahci->function)) {
-		if (level && again)
-			pci_msi_notify(&ahci->function, 0);
-		level = false;
-	}
-	pci_set_intx(&ahci->function, level);
-}
-
-static void raise(struct ahci_port *port, uint32_t bits)
-{
-	struct ahci_port_state *state = state_of(port);
-
-	state->is |= bits;
-	if (!(state->is & state->ie))
-		return;
-	port->ahci->state.is |= PORT_BIT(port);
-	update_interrupt(port->ahci, true);
-}
-
-/* Memory. A controller that is not bus master reaches none. */
-
-static bool dma_read(const struct ahci *ahci, gpa_t address, void *to, uint64_t bytes)
-{
-	return pci_is_bus_master(&ahci->function) &&
-	       guest_memory_read(&ahci->machine->memory, address, to, bytes) == 0;
-}
-
-static bool dma_write(const struct ahci *ahci, gpa_t address, const void *from, uint64_t bytes)
-{
-	return pci_is_bus_master(&ahci->function) &&
-	       guest_memory_write(&ahci->machine->memory, address, from, bytes) == 0;
-}
-
-static void receive(struct ahci_port *port, unsigned offset, const uint8_t *fis, unsigned bytes)
-{
-	const struct ahci_port_state *state = state_of(port);
-	gpa_t base = (uint64_t)state->fbu << 32 | state->fb;
-
-	if ((state->cmd & AHCI_PXCMD_FRE) && !dma_write(port->ahci, base + offset, fis, bytes))
-		log_guest("%s: the memory for received FIS is not RAM", port->ahci->function.name);
-}
-
-static void put_taskfile(uint8_t *fis, const struct ata_taskfile *tf)
-{
-	fis[2] = tf->status;
-	fis[3] = tf->error;
-	fis[4] = (uint8_t)tf->lba;
-	fis[5] = (uint8_t)(tf->lba >> 8);
-	fis[6] = (uint8_t)(tf->lba >> 16);
-	fis[7] = tf->device;
-	fis[8] = (uint8_t)(tf->lba >> 24);
-	fis[9] = (uint8_t)(tf->lba >> 32);
-	fis[10] = (uint8_t)(tf->lba >> 40);
-	fis[12] = (uint8_t)tf->count;
-	fis[13] = (uint8_t)(tf->count >> 8);
-}
-
-static void set_tfd(struct ahci_port *port, const struct ata_taskfile *tf)
-{
-	state_of(port)->tfd = (uint32_t)tf->error << 8 | tf->status;
-}
-
-/* Register, device to host; with the interrupt bit but for signatures. */
-static void send_d2h(struct ahci_port *port, const struct ata_taskfile *tf, bool interrupt)
-{
-	uint8_t fis[20] = { FIS_D2H, interrupt ? 0x40 : 0 };
-
-	put_taskfile(fis, tf);
-	receive(port, AHCI_RFIS_D2H, fis, sizeof(fis));
-	set_tfd(port, tf);
-	if (interrupt)
-		raise(port, AHCI_PXIS_DHRS);
-}
-
-static void send_pio_setup(struct ahci_port *port, const struct ata_command *command)
-{
-	uint8_t fis[20] = { FIS_PIO_SETUP, (uint8_t)(0x40 | (command->to_device ? 0 : 0x20)) };
-
-	put_taskfile(fis, &command->tf);
-	fis[2] |= ATA_STATUS_DRQ;
-	fis[15] = command->tf.status;
-	fis[16] = (uint8_t)command->bytes;
-	fis[17] = (uint8_t)(command->bytes >> 8);
-	receive(port, AHCI_RFIS_PIO_SETUP, fis, sizeof(fis));
-	raise(port, AHCI_PXIS_PSS);
-}
-
-static void send_set_device_bits(
-	struct ahci_port *port, const struct ata_taskfile *tf, uint32_t slots)
-{
-	struct ahci_port_state *state = state_of(port);
-	uint8_t fis[8] = { FIS_SDB, 0x40, tf->status & 0x77, tf->error };
-
-	memcpy(fis + 4, &slots, sizeof(slots));
-	receive(port, AHCI_RFIS_SDB, fis, sizeof(fis));
-	/* BSY and DRQ are not this FIS's. */
-	state->tfd = (state->tfd & 0x88) | (uint32_t)tf->error << 8 | (tf->status & 0x77);
-	state->sact &= ~slots;
-	raise(port, AHCI_PXIS_SDBS | (tf->status & ATA_STATUS_ERR ? AHCI_PXIS_TFES : 0));
-}
-
-/* The end of commands. */
-
-static void issue(struct ahci_port *port);
-
-static void stop_after_error(struct ahci_port *port, uint32_t bits)
-{
-	port->failed = true;
-	raise(port, bits);
-}
-
-static void finish_queued(
-	struct ahci_port *port, struct ahci_slot *slot, const struct ata_taskfile *tf)
-{
-	uint32_t bit = 1u << (slot - port->slots);
-
-	port->queued &= ~bit;
-	/* After one has failed the device reports no other (SATA 3.0, 13.6.4.4). */
-	if (port->failed)
-		return;
-	if (tf->status & ATA_STATUS_ERR) {
-		port->failed = true;
-		bit = 0;
-	}
-	send_set_device_bits(port, tf, bit);
-}
-
-static void finish_plain(
-	struct ahci_port *port, struct ahci_slot *slot, const struct ata_taskfile *tf)
-{
-	struct ahci_port_state *state = state_of(port);
-	uint32_t bit = 1u << (slot - port->slots);
-	uint32_t moved = slot->scatter.bytes && !(tf->status & ATA_STATUS_ERR)
-				 ? (uint32_t)slot->scatter.bytes
-				 : 0;
-	bool pio_in = slot->command.protocol == ATA_PROTOCOL_PIO && !slot->command.to_device;
-
-	dma_write(port->ahci, slot->header + 4, &moved, sizeof(moved));
-	if (tf->status & ATA_STATUS_ERR) {
-		port->failed = true;
-		send_d2h(port, tf, true);
-		raise(port, AHCI_PXIS_TFES);
-		return;
-	}
-	state->ci &= ~bit;
-	if (slot->wants_dps)
-		raise(port, AHCI_PXIS_DPS);
-	if (pio_in) {
-		set_tfd(port, tf);
-		send_pio_setup(port, &slot->command);
-	} else {
-		send_d2h(port, tf, true);
-	}
-}
-
-static void command_done(struct ata_command *command)
-{
-	struct ahci_slot *slot = container_of(command, struct ahci_slot, command);
-	struct ahci_port *port = command->context;
-	struct ata_taskfile tf = command->tf;
-
-	slot->running = false;
-	port->running &= ~(1u << (slot - port->slots));
-	if (command->is_packet) {
-		/* Interrupt reason: a status, to the host. */
-		tf.count = 3;
-		if (!(tf.status & ATA_STATUS_ERR))
-			tf.status = ATA_STATUS_DRDY | ATA_STATUS_DSC;
-	}
-	if (command->protocol == ATA_PROTOCOL_NCQ)
-		finish_queued(port, slot, &tf);
-	else
-		finish_plain(port, slot, &tf);
-	scatter_clear(&slot->scatter);
-	issue(port);
-}
-
-/* Beginning commands. */
-
-/* Collects what the PRD table describes, up to `bytes`. False: some of it is not RAM. */
-static bool collect(struct ahci_port *port, struct ahci_slot *slot, uint64_t table,
-	uint32_t entries, uint64_t bytes, bool writable)
-{
-	uint32_t prd[PRDT_BATCH][4];
-
-	slot->scatter.memory = &port->ahci->machine->memory;
-	slot->wants_dps = false;
-	for (uint32_t i = 0; i < entries && slot->scatter.bytes < bytes; i++) {
-		uint32_t *entry = prd[i % PRDT_BATCH];
-		uint32_t batch = entries - i < PRDT_BATCH ? entries - i : PRDT_BATCH;
-		uint64_t size, left = bytes - slot->scatter.bytes;
-
-		if (i % PRDT_BATCH == 0 &&
-			!dma_read(port->ahci, table + (uint64_t)i * AHCI_PRD_BYTES, prd,
-				(uint64_t)batch * AHCI_PRD_BYTES))
-			return false;
-		size = field_get(AHCI_PRD_DBC, entry[3]) + 1;
-		size += size & 1; /* bit 0 shall be 1 */
-		if (entry[3] & AHCI_PRD_I)
-			slot->wants_dps = true;
-		if (!scatter_add(&slot->scatter,
-			    ((uint64_t)entry[1] << 32 | entry[0]) & ~UINT64_C(1),
-			    size < left ? size : left, writable))
-			return false;
-	}
-	return true;
-}
-
-static void take_fis(struct ata_taskfile *tf, const uint8_t *fis)
-{
-	*tf = (struct ata_taskfile){
-		.command = fis[2],
-		.feature = (uint16_t)(fis[3] | fis[11] << 8),
-		.lba = fis[4] | (uint64_t)fis[5] << 8 | (uint64_t)fis[6] << 16 |
-		       (uint64_t)fis[8] << 24 | (uint64_t)fis[9] << 32 | (uint64_t)fis[10] << 40,
-		.device = fis[7],
-		.count = (uint16_t)(fis[12] | fis[13] << 8),
-	};
-}
-
-static void send_signature(struct ahci_port *port)
-{
-	struct ata_taskfile tf = { 0 };
-
-	ata_signature(port->device, &tf);
-	state_of(port)->sig =
-		port->device->identity.is_packet ? AHCI_SIGNATURE_PACKET : AHCI_SIGNATURE_DISK;
-	send_d2h(port, &tf, false);
-}
-
-/* A FIS that writes the device control register: a software reset is two, on and off. */
-static void control(struct ahci_port *port, unsigned index, const uint8_t *fis)
-{
-	struct ahci_port_state *state = state_of(port);
-
-	state->ci &= ~(1u << index);
-	if (fis[15] & ATA_CONTROL_SRST) {
-		drive_drain(&port->device->drive, true);
-		ata_soft_reset(port->device);
-		state->tfd |= ATA_STATUS_BSY;
-	} else if (state->tfd & ATA_STATUS_BSY) {
-		send_signature(port);
-	}
-}
-
-/* Packet commands: what data there is, the packet says, and how much of it, the PRD table. */
-static bool decode_packet(
-	struct ahci_port *port, struct ahci_slot *slot, uint64_t table, uint64_t room)
-{
-	uint8_t packet[ATA_PACKET_BYTES];
-
-	if (!dma_read(port->ahci, table + AHCI_TABLE_ACMD, packet, sizeof(packet)))
-		return false;
-	atapi_decode(port->device, &slot->command, packet,
-		room > UINT32_MAX ? UINT32_MAX : (uint32_t)room);
-	return true;
-}
-
-/* The bytes that a PRD table has room for; UINT64_MAX: it is not in RAM. */
-static uint64_t room_of(struct ahci_port *port, uint64_t table, uint32_t entries)
-{
-	uint64_t room = 0;
-
-	/* Answers are short; a transfer of blocks that does not fit is found out later. */
-	for (uint32_t i = 0; i < entries && room < ATA_BUFFER_BYTES; i++) {
-		uint32_t entry[4];
-
-		if (!dma_read(
-			    port->ahci, table + (uint64_t)i * AHCI_PRD_BYTES, entry, sizeof(entry)))
-			return UINT64_MAX;
-		room += (field_get(AHCI_PRD_DBC, entry[3]) | 1) + 1;
-	}
-	return room;
-}
-
-static void start_slot(struct ahci_port *port, unsigned index)
-{
-	struct ahci_port_state *state = state_of(port);
-	struct ahci_slot *slot = &port->slots[index];
-	struct ata_command *command = &slot->command;
-	uint32_t header[4], entries;
-	uint8_t fis[20];
-	uint64_t table, room;
-
-	slot->header = ((uint64_t)state->clbu << 32 | state->clb) + index * AHCI_HEADER_BYTES;
-	if (!dma_read(port->ahci, slot->header, header, sizeof(header))) {
-		stop_after_error(port, AHCI_PXIS_HBFS);
-		return;
-	}
-	table = (uint64_t)header[3] << 32 | (header[2] & ~0x7fu);
-	entries = (uint32_t)field_get(AHCI_HEADER_PRDTL, header[0]);
-	if (field_get(AHCI_HEADER_CFL, header[0]) < 4 ||
-		!dma_read(port->ahci, table, fis, sizeof(fis))) {
-		stop_after_error(port, AHCI_PXIS_HBFS);
-		return;
-	}
-	if (fis[0] != FIS_H2D || !(fis[1] & 0x80)) {
-		control(port, index, fis);
-		return;
-	}
-	scatter_clear(&slot->scatter);
-	take_fis(&command->tf, fis);
-	command->context = port;
-	command->done = command_done;
-	ata_decode(port->device, command);
-	if (command->protocol == ATA_PROTOCOL_PACKET) {
-		room = room_of(port, table + AHCI_TABLE_PRDT, entries);
-		if (room == UINT64_MAX || !decode_packet(port, slot, table, room)) {
-			stop_after_error(port, AHCI_PXIS_HBFS);
-			return;
-		}
-	}
-	if (command->work != ATA_WORK_NOTHING && command->bytes > 0) {
-		if (!collect(port, slot, table + AHCI_TABLE_PRDT, entries, command->bytes,
-			    !command->to_device)) {
-			stop_after_error(port, AHCI_PXIS_HBFS);
-			return;
-		}
-		if (slot->scatter.bytes < command->bytes) {
-			raise(port, AHCI_PXIS_OFS);
-			ata_fail(command, ATA_ERROR_ABRT);
-		}
-	}
-	slot->running = true;
-	port->running |= 1u << index;
-	if (command->protocol == ATA_PROTOCOL_NCQ) {
-		/* The device takes it, and is free for the next. */
-		port->queued |= 1u << index;
-		state->ci &= ~(1u << index);
-		state->tfd = (state->tfd & ~UINT32_C(0x88)) | ATA_STATUS_DRDY;
-	} else {
-		state->tfd |= ATA_STATUS_BSY;
-	}
-	ata_run(command, &slot->scatter, 0, command->bytes);
-}
-
-/* May another command go to the device? */
-static bool may_issue(const struct ahci_port *port)
-{
-	const struct ahci_port_state *state = state_of(port);
-
-	return port->device && (state->cmd & AHCI_PXCMD_ST) && !port->failed && state->ci &&
-	       !(port->running & ~port->queued) && !(port->running & state->ci);
-}
-
-/* The device's next command. One that is not queued waits until the device has no other. */
-static void issue(struct ahci_port *port)
-{
-	struct ahci_port_state *state = state_of(port);
-
-	/* What ends at once comes back here; the loop goes on with the next. */
-	if (port->issuing)
-		return;
-	port->issuing = true;
-	for (unsigned i = 0; i < NR_SLOTS && may_issue(port); i++) {
-		unsigned index = port->next;
-
-		port->next = (port->next + 1) % NR_SLOTS;
-		if (!(state->ci & 1u << index))
-			continue;
-		if (port->queued && !(state->sact & 1u << index)) {
-			port->next = (uint8_t)index;
-			break;
-		}
-		state->cmd = (uint32_t)field_set(AHCI_PXCMD_CCS, state->cmd, index);
-		start_slot(port, index);
-	}
-	port->issuing = false;
-}
-
-static void run_port(struct ahci_port *port)
-{
-	issue(port);
-	if (port->device)
-		drive_run(&port->device->drive);
-}
-
-/* Resets and start and stop. */
-
-/* Nothing of the port is in flight afterwards, and nobody is told of what was. */
-static void abandon(struct ahci_port *port)
-{
-	port->failed = true;
-	port->issuing = true;
-	if (port->device)
-		drive_drain(&port->device->drive, true);
-	port->issuing = false;
-	port->running = port->queued = 0;
-	port->next = 0;
-}
-
-static void stop(struct ahci_port *port)
-{
-	struct ahci_port_state *state = state_of(port);
-	uint32_t is = state->is, global = port->ahci->state.is;
-	struct ata_device_state device;
-
-	if (port->device)
-		device = port->device->state;
-	abandon(port);
-	/* As if the commands had never ended. */
-	state->is = is;
-	port->ahci->state.is = global;
-	if (port->device)
-		port->device->state = device;
-	state->ci = state->sact = 0;
-	state->cmd &= ~(uint32_t)(AHCI_PXCMD_CCS | AHCI_PXCMD_CR);
-	port->failed = false;
-	update_interrupt(port->ahci, false);
-}
-
-static void reset_port(struct ahci_port *port)
-{
-	struct ahci_port_state *state = state_of(port);
-
-	stop(port);
-	*state = (struct ahci_port_state){
-		.cmd = AHCI_PXCMD_SUD | AHCI_PXCMD_POD,
-		.tfd = 0x7f,
-		.sig = AHCI_SIGNATURE_NONE,
-	};
-	if (!port->device)
-		return;
-	ata_reset(port->device);
-	state->ssts = AHCI_PXSSTS_UP;
-	state->serr = AHCI_PXSERR_X;
-	state->is = AHCI_PXIS_PCS;
-	send_signature(port);
-}
-
-/* COMRESET: while DET is 1 the link is down; afterwards the device sends its signature. */
-static void write_sctl(struct ahci_port *port, uint32_t value)
-{
-	struct ahci_port_state *state = state_of(port);
-	uint64_t before = field_get(AHCI_PXSCTL_DET, state->sctl);
-	uint64_t after = field_get(AHCI_PXSCTL_DET, value);
-
-	state->sctl = value & AHCI_PXSCTL_WRITABLE;
-	if (before != 1 && after == 1) {
-		stop(port);
-		state->ssts = 0;
-		state->tfd = 0x7f | ATA_STATUS_BSY;
-		state->sig = AHCI_SIGNATURE_NONE;
-	} else if (after == 4) {
-		state->ssts = 4; /* offline */
-	} else if (before != after && after == 0 && port->device) {
-		ata_reset(port->device);
-		state->ssts = AHCI_PXSSTS_UP;
-		state->serr |= AHCI_PXSERR_X;
-		send_signature(port);
-		raise(port, AHCI_PXIS_PCS | AHCI_PXIS_PRCS);
-	}
-}
-
-static void write_cmd(struct ahci_port *port, uint32_t value)
-{
-	struct ahci_port_state *state = state_of(port);
-	bool had_fre = state->cmd & AHCI_PXCMD_FRE;
-
-	if ((state->cmd & AHCI_PXCMD_ST) && !(value & AHCI_PXCMD_ST))
-		stop(port);
-	state->cmd =
-		(uint32_t)((state->cmd & ~AHCI_PXCMD_WRITABLE) | (value & AHCI_PXCMD_WRITABLE));
-	state->cmd &= ~(uint32_t)(AHCI_PXCMD_FR | AHCI_PXCMD_CR);
-	if (state->cmd & AHCI_PXCMD_FRE)
-		state->cmd |= AHCI_PXCMD_FR;
-	if (state->cmd & AHCI_PXCMD_ST)
-		state->cmd |= (uint32_t)AHCI_PXCMD_CR;
-	/* The signature waits for memory to be received in. */
-	if (!had_fre && (state->cmd & AHCI_PXCMD_FRE) && port->device &&
-		state->ssts == AHCI_PXSSTS_UP && !(state->cmd & AHCI_PXCMD_ST))
-		send_signature(port);
-	if (value & AHCI_PXCMD_CLO)
-		state->tfd &= ~UINT32_C(0x88);
-	run_port(port);
-}
 
 static void reset_controller(struct ahci *ahci)
 {
@@ -557,15 +23,15 @@ static void reset_controller(struct ahci *ahci)
 	ahci->state.is = 0;
 	ahci->state.index = 0;
 	for (unsigned i = 0; i < AHCI_NR_PORTS; i++)
-		reset_port(&ahci->ports[i]);
-	update_interrupt(ahci, false);
+		ahci_port_reset(&ahci->ports[i]);
+	ahci_update_interrupt(ahci, false);
 }
 
 /* Registers. */
 
 static uint32_t read_port(const struct ahci_port *port, unsigned offset)
 {
-	const struct ahci_port_state *state = state_of(port);
+	const struct ahci_port_state *state = ahci_port_state(port);
 
 	switch (offset) {
 	case AHCI_PXCLB: return state->clb;
@@ -600,7 +66,7 @@ static uint32_t read_register(const struct ahci *ahci, unsigned offset)
 	switch (offset) {
 	case AHCI_CAP:
 		capabilities = field_set(AHCI_CAP_NP, capabilities, AHCI_NR_PORTS - 1);
-		capabilities = field_set(AHCI_CAP_NCS, capabilities, NR_SLOTS - 1);
+		capabilities = field_set(AHCI_CAP_NCS, capabilities, AHCI_NR_SLOTS - 1);
 		return (uint32_t)field_set(AHCI_CAP_ISS, capabilities, 3); /* 6 Gb/s */
 	case AHCI_GHC: return ahci->state.ghc;
 	case AHCI_IS: return ahci->state.is;
@@ -612,7 +78,7 @@ static uint32_t read_register(const struct ahci *ahci, unsigned offset)
 
 static void write_port(struct ahci_port *port, unsigned offset, uint32_t value)
 {
-	struct ahci_port_state *state = state_of(port);
+	struct ahci_port_state *state = ahci_port_state(port);
 	bool started = state->cmd & AHCI_PXCMD_ST;
 
 	switch (offset) {
@@ -623,10 +89,10 @@ static void write_port(struct ahci_port *port, unsigned offset, uint32_t value)
 	case AHCI_PXIS: state->is &= ~value; break;
 	case AHCI_PXIE:
 		state->ie = value & AHCI_PXIE_ALL;
-		raise(port, 0);
+		ahci_port_raise(port, 0);
 		break;
-	case AHCI_PXCMD: write_cmd(port, value); break;
-	case AHCI_PXSCTL: write_sctl(port, value); break;
+	case AHCI_PXCMD: ahci_port_write_cmd(port, value); break;
+	case AHCI_PXSCTL: ahci_port_write_sctl(port, value); break;
 	case AHCI_PXSERR:
 		state->serr &= ~value;
 		/* PCS mirrors DIAG.X. */
@@ -640,7 +106,7 @@ static void write_port(struct ahci_port *port, unsigned offset, uint32_t value)
 	case AHCI_PXCI:
 		if (started) {
 			state->ci |= value;
-			run_port(port);
+			ahci_port_run(port);
 		}
 		break;
 	}
@@ -662,7 +128,7 @@ static void write_register(struct ahci *ahci, unsigned offset, uint32_t value)
 			break;
 		}
 		ahci->state.ghc = (uint32_t)(AHCI_GHC_AE | (value & AHCI_GHC_IE));
-		update_interrupt(ahci, true);
+		ahci_update_interrupt(ahci, true);
 		break;
 	case AHCI_IS:
 		ahci->state.is &= ~value;
@@ -673,7 +139,7 @@ static void write_register(struct ahci *ahci, unsigned offset, uint32_t value)
 			if (state->is & state->ie)
 				ahci->state.is |= 1u << i;
 		}
-		update_interrupt(ahci, true);
+		ahci_update_interrupt(ahci, true);
 		break;
 	}
 }
@@ -757,10 +223,10 @@ static void ahci_restored(void *device)
 		struct ahci_port_state *state = &ahci->state.ports[i];
 
 		state->ci |= state->sact;
-		abandon(&ahci->ports[i]);
+		ahci_port_abandon(&ahci->ports[i]);
 		ahci->ports[i].failed = false;
 	}
-	update_interrupt(ahci, false);
+	ahci_update_interrupt(ahci, false);
 }
 
 static const struct device_type ahci_type = {
@@ -819,14 +285,14 @@ void ahci_destroy(struct ahci *ahci)
 		return;
 	machine_lock(ahci->machine);
 	for (unsigned i = 0; i < AHCI_NR_PORTS; i++)
-		abandon(&ahci->ports[i]);
+		ahci_port_abandon(&ahci->ports[i]);
 	machine_remove_device(ahci->machine, ahci);
 	machine_unlock(ahci->machine);
 	for (unsigned i = 0; i < AHCI_NR_PORTS; i++) {
 		struct ahci_port *port = &ahci->ports[i];
 
 		ata_destroy(port->device);
-		for (unsigned slot = 0; slot < NR_SLOTS; slot++)
+		for (unsigned slot = 0; slot < AHCI_NR_SLOTS; slot++)
 			scatter_finish(&port->slots[slot].scatter);
 	}
 	pci_function_finish(&ahci->function);
@@ -852,7 +318,7 @@ int ahci_attach(struct ahci *ahci, unsigned port, const char *name,
 		return rc;
 	machine_lock(ahci->machine);
 	ahci->ports[port].device = device;
-	reset_port(&ahci->ports[port]);
+	ahci_port_reset(&ahci->ports[port]);
 	machine_unlock(ahci->machine);
 	return 0;
 }
