@@ -118,6 +118,7 @@ void vm_resume(struct vm *vm)
 	machine_unlock(&vm->machine);
 	vcpu_threads_resume(&vm->vcpus);
 	control_event(&vm->control, "resumed", NULL);
+	guest_clock_set(&vm->guest_clock);
 }
 
 void vm_reset_button(struct vm *vm)
@@ -269,6 +270,11 @@ static int vm_open_outside(struct vm *vm, struct error *err)
 	if (config->bundle &&
 		control_open(&vm->control, config->bundle, &vm->loop, vm_control_commands, vm, err))
 		return -EINVAL;
+	if (guest_clock_open(&vm->guest_clock, config->agent ? config->bundle : NULL, &vm->loop) <
+		0)
+		log_warning(
+			"the host's sleep cannot be watched for; the guest's clock will be late "
+			"after it");
 	if (vm->console) {
 		if (console_open(vm->console, config->bundle, &vm->loop, &vm->machine, err))
 			return -EINVAL;
@@ -393,6 +399,7 @@ static void vm_destroy(struct vm *vm)
 	free(vm->console);
 	control_close(&vm->control);
 	devices_destroy(&vm->devices);
+	guest_clock_close(&vm->guest_clock);
 	if (vm->engine)
 		vm->engine->ops->destroy(vm->engine);
 	board_destroy(vm->board);

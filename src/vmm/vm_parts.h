@@ -10,6 +10,7 @@
 #include "vmm/control.h"
 #include "vmm/devices.h"
 #include "vmm/firmware.h"
+#include "vmm/guest_clock.h"
 #include "vmm/input.h"
 #include "vmm/serial.h"
 #include "vmm/stages.h"
@@ -29,6 +30,7 @@ struct vm {
 	struct serial serial;
 	struct console *console; /* instead of `serial`; NULL: no --serial console */
 	struct control control;  /* open if the VM has a bundle */
+	struct guest_clock guest_clock;
 	struct vcpu_threads vcpus;
 	struct stages stages;
 	int signal_fd;
