@@ -187,6 +187,8 @@ static void follow_entry(struct direct_map *map, struct direct_table *table, uns
 	bool moved = (entry ^ table->entries[n]) & FRAME;
 
 	table->entries[n] = entry;
+	if (n > 0 && table->mapped[n - 1] & DIRECT_TAIL)
+		unmap(map, table, n - 1);
 	if (!table->mapped[n])
 		return;
 	if (moved || table->mapped[n] & PERMISSIONS & ~allows(map, table, entry, &place))
@@ -238,6 +240,29 @@ static bool sync_table(struct direct_map *map, struct direct_table **at)
 	return true;
 }
 
+/* Code that the page behind `n` begins with; false if it may be anything. */
+static bool find_tail(const struct direct_map *map, const struct direct_table *table, unsigned n,
+	struct ram_place *place)
+{
+	unsigned allowed;
+
+	if (n + 1 == DIRECT_TABLE_ENTRIES)
+		return false;
+	allowed = allows(map, table, table->entries[n + 1], place);
+	return allowed & DIRECT_EXECUTE && !(allowed & DIRECT_WRITE);
+}
+
+static uint32_t tail_generation(
+	const struct direct_map *map, const struct direct_table *table, unsigned n)
+{
+	struct ram_place place;
+
+	if (!(table->mapped[n] & DIRECT_TAIL) || !find_tail(map, table, n, &place))
+		return 0;
+	return atomic_load(
+		code_pages_generation_at(map->vcpu->engine, table->entries[n + 1] & FRAME));
+}
+
 /* What was written or decoded since: see code_pages.h. */
 static void recheck_table(struct direct_map *map, struct direct_table *table)
 {
@@ -249,7 +274,8 @@ static void recheck_table(struct direct_map *map, struct direct_table *table)
 		if (table->mapped[n] & (DIRECT_EXECUTE | DIRECT_UNFIT)) {
 			const _Atomic uint32_t *now = code_pages_generation_at(engine, page);
 
-			if (atomic_load(now) != table->generations[n])
+			if (atomic_load(now) + tail_generation(map, table, n) !=
+				table->generations[n])
 				unmap(map, table, n);
 		} else if (table->mapped[n] & DIRECT_WRITE && code_pages_is_code(engine, page)) {
 			unmap(map, table, n);
@@ -322,25 +348,44 @@ static struct direct_table *create_table(
 	return table;
 }
 
+static const uint8_t *declare_tail(struct direct_map *map, struct direct_table *table, unsigned n)
+{
+	struct ram_place place;
+
+	if (n + 1 < DIRECT_TABLE_ENTRIES && guest_entry(table, n + 1) != table->entries[n + 1])
+		follow_entry(map, table, n + 1);
+	if (!find_tail(map, table, n, &place))
+		return NULL;
+	table->generations[n] +=
+		code_pages_add(map->vcpu, table->entries[n + 1] & FRAME, DIRECT_SCAN_NEXT);
+	return place.region->host + place.offset;
+}
+
 /* Declares the page code and looks whether it may run. A copy is for readers only. */
 static unsigned approve(struct direct_map *map, struct direct_table *table, unsigned n,
 	const struct ram_place *place)
 {
+	const uint8_t *code = place->region->host + place->offset, *next = NULL;
 	gpa_t page = table->entries[n] & FRAME;
 	struct direct_traps traps;
 	enum direct_scan scan;
+	unsigned tail = 0;
 
 	table->generations[n] = code_pages_add(map->vcpu, page, GUEST_PAGE_SIZE);
-	scan = direct_scan(place->region->host + place->offset, map->host_tsc, &traps);
+	if (direct_scan_needs_next(code)) {
+		tail = DIRECT_TAIL;
+		next = declare_tail(map, table, n);
+	}
+	scan = direct_scan(code, next, map->host_tsc, &traps);
 	if (scan == DIRECT_SCAN_CLEAN)
-		return DIRECT_EXECUTE;
+		return DIRECT_EXECUTE | tail;
 	if (scan == DIRECT_SCAN_UNFIT || table->entries[n] & table->upper & PTE_W ||
 		map->nr_traps + traps.count > DIRECT_MAX_PENDING_TRAPS)
-		return DIRECT_UNFIT;
+		return DIRECT_UNFIT | tail;
 	code_pages_note_copy(map->vcpu->engine, page);
 	for (unsigned i = 0; i < traps.count; i++)
 		map->traps[map->nr_traps++] = table->base + n * GUEST_PAGE_SIZE + traps.at[i];
-	return DIRECT_EXECUTE | DIRECT_COPY;
+	return DIRECT_EXECUTE | DIRECT_COPY | tail;
 }
 
 /* What to map a page as: at least what it is mapped as. */
@@ -349,7 +394,7 @@ static unsigned choose(struct direct_map *map, struct direct_table *table, unsig
 {
 	unsigned mapped = table->mapped[n];
 	unsigned allowed = allows(map, table, table->entries[n], place);
-	unsigned chosen = DIRECT_READ | (mapped & (DIRECT_UNFIT | DIRECT_COPY));
+	unsigned chosen = DIRECT_READ | (mapped & (DIRECT_UNFIT | DIRECT_COPY | DIRECT_TAIL));
 
 	if (!allowed)
 		return 0;

@@ -22,9 +22,10 @@ struct direct_table {
 	struct direct_table *next; /* in its bucket */
 	const uint64_t *source;    /* the guest's page table; NULL: a large page */
 	uint64_t upper; /* the entry that leads to it or is the large page; U, W and NX of all */
-	uint64_t entries[DIRECT_TABLE_ENTRIES];     /* the guest's, as last seen */
-	uint8_t mapped[DIRECT_TABLE_ENTRIES];       /* DIRECT_* */
-	uint32_t generations[DIRECT_TABLE_ENTRIES]; /* of code, where DIRECT_EXECUTE or _UNFIT */
+	uint64_t entries[DIRECT_TABLE_ENTRIES]; /* the guest's, as last seen */
+	uint8_t mapped[DIRECT_TABLE_ENTRIES];   /* DIRECT_* */
+	/* Of code, where DIRECT_EXECUTE or _UNFIT; with DIRECT_TAIL the sum of both pages'. */
+	uint32_t generations[DIRECT_TABLE_ENTRIES];
 };
 
 #define DIRECT_READ    BIT(0)
@@ -32,6 +33,7 @@ struct direct_table {
 #define DIRECT_EXECUTE BIT(2)
 #define DIRECT_UNFIT   BIT(3) /* not to be executed natively: direct_scan.h */
 #define DIRECT_COPY    BIT(4) /* with DIRECT_EXECUTE: a copy with traps in it */
+#define DIRECT_TAIL    BIT(5) /* approved for what the page behind begins with */
 
 /* Traps to be put into copies that are about to be mapped. */
 #define DIRECT_MAX_PENDING_TRAPS 64

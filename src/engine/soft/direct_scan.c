@@ -17,9 +17,12 @@
 
 #define PAGE 4096u
 
-/* How far before a pattern decoding begins, and from how many places. */
-#define APPROACH        64
+/* How far before a pattern decoding begins, and from how many places; so many times as many of
+ * these must pass the pattern by as meet it. The vDSO has data between its few functions. */
+#define APPROACH        128
+#define VDSO_APPROACH   64
 #define APPROACH_STARTS 16
+#define DOUBT           4
 
 static bool has_register(uint8_t modrm)
 {
@@ -61,16 +64,27 @@ static bool is_forbidden(uint8_t opcode, uint8_t modrm, bool host_tsc)
 	}
 }
 
-static bool starts_forbidden(const uint8_t *page, unsigned at, bool host_tsc)
+/* A page and, if it is known, what follows. */
+struct text {
+	const uint8_t *page, *next;
+	bool host_tsc;
+};
+
+static uint8_t byte_at(const struct text *text, unsigned at)
 {
+	return at < PAGE ? text->page[at] : text->next[at - PAGE];
+}
+
+static bool starts_forbidden(const struct text *text, unsigned at)
+{
+	const uint8_t *page = text->page;
+
 	if (page[at] != 0x0f)
 		return false;
-	if (at + 1 == PAGE)
-		return true;
-	if (at + 2 == PAGE)
-		return page[at + 1] == 0x01 || page[at + 1] == 0xae || page[at + 1] == 0xc7 ||
-		       is_forbidden(page[at + 1], 0, host_tsc);
-	return is_forbidden(page[at + 1], page[at + 2], host_tsc);
+	if (at + 2 < PAGE || text->next)
+		return is_forbidden(byte_at(text, at + 1), byte_at(text, at + 2), text->host_tsc);
+	return at + 1 == PAGE || page[at + 1] == 0x01 || page[at + 1] == 0xae ||
+	       page[at + 1] == 0xc7 || is_forbidden(page[at + 1], 0, text->host_tsc);
 }
 
 #define LEADS_NOWHERE (-1)
@@ -102,25 +116,28 @@ struct approach {
 	unsigned start;
 };
 
-static struct approach approach(const uint8_t *page, unsigned at)
+static struct approach approach(const uint8_t *page, unsigned at, unsigned distance)
 {
-	unsigned first = at > APPROACH ? at - APPROACH : 0;
-	unsigned last = first + APPROACH_STARTS < at ? first + APPROACH_STARTS : at;
 	struct approach seen = { .sure = true };
+	unsigned meet = 0, pass = 0;
 
-	if (at < APPROACH || at + 2 >= PAGE)
+	if (at < distance)
 		return (struct approach){ .possible = true };
-	for (unsigned start = first; start < last; start++) {
-		int begin = leads_to(page, start, at);
+	for (unsigned i = 0; i < APPROACH_STARTS; i++) {
+		int begin = leads_to(page, at - distance + i, at);
 
-		if (begin >= 0) {
-			seen.sure &= !seen.start || seen.start == (unsigned)begin;
-			seen.start = (unsigned)begin;
+		if (begin == LEADS_NOWHERE)
+			continue;
+		if (begin == LEADS_PAST) {
+			pass++;
+			continue;
 		}
-		seen.sure &= begin != LEADS_PAST;
-		seen.possible |= begin != LEADS_PAST;
+		meet++;
+		seen.sure &= !seen.start || seen.start == (unsigned)begin;
+		seen.start = (unsigned)begin;
 	}
-	seen.sure &= seen.start != 0;
+	seen.sure &= seen.start != 0 && pass == 0;
+	seen.possible = meet * DOUBT >= pass;
 	return seen;
 }
 
@@ -134,29 +151,39 @@ static bool is_vdso(const uint8_t *page)
 }
 
 /* What the vDSO has of such instructions. */
-static bool is_of_vdso(const uint8_t *opcode)
+static bool is_of_vdso(const uint8_t *page, unsigned at)
 {
-	return opcode[1] == 0x03 || opcode[1] == 0x31 || (opcode[1] == 0x01 && opcode[2] == 0xf9) ||
-	       (opcode[1] == 0xc7 && has_register(opcode[2]));
+	if (at + 2 >= PAGE)
+		return false;
+	return page[at + 1] == 0x03 || page[at + 1] == 0x31 ||
+	       (page[at + 1] == 0x01 && page[at + 2] == 0xf9) ||
+	       (page[at + 1] == 0xc7 && has_register(page[at + 2]));
 }
 
-enum direct_scan direct_scan(const uint8_t page[4096], bool host_tsc, struct direct_traps *traps)
+enum direct_scan direct_scan(const uint8_t page[4096], const uint8_t next[DIRECT_SCAN_NEXT],
+	bool host_tsc, struct direct_traps *traps)
 {
+	const struct text text = { page, next, host_tsc };
 	bool vdso = is_vdso(page);
 
 	traps->count = 0;
 	for (unsigned at = 0; at < PAGE; at++) {
 		struct approach seen;
 
-		if (!starts_forbidden(page, at, host_tsc))
+		if (!starts_forbidden(&text, at))
 			continue;
-		seen = approach(page, at);
+		seen = approach(page, at, vdso ? VDSO_APPROACH : APPROACH);
 		if (!seen.possible)
 			continue;
 		if (!vdso || traps->count == DIRECT_MAX_TRAPS || !seen.sure ||
-			!is_of_vdso(page + at))
+			!is_of_vdso(page, at))
 			return DIRECT_SCAN_UNFIT;
 		traps->at[traps->count++] = (uint16_t)seen.start;
 	}
 	return traps->count ? DIRECT_SCAN_TRAPPED : DIRECT_SCAN_CLEAN;
+}
+
+bool direct_scan_needs_next(const uint8_t page[4096])
+{
+	return page[PAGE - 1] == 0x0f || page[PAGE - 2] == 0x0f;
 }

@@ -20,7 +20,14 @@ struct direct_traps {
 	uint16_t at[DIRECT_MAX_TRAPS];
 };
 
-/* `host_tsc`: RDTSC is none of them. */
-enum direct_scan direct_scan(const uint8_t page[4096], bool host_tsc, struct direct_traps *traps);
+#define DIRECT_SCAN_NEXT 2
+
+/* `next`: what the code goes on with in the page behind, NULL if that is not known; `host_tsc`:
+ * RDTSC is none of them. */
+enum direct_scan direct_scan(const uint8_t page[4096], const uint8_t next[DIRECT_SCAN_NEXT],
+	bool host_tsc, struct direct_traps *traps);
+
+/* Does it matter what the page behind begins with? */
+bool direct_scan_needs_next(const uint8_t page[4096]);
 
 #endif

@@ -510,7 +510,7 @@ static enum direct_scan scan(const uint8_t *bytes, unsigned size, unsigned at)
 
 	memset(page, 0x90, sizeof(page));
 	memcpy(page + at, bytes, size);
-	return direct_scan(page, true, &traps);
+	return direct_scan(page, NULL, true, &traps);
 }
 
 static bool is_clean(const uint8_t *bytes, unsigned size, unsigned at)
@@ -533,13 +533,49 @@ static void finds_what_must_not_run(void **state)
 		assert_false(CLEAN(at, 0x48, 0x0f, 0xc7, 0x64, 0x24, 0x40)); /* xsavec64 */
 	}
 	assert_false(CLEAN(4094, 0x0f, 0xa2));
-	assert_false(CLEAN(4095, 0x0f));                 /* may go on in the next page */
+	assert_false(CLEAN(4095, 0x0f)); /* may go on in the next page */
+	assert_true(CLEAN(4095, 0x90));
 	assert_true(CLEAN(300, 0x0f, 0xae, 0xe8));       /* lfence is xrstor's with a register */
 	assert_true(CLEAN(300, 0x0f, 0xae, 0xf0));       /* mfence */
 	assert_true(CLEAN(300, 0x48, 0x0f, 0xc7, 0x0f)); /* cmpxchg16b [rdi] */
 	/* cmp al, 15; add eax, eax: no LSL, whatever 0F 03 says */
 	assert_true(CLEAN(300, 0x3c, 0x0f, 0x03, 0xc0));
 	assert_true(CLEAN(300, 0x0f, 0xae, 0xe8, 0x0f, 0x31)); /* lfence; rdtsc */
+}
+
+/* What the page behind begins with decides, as it is now. */
+static void finds_what_goes_on_in_the_next_page(void **state)
+{
+	static const uint8_t jcc[] = { 0x84, 0x00 }, cpuid[] = { 0xa2, 0x90 };
+	struct vcpu_fixture *f = *state;
+	struct direct_traps traps;
+	uint8_t page[4096];
+
+	memset(page, 0x90, sizeof(page));
+	assert_false(direct_scan_needs_next(page));
+	page[4095] = 0x0f;
+	assert_true(direct_scan_needs_next(page));
+	assert_int_equal(direct_scan(page, NULL, true, &traps), DIRECT_SCAN_UNFIT);
+	assert_int_equal(direct_scan(page, jcc, true, &traps), DIRECT_SCAN_CLEAN);
+	assert_int_equal(direct_scan(page, cpuid, true, &traps), DIRECT_SCAN_UNFIT);
+
+	enter(f);
+	vcpu_fixture_map(f, DATA, 0x600000, PTE_P | PTE_U | PTE_A);
+	vcpu_fixture_map(f, DATA + 0x1000, 0x601000, PTE_P | PTE_U | PTE_A);
+	/* jz +0 across the pages; syscall */
+	memcpy(f->ram + 0x600000, page, sizeof(page));
+	memcpy(f->ram + 0x601000, "\x84\0\0\0\0\x0f\x05", 7);
+	code_pages_written(&f->engine, 0x600000, 0x2000);
+	f->vcpu->rip = DATA + 0xff0;
+	assert_int_equal(run(f), SYSCALL_VECTOR);
+	assert_int_equal(f->vcpu->direct_counters.unfit, 0);
+	/* Now it is CPUID. */
+	memcpy(f->ram + 0x601000, "\xa2\x0f\x05", 3);
+	code_pages_written(&f->engine, 0x601000, 3);
+	back_to_user(f, DATA + 0xff0);
+	f->vcpu->gpr[X86_RAX] = 0;
+	assert_int_equal(run(f), SYSCALL_VECTOR);
+	assert_true(f->vcpu->direct_counters.unfit > 0);
 }
 
 static void finds_what_may_be_trapped(void **state)
@@ -553,18 +589,18 @@ static void finds_what_may_be_trapped(void **state)
 
 	(void)state;
 	make_vdso(page, code, sizeof(code));
-	assert_int_equal(direct_scan(page, true, &traps), DIRECT_SCAN_TRAPPED);
+	assert_int_equal(direct_scan(page, NULL, true, &traps), DIRECT_SCAN_TRAPPED);
 	assert_int_equal(traps.count, 3);
 	assert_int_equal(traps.at[0], VDSO_CODE);
 	assert_int_equal(traps.at[1], VDSO_CODE + 3);
 	assert_int_equal(traps.at[2], VDSO_CODE + 7);
 	make_vdso(page, cpuid, sizeof(cpuid));
-	assert_int_equal(direct_scan(page, true, &traps), DIRECT_SCAN_UNFIT);
+	assert_int_equal(direct_scan(page, NULL, true, &traps), DIRECT_SCAN_UNFIT);
 	make_vdso(page, rdtsc, sizeof(rdtsc));
-	assert_int_equal(direct_scan(page, true, &traps), DIRECT_SCAN_CLEAN);
-	assert_int_equal(direct_scan(page, false, &traps), DIRECT_SCAN_TRAPPED);
+	assert_int_equal(direct_scan(page, NULL, true, &traps), DIRECT_SCAN_CLEAN);
+	assert_int_equal(direct_scan(page, NULL, false, &traps), DIRECT_SCAN_TRAPPED);
 	memset(page, 0, 4);
-	assert_int_equal(direct_scan(page, false, &traps), DIRECT_SCAN_UNFIT);
+	assert_int_equal(direct_scan(page, NULL, false, &traps), DIRECT_SCAN_UNFIT);
 	/* Only in a vDSO. */
 	assert_int_equal(scan(code, sizeof(code), VDSO_CODE), DIRECT_SCAN_UNFIT);
 }
@@ -589,6 +625,7 @@ int main(void)
 		cmocka_unit_test(reads_the_counter),
 		cmocka_unit_test(traps_in_a_vdso),
 		cmocka_unit_test(finds_what_must_not_run),
+		cmocka_unit_test(finds_what_goes_on_in_the_next_page),
 		cmocka_unit_test(finds_what_may_be_trapped),
 	};
 
