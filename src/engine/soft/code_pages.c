@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #define LINE_SHIFT 6
-#define LOG_SIZE   64
+#define LOG_SIZE   4096
 
 #define SPINS_PER_YIELD 256
 
