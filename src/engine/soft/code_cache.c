@@ -116,16 +116,16 @@ static void fill_u64(void *at, uint64_t value, size_t count)
 	__asm__ volatile("rep stosq" : "+D"(at), "+c"(count) : "a"(value) : "memory");
 }
 
-/* What no target that is looked up in an entry can be: it has other low bits. */
+/* What no target that is looked up in an entry can be: it has other low bits, another hash. */
 static gva_t no_target(unsigned slot)
 {
-	return slot == 0;
+	return slot == 0 || slot == JUMP_CACHE_SIZE;
 }
 
 static void empty_jump_cache(struct translate_context *context)
 {
 	for (unsigned set = 0; set < TRANSLATE_SETS; set++)
-		for (unsigned slot = 0; slot < JUMP_CACHE_SIZE; slot++)
+		for (unsigned slot = 0; slot < JUMP_CACHE_SIZE + JUMP_CACHE_SECOND_SIZE; slot++)
 			context->jump_cache[set][slot].target = no_target(slot);
 }
 

@@ -370,11 +370,13 @@ static void bind_jump(struct vcpu *vcpu, const struct translation *to)
 	unsigned n = context->translator->views[to->view].mode;
 	const struct code_mode *mode = &context->translator->modes[n];
 	uint64_t rip = mode_rip(mode, to->rip);
-
-	context->jump_cache[mode->set][jump_cache_slot(rip)] = (struct jump_cache_entry){
+	const struct jump_cache_entry entry = {
 		.target = jump_tag(n) | rip,
 		.host = (uintptr_t)(context->translator->executable + to->code + to->guard),
 	};
+
+	context->jump_cache[mode->set][jump_cache_slot(rip)] = entry;
+	context->jump_cache[mode->set][jump_cache_second_slot(rip)] = entry;
 }
 
 /* Lets the branch that was left by `word` find `to` the next time. */

@@ -17,6 +17,8 @@ struct translator;
 
 #define MAX_CODE_PAGES  (1u << 14)
 #define JUMP_CACHE_SIZE (1u << 16) /* indexed by MOVZX */
+/* Behind these: where targets are looked for that others have displaced. */
+#define JUMP_CACHE_SECOND_SIZE (1u << 12)
 
 /* Sets of the TLB that translated code can run with: supervisor, user, supervisor with AC. */
 #define TRANSLATE_SETS 3
@@ -48,11 +50,11 @@ struct translate_context {
 	 * another only if its ID is here.
 	 */
 	uint32_t code_ids[MAX_CODE_PAGES];
-	/* By set and low bits of the target. */
+	/* By set and low bits of the target, then by a hash. */
 	struct jump_cache_entry {
 		gva_t target;
 		uint64_t host; /* the translation's guard */
-	} jump_cache[TRANSLATE_SETS][JUMP_CACHE_SIZE];
+	} jump_cache[TRANSLATE_SETS][JUMP_CACHE_SIZE + JUMP_CACHE_SECOND_SIZE];
 	struct translator *translator; /* NULL: interpret */
 };
 

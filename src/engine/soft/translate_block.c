@@ -85,6 +85,8 @@ static void emit_stubs(struct work *work)
 		}
 		at = work->emitter.at;
 		emit_bind(stub->at, at);
+		if (stub->kind == EXIT_JUMP)
+			work_find_second(work, stub->at + 4);
 		if (is_link(stub))
 			emit_link_stub(work, stub);
 		else

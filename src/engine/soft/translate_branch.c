@@ -148,6 +148,27 @@ static void find_target(struct work *work)
 	work_stub(work, emit_jcc(&work->emitter, CONDITION_NE), EXIT_JUMP, 0, false);
 }
 
+/* For the stub of that: looks in the other place, and goes back to `found` with its offset. */
+void work_find_second(struct work *work, const uint8_t *found)
+{
+	static const uint8_t hash[] = {
+		0x4d, 0x89, 0xda,                         /* mov r10, r11 */
+		0x49, 0xc1, 0xea, 16,                     /* shr r10, 16 */
+		0x45, 0x31, 0xda,                         /* xor r10d, r11d */
+		0x41, 0x81, 0xe2, 0xff, 0x0f, 0x00, 0x00, /* and r10d, 0xfff */
+		0x41, 0xc1, 0xe2, 4,                      /* shl r10d, 4 */
+		0x41, 0x81, 0xc2, 0x00, 0x00, 0x10, 0x00  /* add r10d, 0x100000 */
+	};
+	struct emitter *emitter = &work->emitter;
+
+	_Static_assert(JUMP_CACHE_SECOND_SIZE == 0x1000 && JUMP_CACHE_SIZE * 16 == 0x100000,
+		"jump_cache_second_slot");
+	emit_bytes(emitter, hash, sizeof(hash));
+	emit_state_index_op(emitter, OPCODE_CMP, TEMP_A, TEMP_B,
+		jump_cache_offset(work->set) + offsetof(struct jump_cache_entry, target));
+	emit_bind(emit_jcc(emitter, CONDITION_E), found);
+}
+
 /* R11 is the target: #GP is the interpreter's to raise, while nothing has happened yet. */
 void work_check_canonical(struct work *work)
 {

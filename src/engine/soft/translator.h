@@ -520,6 +520,7 @@ void work_link_to_mode(struct work *work, gva_t target, unsigned mode);
 void work_jump_r11(struct work *work, unsigned set);
 /* Leaves before the instruction if R11 is not canonical; uses R10. */
 void work_check_canonical(struct work *work);
+void work_find_second(struct work *work, const uint8_t *found);
 /* Jumps to a translation that checks each access from this instruction on if a check has failed. */
 void work_leave_group(struct work *work, uint8_t *at);
 void work_exit_insn(struct work *work);
@@ -599,6 +600,11 @@ static inline uint64_t jump_tag(unsigned mode)
 static inline unsigned jump_cache_slot(gva_t rip)
 {
 	return rip & (JUMP_CACHE_SIZE - 1);
+}
+
+static inline unsigned jump_cache_second_slot(gva_t rip)
+{
+	return JUMP_CACHE_SIZE + ((rip ^ rip >> 16) & (JUMP_CACHE_SECOND_SIZE - 1));
 }
 
 #endif
