@@ -2,6 +2,7 @@
  * Fuzz target: what a guest, the console and time can do to the chips of a board.
  *
  * The first byte picks the chips whose ports are used, so that the fuzzer can go deep into one;
+ * and its upper half the board: micro, or pc with either chipset;
  * then each byte picks an action; one of them restores a forged state. Afterwards every device must
  * be in a state that its table accepts, and must be the same after being saved and restored.
  */
@@ -27,6 +28,8 @@ static const struct port_group groups[] = {
 	{ { 0x600, 0x601, 0x602, 0x603, 0x604, 0x605, 0x608, 0x60b }, 8 },
 	{ { 0x40, 0x43, 0x20, 0x21, 0x71, 0x3f8, 0x3f9, 0x3fc, 0x600 }, 9 },
 	{ { 0xcf8, 0xcf9, 0xcfc, 0xcfe, 0x610, 0x612, 0x600, 0x620, 0x628 }, 9 },
+	{ { 0xcf8, 0xcfc, 0xcfd, 0xcfe, 0xcff, 0xae00, 0xae08, 0xafe0, 0x634 }, 9 },
+	{ { 0x510, 0x511, 0x514, 0x518, 0x402 }, 5 },
 };
 
 struct input {
@@ -175,6 +178,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
+	static const uint8_t rom[128 << 10];
 	struct fuzz fuzz = { .outside_room = 100 };
 	struct input input = { bytes, size };
 	struct board_config config = {
@@ -186,12 +190,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 		.com1 = { .write = fuzz_char_write, .context = &fuzz },
 		.wall_clock_ns = INT64_C(1700000000123456789),
 	};
-	const struct port_group *group = &groups[take(&input) % ARRAY_SIZE(groups)];
+	uint8_t first = take(&input);
+	const struct port_group *group = &groups[first % 128 % ARRAY_SIZE(groups)];
+
+	if (first & 128) {
+		config.name = "pc";
+		config.chipset = first & 64 ? "i440fx" : "q35";
+		config.memory_bytes = 4 << 20;
+		config.firmware = (struct board_firmware){ rom, sizeof(rom) };
+	}
 
 	log_set_level(LOG_ERROR);
 	machine_init(&fuzz.machine);
 	clock_init_source(&fuzz.machine.clock, fuzz_now, &fuzz);
 	if (board_create(&fuzz.board, &config, &fuzz.machine, NULL) < 0)
+		abort();
+	machine_reset(&fuzz.machine);
+	if (board_start(fuzz.board, NULL) < 0)
 		abort();
 	while (input.left > 0)
 		act(&fuzz, group, &input);

@@ -148,7 +148,9 @@ void pc_describe(const struct board *board, struct acpi_config *acpi)
 		.pm_timer_port = (uint16_t)(PC_PORT_PM + ACPI_PM_TIMER),
 		.gpe0_port = PC_PORT_GPE,
 		.gpe0_length = ACPI_GPE_SIZE,
-		.ecam_address = pci_host_ecam(pc->pci),
+		/* Firmware learns the size of the tables before it has put ECAM somewhere. */
+		.ecam_address = pci_host_ecam(pc->pci) ? pci_host_ecam(pc->pci)
+						       : pc->chipset->ecam_base,
 		.ecam_last_bus = (uint8_t)((pc->chipset->ecam_size >> 20) - 1),
 		.reset_port = PC_PORT_RESET,
 		.reset_value = RESET_CONTROL_HARD_RESET,

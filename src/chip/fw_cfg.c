@@ -30,7 +30,7 @@
 #define DMA_WRITE     BIT(4)
 #define DMA_KEY       BITS(31, 16)
 
-#define KEY_MASK 0x3fff /* of bit 14, "writable", and 15, "of this architecture" */
+#define KEY_MASK 0xbfff /* bit 14 says "to write"; bit 15, "of this architecture", makes others */
 
 /* What one command may fill with zeros beyond an item's end. */
 #define MAX_ZEROS (1u << 20)

@@ -84,6 +84,10 @@ static void test_signature(void **context)
 	assert_int_equal(next(f), 'U');
 	/* Beyond its end, and where nothing is. */
 	assert_int_equal(next(f), 0);
+	choose(f, 0x8000);
+	assert_int_equal(next(f), 0);
+	choose(f, 0x4000);
+	assert_int_equal(next(f), 'Q');
 	choose(f, 0x3fff);
 	assert_int_equal(next(f), 0);
 	/* "QEMU CFG" says that there is DMA. */

@@ -1,5 +1,5 @@
 /*
- * The script of QEMU's table loader (docs/specs/acpi_hw_reduced... of its firmware interfaces; what
+ * The script of QEMU's table loader (hw/acpi's linker and loader; what
  * SeaBIOS's romfile_loader and OVMF's QemuFwCfgAcpi execute): where firmware puts the files, which
  * fields hold addresses inside them, and which checksums it has to make anew.
  */
