@@ -507,7 +507,7 @@ const struct option_spec run_option_table[] = {
 		"(forward=tcp:2222:22+udp:..., address=10.0.2.15, mtu=); tap: a tap interface "
 		"(name=); bridge: a new tap in a bridge (name=); switch: an 'atoll switch' "
 		"(path=); "
-		"none. For all: model=virtio|e1000, mac=, queues=1, rate=BYTES a second, "
+		"none. For all: model=virtio|e1000|rtl8139, mac=, queues=1, rate=BYTES a second, "
 		"burst=BYTES, "
 		"capture=FILE.pcap. "
 		"Can be given 8 times.",

@@ -118,6 +118,22 @@ void nic_frame_sum(uint8_t *frame, size_t size, size_t start, size_t end, size_t
 	store16(frame + at, (uint16_t)~offload_sum(frame + start, end - start));
 }
 
+void nic_frame_fill(uint8_t *frame, size_t size, size_t l4, size_t end)
+{
+	const uint8_t *ip = frame + NET_ETHERNET_HEADER;
+	uint8_t protocol = l4 <= size ? ip[9] : 0;
+	size_t at = l4 + (protocol == PROTOCOL_TCP ? TCP_CHECKSUM_AT : UDP_CHECKSUM_AT);
+	uint16_t sum;
+
+	if ((protocol != PROTOCOL_TCP && protocol != PROTOCOL_UDP) || end > size ||
+		l4 < NET_ETHERNET_HEADER + IPV4_HEADER || at + 2 > end)
+		return;
+	store16(frame + at, 0);
+	sum = (uint16_t)~add(
+		pseudo_header(ip, false, protocol, end - l4), offload_sum(frame + l4, end - l4));
+	store16(frame + at, sum ? sum : 0xffff);
+}
+
 bool nic_frame_segment(
 	struct net_header *header, uint8_t *frame, size_t size, size_t ip, size_t l4, uint16_t mss)
 {

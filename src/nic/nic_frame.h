@@ -22,6 +22,10 @@ unsigned nic_frame_check(const struct net_header *header, const uint8_t *frame, 
 /* Stores the complement of the sum of [start, end) at `at`, if all of it is in the frame. */
 void nic_frame_sum(uint8_t *frame, size_t size, size_t start, size_t end, size_t at);
 
+/* Fills in the TCP or UDP checksum of an IPv4 packet: its L4 part is [l4, end). Ethernet's header
+ * has no tag. Does nothing if it is neither, or does not fit. */
+void nic_frame_fill(uint8_t *frame, size_t size, size_t l4, size_t end);
+
 /*
  * Makes a frame and its header what net.h wants of a large TCP segment: IP's length and checksum,
  * TCP's pseudo header. Returns false if the frame is not such a segment. Ethernet's header (with

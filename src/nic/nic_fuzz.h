@@ -76,7 +76,8 @@ static inline void nic_fuzz_run(
 
 	while (fuzz->left) {
 		uint8_t action = nic_fuzz_take(fuzz);
-		const struct pci_bar *bar = &function->bars[action & 0x80 ? 2 : 0];
+		const struct pci_bar *bar =
+			&function->bars[action & 0x80 ? (function->bars[2].size ? 2 : 1) : 0];
 		uint32_t offset = nic_fuzz_take32(fuzz) % (uint32_t)bar->size;
 		unsigned size = 1u << (action >> 4 & 3) % 3;
 

@@ -4,6 +4,7 @@
  */
 #include "base/properties.h"
 #include "nic/e1000.h"
+#include "nic/rtl8139.h"
 #include "virtio/virtio_net.h"
 #include "vmm/devices.h"
 
@@ -101,6 +102,19 @@ static int create_e1000(
 	return 0;
 }
 
+static int create_rtl8139(
+	struct devices_card *card, const struct nic_config *config, struct error *err)
+{
+	struct rtl8139 *rtl8139;
+
+	if (rtl8139_create(&rtl8139, config, err))
+		return -EINVAL;
+	*card = (struct devices_card){ .function = rtl8139_function(rtl8139),
+		.object = rtl8139,
+		.destroy = (void (*)(void *))rtl8139_destroy };
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*create)(
@@ -108,6 +122,7 @@ static const struct {
 } models[] = {
 	{ "virtio", NULL },
 	{ "e1000", create_e1000 },
+	{ "rtl8139", create_rtl8139 },
 };
 
 /* The index of the model that `properties` names, or -EINVAL and `err`. */
@@ -119,7 +134,7 @@ static int take_model(struct properties *properties, struct error *err)
 		if (strcmp(models[i].name, name ? name : "virtio") == 0)
 			return (int)i;
 	return error_set(err, EXIT_CODE_USAGE,
-		"--net does not know model=%s; use one of: virtio, e1000", name);
+		"--net does not know model=%s; use one of: virtio, e1000, rtl8139", name);
 }
 
 int nic_is_card(const char *value, bool *is_card, struct error *err)

@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 from test_net import SIZE, Guest, free_port, hash_of, needs_passt, pattern, server  # noqa: F401
 
-DRIVERS = {"e1000": "e1000"}
+DRIVERS = {"e1000": "e1000", "rtl8139": "8139cp"}
 
 
 @pytest.fixture(params=DRIVERS)

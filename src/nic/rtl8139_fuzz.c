@@ -1,0 +1,25 @@
+/* Fuzz target: what a driver and a network can do to the RTL8139C+. */
+#include "nic/rtl8139_internal.h"
+#include "nic/nic_fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
+	struct nic_fuzz fuzz = { .bytes = bytes, .left = size };
+	struct nic_config config = { .name = "net0", .address = { 2, 0, 0, 0, 0, 1 } };
+	struct rtl8139 *card;
+
+	log_set_level(LOG_ERROR);
+	nic_fixture_init(&fuzz.nic);
+	config.machine = &fuzz.nic.pci.machine;
+	config.backend = &fuzz.nic.cable->backend;
+	if (rtl8139_create(&card, &config, NULL))
+		abort();
+	nic_fixture_plug(&fuzz.nic, &card->function);
+	nic_fuzz_run(&fuzz, &card->function, &card->cable);
+	nic_fixture_unplug(&fuzz.nic, &card->function);
+	rtl8139_destroy(card);
+	fixture_finish(&fuzz.nic.pci);
+	return 0;
+}
