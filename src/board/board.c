@@ -3,6 +3,7 @@
  */
 #include "board/board.h"
 
+#include "base/bits.h"
 #include "chip/ns16550.h"
 
 #include <string.h>
@@ -49,6 +50,21 @@ int board_start(struct board *board, struct error *err)
 void board_describe(const struct board *board, struct acpi_config *acpi)
 {
 	board->type->describe(board, acpi);
+}
+
+gpa_t board_take_device_memory(struct board *board, uint64_t bytes, struct error *err)
+{
+	gpa_t base = board->device_memory;
+
+	bytes = align_up(bytes, BOARD_DEVICE_MEMORY_ALIGNMENT);
+	if (bytes > board->device_memory_end - base) {
+		error_set(err, EXIT_CODE_CONFIG,
+			"the board %s has no room for %llu MiB of device memory", board->type->name,
+			(unsigned long long)(bytes >> 20));
+		return 0;
+	}
+	board->device_memory += bytes;
+	return base;
 }
 
 struct pci_host *board_pci(struct board *board)

@@ -21,6 +21,7 @@ struct board_config {
 	const char *name;    /* "micro", "pc" */
 	const char *chipset; /* of the board pc: "q35", "i440fx"; NULL: its first */
 	uint64_t memory_bytes;
+	uint64_t device_memory_bytes; /* room for memory of devices, above RAM */
 	unsigned nr_vcpus;
 	int debug_exit_port;   /* isa-debug-exit, or -1 */
 	bool has_pci;          /* a PCI bus, for functions plugged into board_pci */
@@ -57,6 +58,14 @@ struct pci_host *board_pci(struct board *board);
 
 /* The board's PS/2 controller, which may have nothing plugged in, or NULL. */
 struct i8042 *board_i8042(struct board *board);
+
+/*
+ * An address for memory of a device (guest_memory_add_device), a multiple of 128 MiB, as Linux
+ * adds memory. Before the engine is created. 0, and `err`, if the room that the board was asked
+ * for does not suffice.
+ */
+gpa_t board_take_device_memory(struct board *board, uint64_t bytes, struct error *err);
+#define BOARD_DEVICE_MEMORY_ALIGNMENT (UINT64_C(128) << 20)
 
 /* These run under the machine lock. */
 
@@ -95,6 +104,7 @@ struct board_type {
 struct board {
 	const struct board_type *type;
 	struct machine *machine;
+	gpa_t device_memory, device_memory_end; /* room that is left; both 0: none */
 };
 
 extern const struct board_type micro_board_type, pc_board_type;

@@ -317,8 +317,7 @@ static void micro_route_pci_irqs(struct micro *micro, struct pci_host_config *co
 static int micro_add_pci(struct micro *micro, struct error *err)
 {
 	struct machine *machine = micro->board.machine;
-	uint64_t ram_end =
-		machine->memory.end > MICRO_HIGH_BASE ? machine->memory.end : MICRO_HIGH_BASE;
+	uint64_t ram_end = micro->board.device_memory_end;
 	struct pci_host_config config = {
 		.ecam_base = MICRO_PCI_ECAM,
 		.memory32 = { MICRO_HOLE_BASE, MICRO_PCI_ECAM - MICRO_HOLE_BASE },
@@ -397,6 +396,10 @@ static int micro_create(struct board **board, const struct board_config *config,
 	if (!micro)
 		return error_set_errno(err, EXIT_CODE_HOST, ENOMEM, "cannot create the board");
 	micro->board = (struct board){ .type = &micro_board_type, .machine = machine };
+	micro->board.device_memory = align_up(
+		machine->memory.end > MICRO_HIGH_BASE ? machine->memory.end : MICRO_HIGH_BASE,
+		BOARD_DEVICE_MEMORY_ALIGNMENT);
+	micro->board.device_memory_end = micro->board.device_memory + config->device_memory_bytes;
 	machine->nr_vcpus = config->nr_vcpus;
 
 	micro_add_interrupt_controllers(micro);

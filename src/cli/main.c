@@ -176,6 +176,16 @@ const struct command commands[] = {
 		"has "
 		"locked the door is asked to open it.",
 		media_option_table, media_main },
+	{ "memory", "NAME [SIZE]", "tell and change how much memory a virtual machine has",
+		"Tells how much memory a virtual machine that runs has, and with SIZE how much it "
+		"is to have, between what it started with and the max of its option memory. The "
+		"guest follows as it can.",
+		no_options, memory_main },
+	{ "balloon", "NAME [SIZE]", "tell and change how much memory a guest may keep",
+		"Tells what the guest says of its memory, and with SIZE how much it is to keep of "
+		"what it started with. The rest is the host's. The machine needs the option "
+		"balloon.",
+		no_options, memory_main },
 	{ "rm", "NAME...", "remove virtual machines with everything in their directories",
 		"Removes virtual machines that do not run, with everything in their directories.",
 		no_options, rm_main },

@@ -199,9 +199,8 @@ static int parse_number(const char *text, int base, uint64_t *value, const char 
 	return errno ? -EINVAL : 0;
 }
 
-static int set_memory(void *target, const char *value, struct error *err)
+static int parse_memory(const char *value, uint64_t *result, struct error *err)
 {
-	struct run_options *options = target;
 	uint64_t bytes;
 
 	if (size_parse(value, 1 << 20, &bytes))
@@ -211,7 +210,39 @@ static int set_memory(void *target, const char *value, struct error *err)
 	if (bytes > UINT64_C(1) << 40 || bytes < 1 << 20)
 		return error_set(err, EXIT_CODE_CONFIG,
 			"--memory %s is out of range; give between 1M and 1T", value);
-	options->vm.memory_bytes = align_down(bytes, GUEST_PAGE_SIZE);
+	*result = align_down(bytes, GUEST_PAGE_SIZE);
+	return 0;
+}
+
+static int set_pmem(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	if (options->vm.nr_pmems == VM_MAX_PMEMS)
+		return error_set(
+			err, EXIT_CODE_USAGE, "--pmem can be given %u times at most", VM_MAX_PMEMS);
+	options->vm.pmems[options->vm.nr_pmems++] = value;
+	return 0;
+}
+
+static int set_memory(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+	const char *comma = strchr(value, ',');
+	char start[32];
+
+	snprintf(start, sizeof(start), "%.*s", comma ? (int)(comma - value) : 31, value);
+	options->vm.memory_max_bytes = 0;
+	if (comma && strncmp(comma, ",max=", 5) != 0)
+		return error_set(err, EXIT_CODE_USAGE,
+			"--memory does not know '%s'; give a size and perhaps ,max=SIZE",
+			comma + 1);
+	if (parse_memory(start, &options->vm.memory_bytes, err) ||
+		(comma && parse_memory(comma + 5, &options->vm.memory_max_bytes, err)))
+		return -EINVAL;
+	if (comma && options->vm.memory_max_bytes < options->vm.memory_bytes)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"--memory %s: the maximum is less than the guest starts with", value);
 	return 0;
 }
 
@@ -463,8 +494,14 @@ const struct option_spec run_option_table[] = {
 		NULL, COMPLETE_FILE, NULL, set_initrd },
 	{ "append", "TEXT", "The kernel's command line.", NULL, COMPLETE_NOTHING, NULL,
 		set_append },
-	{ "memory", "SIZE", "The guest's memory: a number and K, M, G or T; MiB without.", "512M",
-		COMPLETE_NOTHING, NULL, set_memory },
+	{ "memory", "SIZE[,max=SIZE]",
+		"The guest's memory: a number and K, M, G or T; MiB without. Up to max it grows "
+		"and shrinks while it runs (virtio-mem): 'atoll memory'.",
+		"512M", COMPLETE_NOTHING, NULL, set_memory },
+	{ "pmem", "FILE[,readonly=on]",
+		"A file that the guest has as persistent memory (virtio-pmem), /dev/pmem0. Can be "
+		"given 4 times.",
+		NULL, COMPLETE_FILE, NULL, set_pmem },
 	{ "cpus", "N", "How many processors the guest has, up to 64.", "1", COMPLETE_NOTHING, NULL,
 		set_cpus },
 	{ "serial", "stdio|console|file:PATH|unix:PATH|none",

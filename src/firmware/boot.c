@@ -98,7 +98,8 @@ static gpa_t end_of_low_memory(const struct guest_memory *memory)
 	gpa_t end = 0;
 
 	for (unsigned i = 0; i < memory->nr_regions; i++)
-		if (ram_region_base(&memory->regions[i]) < BOOT_4GIB && !memory->regions[i].movable)
+		if (ram_region_base(&memory->regions[i]) < BOOT_4GIB &&
+			!memory->regions[i].movable && !memory->regions[i].device)
 			end = ram_region_base(&memory->regions[i]) + memory->regions[i].size;
 	return end;
 }

@@ -81,7 +81,7 @@ static const struct ram_region *next_region(
 	for (unsigned i = 0; i < memory->nr_regions; i++) {
 		const struct ram_region *region = &memory->regions[i];
 
-		if (ram_region_kind(region) == RAM_HIDDEN ||
+		if (ram_region_kind(region) == RAM_HIDDEN || region->device ||
 			(after && ram_region_base(region) <= ram_region_base(after)))
 			continue;
 		if (!next || ram_region_base(region) < ram_region_base(next))

@@ -80,6 +80,53 @@ int guest_memory_add(
 	return 0;
 }
 
+int guest_memory_add_device(
+	struct guest_memory *memory, gpa_t base, uint64_t size, struct error *err)
+{
+	struct ram_region *region;
+
+	assert(base % GUEST_PAGE_SIZE == 0 && size % GUEST_PAGE_SIZE == 0 && size > 0);
+	region = create(memory, size, err);
+	if (!region)
+		return -ENOMEM;
+	region->place = base | RAM_WRITABLE;
+	region->device = true;
+	memory->nr_regions++;
+	return 0;
+}
+
+int guest_memory_add_file(struct guest_memory *memory, gpa_t base, uint64_t size, int fd,
+	bool read_only, struct error *err)
+{
+	int protection = read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+	void *host;
+
+	assert(base % GUEST_PAGE_SIZE == 0 && size % GUEST_PAGE_SIZE == 0 && size > 0);
+	if (memory->nr_regions == GUEST_MEMORY_MAX_REGIONS) {
+		close(fd);
+		return error_set(err, EXIT_CODE_CONFIG,
+			"the machine has too many devices with memory of their own; remove one");
+	}
+	host = mmap(NULL, size, protection, MAP_SHARED, fd, 0);
+	if (host == MAP_FAILED) {
+		int saved = errno;
+
+		close(fd);
+		return error_set_errno(err, EXIT_CODE_HOST, saved,
+			"cannot map a file of %llu MiB as guest memory",
+			(unsigned long long)(size >> 20));
+	}
+	memory->regions[memory->nr_regions++] = (struct ram_region){
+		.place = base | (read_only ? RAM_ROM : RAM_WRITABLE),
+		.size = size,
+		.host = host,
+		.fd = fd,
+		.device = true,
+		.foreign = true,
+	};
+	return 0;
+}
+
 struct ram_region *guest_memory_add_movable(
 	struct guest_memory *memory, uint64_t size, struct error *err)
 {
@@ -156,6 +203,8 @@ void guest_memory_finish(struct guest_memory *memory)
 	for (unsigned i = 0; i < memory->nr_regions; i++) {
 		if (!memory->regions[i].shared)
 			munmap(memory->regions[i].host, memory->regions[i].size);
+		if (memory->regions[i].foreign)
+			close(memory->regions[i].fd);
 	}
 	if (memory->nr_regions > 0 && memory->regions[0].fd >= 0)
 		close(memory->regions[0].fd);
@@ -290,7 +339,9 @@ uint64_t guest_memory_discard(const struct guest_memory *memory, void *host, uin
 	const struct ram_region *region = region_of_host(memory, host, size);
 	uint64_t offset, first, end;
 
-	if (!region || region->movable || ram_region_kind(region) != RAM_WRITABLE)
+	/* A file keeps what it has: it is not the guest's memory. */
+	if (!region || region->movable || region->foreign ||
+		ram_region_kind(region) != RAM_WRITABLE)
 		return 0;
 	offset = (uint64_t)((uint8_t *)host - region->host);
 	first = align_up(offset, GUEST_PAGE_SIZE);
@@ -309,7 +360,7 @@ uint64_t guest_memory_size(const struct guest_memory *memory)
 	uint64_t size = 0;
 
 	for (unsigned i = 0; i < memory->nr_regions; i++) {
-		if (!memory->regions[i].movable)
+		if (!memory->regions[i].movable && !memory->regions[i].device)
 			size += memory->regions[i].size;
 	}
 	return size;

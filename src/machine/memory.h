@@ -44,6 +44,8 @@ struct ram_region {
 	int fd;
 	uint64_t fd_offset;
 	bool movable; /* guest_memory_place may be used */
+	bool device;  /* what a driver is told of by its device, and the firmware does not know */
+	bool foreign; /* of a file of its own (guest_memory_add_file) */
 	bool shared;  /* an alias: `host` belongs to a region before it */
 };
 
@@ -96,6 +98,21 @@ int guest_memory_add(
 	struct guest_memory *memory, gpa_t base, uint64_t size, bool read_only, struct error *err);
 
 /*
+ * The same for memory that a device tells its driver of: no firmware has it in its map, and it
+ * counts neither for `end` nor for guest_memory_size.
+ */
+int guest_memory_add_device(
+	struct guest_memory *memory, gpa_t base, uint64_t size, struct error *err);
+
+/*
+ * Maps the first `size` bytes of a file as such memory; the guest's writes are the file's. `fd` is
+ * the memory's in any case. The file must not be made shorter: reading what is no longer there ends
+ * the process (SIGBUS).
+ */
+int guest_memory_add_file(struct guest_memory *memory, gpa_t base, uint64_t size, int fd,
+	bool read_only, struct error *err);
+
+/*
  * A region that is hidden until guest_memory_place shows it. Under the machine lock once vCPUs run.
  * Its memory lives as long as `memory`. Returns NULL and fills `err` if the host has no memory, or
  * there are too many regions.
@@ -146,7 +163,7 @@ int guest_memory_write(
  */
 uint64_t guest_memory_discard(const struct guest_memory *memory, void *host, uint64_t size);
 
-/* Total bytes of the fixed regions. */
+/* Total bytes of the fixed regions that are no device's. */
 uint64_t guest_memory_size(const struct guest_memory *memory);
 
 #endif

@@ -391,6 +391,8 @@ void virtio_device_reset(struct virtio_device *device)
 		virtio_lane_leave(&device->lanes[lane]);
 	}
 	finish_reset(device);
+	if (device->type->powered)
+		device->type->powered(device);
 }
 
 /* The driver's reset: the machine lock is not held while requests end (2.4). */

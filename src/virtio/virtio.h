@@ -67,6 +67,7 @@ struct virtio_device_type {
 	bool (*accepts)(const struct virtio_device *device, uint64_t features);
 	void (*started)(struct virtio_device *device); /* DRIVER_OK; `features` are final */
 	void (*reset)(struct virtio_device *device);   /* all queues have been drained */
+	void (*powered)(struct virtio_device *device); /* the machine starts anew; after `reset` */
 	/* The driver wrote bytes of `config`, which are in place. */
 	void (*config_written)(struct virtio_device *device, unsigned offset, unsigned size);
 	/* The driver is about to read them. */

@@ -293,6 +293,11 @@ void virtio_balloon_set_target(struct virtio_balloon *balloon, uint64_t bytes)
 		&nr_pages, sizeof(nr_pages));
 }
 
+uint64_t virtio_balloon_target(const struct virtio_balloon *balloon)
+{
+	return (uint64_t)balloon->registers.nr_pages << PAGE_SHIFT;
+}
+
 uint64_t virtio_balloon_inflated(const struct virtio_balloon *balloon)
 {
 	return (uint64_t)balloon->registers.actual << PAGE_SHIFT;

@@ -38,6 +38,9 @@ struct virtio_device *virtio_balloon_device(struct virtio_balloon *balloon);
 /* How much memory the guest is to keep, bytes; it follows as it can. Under the machine lock. */
 void virtio_balloon_set_target(struct virtio_balloon *balloon, uint64_t bytes);
 
+/* How much of its memory the guest is to give to the balloon, bytes. Under the machine lock. */
+uint64_t virtio_balloon_target(const struct virtio_balloon *balloon);
+
 /* How much memory the guest has given to the balloon, bytes. Under the machine lock. */
 uint64_t virtio_balloon_inflated(const struct virtio_balloon *balloon);
 

@@ -1,13 +1,14 @@
 #include "vmm/devices.h"
 
 #include "base/properties.h"
-#include "virtio/virtio_balloon.h"
 #include "virtio/virtio_fs.h"
 #include "virtio/virtio_input.h"
 #include "virtio/virtio_net.h"
+#include "virtio/virtio_pmem.h"
 #include "virtio/virtio_rng.h"
 #include "virtio/virtio_serial.h"
 #include "virtio/virtio_vsock.h"
+#include "vmm/memory.h"
 #include "vmm/screen.h"
 
 #include <errno.h>
@@ -20,7 +21,8 @@ bool devices_need_pci(const struct vm_config *config)
 	return config->pci || config->test_card || config->nr_shares > 0 || config->nr_nets > 0 ||
 	       config->nr_disks > 0 || config->nr_cdroms > 0 || ports_are_wanted(config) ||
 	       config->balloon || config->rng || config->vsock || config->agent ||
-	       config->virtio_keyboard || config->tablet ||
+	       config->virtio_keyboard || config->nr_pmems > 0 ||
+	       config->memory_max_bytes > config->memory_bytes || config->tablet ||
 	       (config->display_device && strcmp(config->display_device, "none") != 0);
 }
 
@@ -146,6 +148,10 @@ static void destroy_entry(struct devices *devices, struct devices_entry *entry)
 		devices->tablet = NULL;
 	if (entry->card.object && entry->card.object == devices->vga)
 		devices->vga = NULL;
+	if (devices->mem && entry->device == virtio_mem_device(devices->mem))
+		devices->mem = NULL;
+	if (devices->balloon && entry->device == virtio_balloon_device(devices->balloon))
+		devices->balloon = NULL;
 	if (entry->device)
 		destroy_virtio(entry);
 	else
@@ -255,15 +261,33 @@ static int create_balloon(struct devices *devices, struct error *err)
 {
 	struct devices_entry *entry = next_entry(devices, "balloon", err);
 	struct virtio_balloon_config config = { .machine = devices->machine };
-	struct virtio_balloon *balloon;
 
 	if (!entry)
 		return -EINVAL;
 	config.name = entry->name;
-	if (virtio_balloon_create(&balloon, &config, err))
+	if (virtio_balloon_create(&devices->balloon, &config, err))
 		return -EINVAL;
-	entry->device = virtio_balloon_device(balloon);
+	entry->device = virtio_balloon_device(devices->balloon);
 	return plug(devices, entry, virtio_balloon_destroy, err);
+}
+
+static int create_mem(struct devices *devices, const struct vm_config *config, struct error *err)
+{
+	struct devices_entry *entry = next_entry(devices, "mem", err);
+
+	if (!entry || memory_create(&devices->mem, entry->name, config, devices->board, err))
+		return -EINVAL;
+	entry->device = virtio_mem_device(devices->mem);
+	return plug(devices, entry, virtio_mem_destroy, err);
+}
+
+static int create_pmem(struct devices *devices, const char *value, struct error *err)
+{
+	struct devices_entry *entry = next_entry(devices, "pmem", err);
+
+	if (!entry || memory_create_pmem(&entry->device, entry->name, value, devices->board, err))
+		return -EINVAL;
+	return plug(devices, entry, virtio_pmem_destroy, err);
 }
 
 /* PATH[,cid=N] */
@@ -360,6 +384,13 @@ int devices_create(struct devices *devices, const struct vm_config *config, stru
 		return -EINVAL;
 	if (create_screen_and_input(devices, config, err))
 		return -EINVAL;
+	/* Memory first: shares give it to other processes. */
+	if (config->memory_max_bytes > config->memory_bytes && create_mem(devices, config, err))
+		return -EINVAL;
+	for (unsigned i = 0; i < config->nr_pmems; i++) {
+		if (create_pmem(devices, config->pmems[i], err))
+			return -EINVAL;
+	}
 	for (unsigned i = 0; i < config->nr_disks; i++) {
 		if (add_disk(devices, false, config->disks[i], &id, err))
 			return -EINVAL;

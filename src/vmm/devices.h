@@ -7,6 +7,8 @@
 #include "board/board.h"
 #include "pci/pci_test_card.h"
 #include "vga/vga_card.h"
+#include "virtio/virtio_balloon.h"
+#include "virtio/virtio_mem.h"
 #include "virtio/virtio_pci.h"
 #include "vmm/disk.h"
 #include "vmm/ports.h"
@@ -66,6 +68,9 @@ struct devices {
 	struct disk disks[VM_MAX_DISKS]; /* and optical drives */
 	struct controllers controllers;
 	struct ports ports;
+	/* Of the entries: what the VM is asked about. NULL: not there. */
+	struct virtio_balloon *balloon;
+	struct virtio_mem *mem;
 	struct devices_entry entries[DEVICES_MAX];
 	/* Of these, those that a person sees and uses; NULL: not there. */
 	struct vga_card *vga;

@@ -3,6 +3,7 @@
 #include "base/host_time.h"
 #include "base/log.h"
 #include "firmware/boot.h"
+#include "vmm/memory.h"
 #include "vmm/stats.h"
 
 #include <errno.h>
@@ -308,7 +309,11 @@ static int vm_create(struct vm *vm, struct error *err)
 	const struct devices_events device_events = {
 		.disk_stopped = vm_disk_stopped, .ejected = vm_wake, .context = vm
 	};
-	int result = loop_init(&vm->loop);
+	int result = memory_device_bytes(config, &board.device_memory_bytes, err);
+
+	if (result)
+		return result;
+	result = loop_init(&vm->loop);
 
 	if (vm->console)
 		board.com1 = console_line(vm->console);

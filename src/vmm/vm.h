@@ -15,6 +15,7 @@
 #define VM_MAX_DISKS   24
 #define VM_MAX_CDROMS  4
 #define VM_MAX_PORTS   6
+#define VM_MAX_PMEMS   4
 
 struct vm_config {
 	const char *engine;       /* "auto", "kvm", "soft" */
@@ -30,6 +31,7 @@ struct vm_config {
 	unsigned nr_initrds;
 	const char *append;
 	uint64_t memory_bytes;
+	uint64_t memory_max_bytes; /* what it can grow to; 0: it cannot */
 	unsigned nr_cpus;
 	const char *serial;
 	int debug_exit_port;           /* -1: none */
@@ -51,6 +53,8 @@ struct vm_config {
 	const char *vsock;                 /* NULL: none */
 	const char *shares[VM_MAX_SHARES]; /* what --share was given */
 	unsigned nr_shares;
+	const char *pmems[VM_MAX_PMEMS]; /* what --pmem was given */
+	unsigned nr_pmems;
 	bool no_reboot;
 	bool print_time;
 	bool print_stats;

@@ -47,6 +47,10 @@ static int run_status(void *context, const json_t *arguments, json_t **result, s
 		(json_int_t)((host_now() - config->started_ns) / NS_PER_MS), "console",
 		console_kind(vm), "console_clients",
 		vm->console ? (int)console_nr_clients(vm->console) : 0);
+	if (vm->devices.mem)
+		json_object_set_new(*result, "memory", vm_memory_as_json(vm));
+	if (vm->devices.balloon)
+		json_object_set_new(*result, "balloon", vm_balloon_as_json(vm));
 	return 0;
 }
 
@@ -141,5 +145,7 @@ const struct control_command vm_control_commands[] = {
 	{ "type", vm_run_type },
 	{ "keys", vm_run_keys },
 	{ "mouse", vm_run_mouse },
+	{ "memory", vm_run_memory },
+	{ "balloon", vm_run_balloon },
 	{ 0 },
 };

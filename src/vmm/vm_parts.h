@@ -81,6 +81,12 @@ int vm_run_type(void *context, const json_t *arguments, json_t **result, struct 
 int vm_run_keys(void *context, const json_t *arguments, json_t **result, struct error *err);
 int vm_run_mouse(void *context, const json_t *arguments, json_t **result, struct error *err);
 
+/* Its memory (vm_memory.c): what there is to tell, and what it is told. */
+json_t *vm_memory_as_json(struct vm *vm);
+json_t *vm_balloon_as_json(struct vm *vm);
+int vm_run_memory(void *context, const json_t *arguments, json_t **result, struct error *err);
+int vm_run_balloon(void *context, const json_t *arguments, json_t **result, struct error *err);
+
 /* What a VM can be told through its control socket (vm_control.c). */
 extern const struct control_command vm_control_commands[];
 

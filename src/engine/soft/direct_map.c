@@ -396,7 +396,8 @@ static unsigned choose(struct direct_map *map, struct direct_table *table, unsig
 	unsigned allowed = allows(map, table, table->entries[n], place);
 	unsigned chosen = DIRECT_READ | (mapped & (DIRECT_UNFIT | DIRECT_COPY | DIRECT_TAIL));
 
-	if (!allowed)
+	/* A runner has one file: that of the guest's own memory. */
+	if (!allowed || place->region->foreign)
 		return 0;
 	if (allowed & DIRECT_EXECUTE && !(mapped & DIRECT_UNFIT) &&
 		(execute || !(allowed & DIRECT_WRITE))) {
