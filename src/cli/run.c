@@ -11,6 +11,7 @@
 #include "cli/vm_spec.h"
 #include "vmm/disk.h"
 #include "vmm/ports.h"
+#include "vmm/viewer.h"
 #include "vmm/vm.h"
 #include "vmm/serial.h"
 
@@ -340,6 +341,15 @@ static int set_display_device(void *target, const char *value, struct error *err
 	return set_word(&options->vm.display_device, "display-device", value, "vga none", err);
 }
 
+static int set_display(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+	const char *address;
+
+	options->vm.display = value;
+	return viewer_parse(value, &address, err);
+}
+
 static int set_keyboard(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
@@ -586,6 +596,12 @@ const struct option_spec run_option_table[] = {
 		"has "
 		"it unless it says none; the board micro has it without text modes.",
 		NULL, COMPLETE_WORDS, "vga none", set_display_device },
+	{ "display", "none|vnc[=unix:PATH|localhost:PORT]",
+		"Who sees the screen: vnc serves VNC viewers, at a socket in the VM's directory or "
+		"at "
+		"an address of this host. Pictures and text can always be had with 'atoll "
+		"screenshot'.",
+		"none", COMPLETE_WORDS, "none vnc", set_display },
 	{ "keyboard", "ps2|virtio",
 		"The keyboard: ps2 is that of a board that has one, virtio a virtio-input device.",
 		"ps2", COMPLETE_WORDS, "ps2 virtio", set_keyboard },

@@ -16,6 +16,8 @@ static const char *path_in(const struct option_spec *option, const char *value)
 		return NULL;
 	if (option->completion == COMPLETE_FILE)
 		return value;
+	if (strncmp(value, "vnc=unix:", 9) == 0)
+		return value + 9;
 	if (strncmp(value, "file:", 5) == 0 || strncmp(value, "unix:", 5) == 0)
 		return value + 5;
 	return NULL;

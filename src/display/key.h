@@ -31,8 +31,4 @@ uint32_t key_next_character(const char **text);
 /* The key of an X11 keysym (what VNC clients send), by what is written on it; 0: none. */
 unsigned key_for_keysym(uint32_t keysym);
 
-/* The key of a scan code of set 1, with 0x80 for the prefix 0xe0 (RFB's QEMU extension); 0: none.
- */
-unsigned key_for_scan_code(uint32_t scan_code);
-
 #endif

@@ -88,11 +88,6 @@ static void test_codes_of_viewers(void **context)
 	assert_int_equal(key_for_keysym(0xff0d), KEY_ENTER);
 	assert_int_equal(key_for_keysym(0xffe9), KEY_LEFTALT);
 	assert_int_equal(key_for_keysym(0x12345678), 0);
-	assert_int_equal(key_for_scan_code(0x1e), KEY_A);
-	assert_int_equal(key_for_scan_code(0xc8), KEY_UP);
-	assert_int_equal(key_for_scan_code(0x58), KEY_F12);
-	assert_int_equal(key_for_scan_code(0x59), 0);
-	assert_int_equal(key_for_scan_code(0x1000), 0);
 }
 
 static uint32_t get_u32(const uint8_t *from)

@@ -276,6 +276,9 @@ static int vm_open_outside(struct vm *vm, struct error *err)
 		log_warning(
 			"the host's sleep cannot be watched for; the guest's clock will be late "
 			"after it");
+	if (viewer_open(&vm->viewer, config->display, config->bundle, &vm->loop, &vm->devices,
+		    &vm->input, err))
+		return -EINVAL;
 	if (vm->console) {
 		if (console_open(vm->console, config->bundle, &vm->loop, &vm->machine, err))
 			return -EINVAL;
@@ -367,10 +370,13 @@ static void vm_loop(struct vm *vm)
 			deadline_ns = console_deadline(vm->console);
 		if (vm->waits_for_disk && vm->disk_retry_ns < deadline_ns)
 			deadline_ns = vm->disk_retry_ns;
+		if (viewer_deadline(&vm->viewer) < deadline_ns)
+			deadline_ns = viewer_deadline(&vm->viewer);
 		loop_run_once(&vm->loop, deadline_ns);
 		vm_serve_disks(vm);
 		vm_serve_ejections(vm);
 		serial_service(&vm->serial);
+		viewer_service(&vm->viewer);
 		if (vm->console)
 			console_service(vm->console);
 		vm_serve_request(vm);
@@ -403,6 +409,7 @@ static void vm_destroy(struct vm *vm)
 		console_close(vm->console);
 	free(vm->console);
 	control_close(&vm->control);
+	viewer_close(&vm->viewer);
 	devices_destroy(&vm->devices);
 	guest_clock_close(&vm->guest_clock);
 	if (vm->engine)

@@ -47,6 +47,7 @@ struct vm_config {
 	const char *ports[VM_MAX_PORTS]; /* what --port was given */
 	unsigned nr_ports;
 	const char *display_device; /* "vga", "none"; NULL: the board's */
+	const char *display;        /* what --display was given; NULL: none */
 	bool virtio_keyboard, tablet;
 	bool agent; /* a port for the guest agent */
 	bool rng, balloon;

@@ -15,6 +15,7 @@
 #include "vmm/serial.h"
 #include "vmm/stages.h"
 #include "vmm/vcpu_threads.h"
+#include "vmm/viewer.h"
 #include "vmm/vm.h"
 
 struct vm {
@@ -25,7 +26,8 @@ struct vm {
 	struct board *board;
 	struct firmware firmware;
 	struct devices devices;
-	struct input input; /* event loop only */
+	struct input input;   /* event loop only */
+	struct viewer viewer; /* event loop only */
 	struct engine *engine;
 	struct serial serial;
 	struct console *console; /* instead of `serial`; NULL: no --serial console */

@@ -1,0 +1,44 @@
+/*
+ * A process that shows the screen: the VNC server, atoll-vnc. Pictures are drawn only while it has
+ * somebody to show them to. Event loop only.
+ *
+ * What it sends is checked: it parses what comes from the network, and may be anything.
+ */
+#ifndef VMM_VIEWER_H
+#define VMM_VIEWER_H
+
+#include "base/loop.h"
+#include "bundle/bundle.h"
+#include "display/surface.h"
+#include "display/viewer_channel.h"
+#include "vmm/input.h"
+#include "vmm/screen.h"
+
+struct viewer {
+	struct loop *loop;
+	struct devices *devices;
+	struct input *input;
+	int channel_fd; /* -1: not open */
+	pid_t pid;
+	struct surface drawn; /* what the screen shows */
+	struct surface shown; /* what was shown last; its pixels are the shared memory */
+	bool wants_frame;
+	ns_t next_frame_ns; /* CLOCK_MONOTONIC */
+	struct viewer_frame frame;
+};
+
+/* Reads "none", "vnc", "vnc=unix:PATH" or "vnc=HOST:PORT"; `*address` is NULL for none, "" for the
+ * socket in the VM's directory. Returns 0, or fills `err`. */
+int viewer_parse(const char *text, const char **address, struct error *err);
+
+/* Starts it, if `text` asks for one. Returns 0, or fills `err`. */
+int viewer_open(struct viewer *viewer, const char *text, const struct bundle *bundle,
+	struct loop *loop, struct devices *devices, struct input *input, struct error *err);
+/* Takes one that is zeroed. */
+void viewer_close(struct viewer *viewer);
+
+/* When viewer_service has something to do, INT64_MAX: not until it is asked. */
+ns_t viewer_deadline(const struct viewer *viewer);
+void viewer_service(struct viewer *viewer);
+
+#endif
