@@ -41,8 +41,8 @@ static int run_status(void *context, const json_t *arguments, json_t **result, s
 		return -1;
 	*result = json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:i, s:I, s:I, s:s, s:i}", "name",
 		config->bundle->name, "state", vm->paused ? "paused" : "running", "pid",
-		(int)getpid(), "engine", vm->engine->ops->name, "board", config->board, "cpu",
-		config->cpu, "cpus", (int)config->nr_cpus, "memory_bytes",
+		(int)getpid(), "engine", vm->engine->ops->name, "board", vm->board->type->name,
+		"cpu", config->cpu, "cpus", (int)config->nr_cpus, "memory_bytes",
 		(json_int_t)config->memory_bytes, "uptime_ms",
 		(json_int_t)((host_now() - config->started_ns) / NS_PER_MS), "console",
 		console_kind(vm), "console_clients",
