@@ -3,7 +3,7 @@ BUILD ?= build
 
 all:
 
-.PHONY: all setup tests demo check check-kvm bench fuzz stress lockstep clean
+.PHONY: all setup tests demo check check-kvm bench fuzz stress lockstep acceptance clean
 
 # make, and make demo, build what runs; the tests' packages and programs come with make check.
 all: $(BUILD)/build.ninja
@@ -43,6 +43,11 @@ stress: tests
 lockstep: tests
 	ATOLL_LOCKSTEP=5000000000 /usr/bin/python3 -m pytest -q -p no:cacheprovider \
 		tests/integration/test_lockstep.py
+
+# The catalogue's Debian, whose image is made first.
+acceptance: tests
+	ATOLL_ACCEPTANCE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider \
+		tests/integration/test_debian.py
 
 clean:
 	rm -rf $(BUILD)

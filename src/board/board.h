@@ -15,6 +15,8 @@
 struct board_firmware {
 	const void *code; /* ends at 4 GiB; NULL: none */
 	uint64_t code_size;
+	const void *vga_bios; /* of the screen, for firmware that looks for one; NULL: none */
+	uint64_t vga_bios_size;
 };
 
 struct board_config {

@@ -208,18 +208,23 @@ static void add_power(struct pc *pc)
 		pc_request(pc, MACHINE_REQUEST_POWEROFF), PC_SLEEP_S5);
 	acpi_gpe_init(&pc->gpe, irq_wired_or_output(&pc->sci, PC_SCI_GPE));
 	i8042_init(&pc->keyboard, &keyboard_lines);
+	ps2_keyboard_init(&pc->ps2_keyboard, &machine->clock);
+	ps2_mouse_init(&pc->ps2_mouse, &machine->clock);
+	i8042_plug(&pc->keyboard, &pc->ps2_keyboard, &pc->ps2_mouse);
 	system_port_init(
 		&pc->system_port, &machine->clock, &pc->pit, a20(pc, PC_A20_PORT_A), reset);
 	reset_control_init(&pc->reset_control, reset);
 
 	machine_add_device(machine, &acpi_pm_type, "pm", &pc->pm);
 	machine_add_device(machine, &acpi_gpe_type, "gpe", &pc->gpe);
-	machine_add_device(machine, &i8042_type, "keyboard", &pc->keyboard);
+	machine_add_device(machine, &i8042_type, "i8042", &pc->keyboard);
+	machine_add_device(machine, &ps2_keyboard_type, "keyboard", &pc->ps2_keyboard);
+	machine_add_device(machine, &ps2_mouse_type, "mouse", &pc->ps2_mouse);
 	machine_add_device(machine, &system_port_type, "system-port", &pc->system_port);
 	machine_add_device(machine, &reset_control_type, "reset-control", &pc->reset_control);
 
 	isa_map_acpi_gpe(machine, PC_PORT_GPE, "gpe", &pc->gpe);
-	isa_map_i8042(machine, PC_PORT_KEYBOARD, "keyboard", &pc->keyboard);
+	isa_map_i8042(machine, PC_PORT_KEYBOARD, "i8042", &pc->keyboard);
 	isa_map_system_port(machine, PC_PORT_A, PC_PORT_B, &pc->system_port);
 	isa_map_reset_control(machine, PC_PORT_PCI_CONFIG, &pc->reset_control);
 }
@@ -360,6 +365,14 @@ static int add_firmware(struct pc *pc, const struct board_config *config, struct
 	pc->has_firmware = firmware->code;
 	if (!pc->has_firmware)
 		return 0;
+	if (firmware->vga_bios) {
+		pc->vga_bios_size = firmware->vga_bios_size;
+		pc->vga_bios = malloc(pc->vga_bios_size);
+		if (!pc->vga_bios)
+			return error_set_errno(
+				err, EXIT_CODE_HOST, ENOMEM, "no memory for the VGA BIOS");
+		memcpy(pc->vga_bios, firmware->vga_bios, pc->vga_bios_size);
+	}
 	return pc_memory_add_rom(&pc->memory, firmware->code, firmware->code_size, err);
 }
 
@@ -369,6 +382,7 @@ static void pc_destroy(struct board *board)
 
 	pci_host_destroy(pc->pci);
 	fw_cfg_finish(&pc->fw_cfg);
+	free(pc->vga_bios);
 	free(pc);
 }
 
@@ -400,6 +414,7 @@ static int pc_create(struct board **board, const struct board_config *config,
 	if (rc == 0)
 		rc = add_firmware(pc, config, err);
 	if (rc < 0) {
+		free(pc->vga_bios);
 		free(pc);
 		return rc;
 	}
@@ -448,6 +463,11 @@ static struct ns16550 *pc_com1(struct board *board)
 	return &pc_of(board)->com1;
 }
 
+static struct i8042 *pc_i8042(struct board *board)
+{
+	return &pc_of(board)->keyboard;
+}
+
 const struct board_type pc_board_type = {
 	.name = "pc",
 	.summary = "a PC, with firmware or without",
@@ -458,4 +478,7 @@ const struct board_type pc_board_type = {
 	.power_button = pc_power_button,
 	.com1 = pc_com1,
 	.pci = pc_pci,
+	.i8042 = pc_i8042,
+	.display_device = "vga",
+	.vga_slot = PC_SLOT_VGA,
 };

@@ -11,6 +11,8 @@
 #include "chip/debug_console.h"
 #include "chip/fw_cfg.h"
 #include "chip/ioapic.h"
+#include "chip/ps2_keyboard.h"
+#include "chip/ps2_mouse.h"
 #include "isa/isa_ports.h"
 #include "pci/pci_host.h"
 
@@ -35,6 +37,9 @@ enum pc_port {
 	PC_PORT_PCI_HOTPLUG = 0xae00,
 	PC_PORT_GPE = 0xafe0,
 };
+
+/* Where a screen is plugged into the PCI bus. */
+#define PC_SLOT_VGA 2
 
 enum pc_irq {
 	PC_IRQ_PIT = 0,
@@ -86,6 +91,8 @@ struct pc {
 	struct acpi_pm pm;
 	struct acpi_gpe gpe;
 	struct i8042 keyboard;
+	struct ps2_keyboard ps2_keyboard;
+	struct ps2_mouse ps2_mouse;
 	struct system_port system_port;
 	struct reset_control reset_control;
 	struct ns16550 com1;
@@ -96,6 +103,8 @@ struct pc {
 	struct pci_function bridge, isa_bridge, power; /* the last on i440fx only */
 
 	bool has_firmware;
+	void *vga_bios; /* a copy; NULL: none */
+	uint64_t vga_bios_size;
 	uint64_t memory_bytes, low_end;
 	uint8_t a20_sources;
 	uint16_t isa_levels;              /* of the ISA interrupts, by their devices */

@@ -74,7 +74,11 @@ static int fill_items(struct pc *pc, struct error *err)
 		fw_cfg_set(chip, FW_CFG_MAX_CPUS, &cpus, sizeof(cpus), err) ||
 		fw_cfg_set_file(chip, "etc/e820", map, map_size, err))
 		return -1;
-	/* Without a screen it talks to the first serial line. */
+	/* By the PCI IDs of src/vga. */
+	if (pc->vga_bios && fw_cfg_set_file(chip, "pci1234,1111.rom", pc->vga_bios,
+				    (uint32_t)pc->vga_bios_size, err))
+		return -1;
+	/* With or without a screen it talks to the first serial line. */
 	return set_file16(pc, "etc/sercon-port", PC_PORT_COM1, err);
 }
 
@@ -154,6 +158,8 @@ void pc_describe(const struct board *board, struct acpi_config *acpi)
 		.ecam_last_bus = (uint8_t)((pc->chipset->ecam_size >> 20) - 1),
 		.reset_port = PC_PORT_RESET,
 		.reset_value = RESET_CONTROL_HARD_RESET,
+		.has_i8042 = true,
+		.has_vga = true,
 		.dsdt = acpi_pc_dsdt,
 		.dsdt_size = acpi_pc_dsdt_size,
 	};

@@ -21,6 +21,28 @@ DefinitionBlock ("", "DSDT", 2, "ATOLL", "PC", 0x00000001)
             })
         }
 
+        Device (KBD)
+        {
+            Name (_HID, EisaId ("PNP0303"))
+            Name (_STA, 0x0F)
+            Name (_CRS, ResourceTemplate ()
+            {
+                IO (Decode16, 0x0060, 0x0060, 0x00, 0x01)
+                IO (Decode16, 0x0064, 0x0064, 0x00, 0x01)
+                IRQNoFlags () { 1 }
+            })
+        }
+
+        Device (MOU)
+        {
+            Name (_HID, EisaId ("PNP0F13"))
+            Name (_STA, 0x0F)
+            Name (_CRS, ResourceTemplate ()
+            {
+                IRQNoFlags () { 12 }
+            })
+        }
+
         Device (RTC)
         {
             Name (_HID, EisaId ("PNP0B00"))

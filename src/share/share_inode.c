@@ -102,7 +102,7 @@ struct share_inode *share_inode_find(const struct share_inodes *inodes, uint64_t
 static int grow_ids(struct share_inodes *inodes)
 {
 	uint32_t room = inodes->max_ids ? 2 * inodes->max_ids : FIRST_BUCKETS;
-	void *by_id = realloc(inodes->by_id, room * sizeof(*inodes->by_id));
+	void *by_id = realloc(inodes->by_id, room * sizeof(struct share_inode *));
 	void *free_ids;
 
 	if (!by_id)
@@ -121,7 +121,7 @@ static int grow_buckets(struct share_inodes *inodes)
 	struct share_inodes larger = *inodes;
 
 	larger.nr_buckets = inodes->nr_buckets ? 2 * inodes->nr_buckets : FIRST_BUCKETS;
-	larger.buckets = calloc(larger.nr_buckets, sizeof(*larger.buckets));
+	larger.buckets = calloc(larger.nr_buckets, sizeof(struct share_inode *));
 	if (!larger.buckets)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < inodes->nr_buckets; i++) {
@@ -225,7 +225,7 @@ void share_inodes_clear(struct share_inodes *inodes)
 	if (inodes->nr_ids > 0) {
 		struct share_inode *root = inodes->by_id[ROOT_ID - 1];
 
-		memset(inodes->buckets, 0, inodes->nr_buckets * sizeof(*inodes->buckets));
+		memset(inodes->buckets, 0, inodes->nr_buckets * sizeof(struct share_inode *));
 		root->next_in_bucket = NULL;
 		root->children = 0;
 		*bucket_of(inodes, root->device, root->number) = root;

@@ -72,15 +72,15 @@ static void set_ega_colours(struct fixture *f)
 static void set_mode(struct fixture *f, const struct vga_mode *mode)
 {
 	out(f, 0x3c2, mode->misc);
-	for (uint8_t i = 0; i < sizeof(mode->sequencer); i++)
-		indexed(f, 0x3c4, i, mode->sequencer[i]);
+	for (unsigned i = 0; i < sizeof(mode->sequencer); i++)
+		indexed(f, 0x3c4, (uint8_t)i, mode->sequencer[i]);
 	indexed(f, 0x3d4, 0x11, 0);
-	for (uint8_t i = 0; i < sizeof(mode->crtc); i++)
-		indexed(f, 0x3d4, i, mode->crtc[i]);
-	for (uint8_t i = 0; i < sizeof(mode->graphics); i++)
-		graphics(f, i, mode->graphics[i]);
-	for (uint8_t i = 0; i < sizeof(mode->attribute); i++)
-		attribute(f, i, mode->attribute[i]);
+	for (unsigned i = 0; i < sizeof(mode->crtc); i++)
+		indexed(f, 0x3d4, (uint8_t)i, mode->crtc[i]);
+	for (unsigned i = 0; i < sizeof(mode->graphics); i++)
+		graphics(f, (uint8_t)i, mode->graphics[i]);
+	for (unsigned i = 0; i < sizeof(mode->attribute); i++)
+		attribute(f, (uint8_t)i, mode->attribute[i]);
 	in(f, 0x3da);
 	out(f, 0x3c0, 0x20);
 	out(f, 0x3c6, 0xff);

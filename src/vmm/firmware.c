@@ -9,10 +9,17 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define BIOS_FILE "/usr/share/seabios/bios-256k.bin"
-#define ALIGNMENT 4096
-#define MIN_BYTES (64u << 10)
-#define MAX_BYTES (16u << 20)
+#define BIOS_FILE     "/usr/share/seabios/bios-256k.bin"
+#define VGA_BIOS_FILE "/usr/share/seabios/vgabios-stdvga.bin"
+
+/* Sizes that a file may have. */
+struct limits {
+	uint32_t min, max, multiple_of; /* bytes */
+};
+
+static const struct limits code_limits = { 64u << 10, 16u << 20, 4096 };
+/* An option ROM counts its size in 512 bytes (PCI Firmware 3.2, 5.2). */
+static const struct limits rom_limits = { 512, 64u << 10, 512 };
 
 bool firmware_is_wanted(const struct vm_config *config)
 {
@@ -24,29 +31,36 @@ static const char *file_of(const char *name)
 	return !name || strcmp(name, "bios") == 0 ? BIOS_FILE : name;
 }
 
-static int read_file(struct firmware *firmware, const char *path, FILE *file, struct error *err)
+struct content {
+	void *bytes;
+	size_t size;
+};
+
+static int read_file(struct content *content, const char *path, FILE *file,
+	const struct limits *limits, struct error *err)
 {
 	struct stat info;
 
 	if (fstat(fileno(file), &info) < 0)
 		return error_set_errno(
 			err, EXIT_CODE_BAD_FILE, errno, "cannot read the firmware '%s'", path);
-	if (!S_ISREG(info.st_mode) || info.st_size < MIN_BYTES || info.st_size > MAX_BYTES ||
-		info.st_size % ALIGNMENT)
+	if (!S_ISREG(info.st_mode) || info.st_size < limits->min || info.st_size > limits->max ||
+		info.st_size % limits->multiple_of)
 		return error_set(err, EXIT_CODE_BAD_FILE,
-			"'%s' is no firmware: it must be a file of 64K to 16M, in whole pages of "
-			"4K; give --firmware bios, or such a file",
-			path);
-	firmware->code_size = (size_t)info.st_size;
-	firmware->code = malloc(firmware->code_size);
-	if (!firmware->code)
+			"'%s' is no firmware: it must be a file of %u to %u bytes, a multiple of "
+			"%u; give --firmware bios, or such a file",
+			path, limits->min, limits->max, limits->multiple_of);
+	content->size = (size_t)info.st_size;
+	content->bytes = malloc(content->size);
+	if (!content->bytes)
 		return error_set_errno(err, EXIT_CODE_HOST, ENOMEM, "no memory for '%s'", path);
-	if (fread(firmware->code, 1, firmware->code_size, file) != firmware->code_size)
+	if (fread(content->bytes, 1, content->size, file) != content->size)
 		return error_set(err, EXIT_CODE_BAD_FILE, "cannot read the firmware '%s'", path);
 	return 0;
 }
 
-static int read_code(struct firmware *firmware, const char *path, struct error *err)
+static int read_path(
+	struct content *content, const char *path, const struct limits *limits, struct error *err)
 {
 	FILE *file = fopen(path, "re");
 	int rc;
@@ -56,8 +70,22 @@ static int read_code(struct firmware *firmware, const char *path, struct error *
 			"cannot read the firmware '%s'; install the package seabios, or give "
 			"--firmware FILE, or a kernel with --kernel",
 			path);
-	rc = read_file(firmware, path, file, err);
+	rc = read_file(content, path, file, limits, err);
 	fclose(file);
+	return rc;
+}
+
+static int read_files(struct firmware *firmware, const char *path, struct error *err)
+{
+	struct content code = { 0 }, rom = { 0 };
+	int rc = read_path(&code, path, &code_limits, err);
+
+	if (rc == 0)
+		rc = read_path(&rom, VGA_BIOS_FILE, &rom_limits, err);
+	firmware->code = code.bytes;
+	firmware->code_size = code.size;
+	firmware->vga_bios = rom.bytes;
+	firmware->vga_bios_size = rom.size;
 	return rc;
 }
 
@@ -73,13 +101,14 @@ int firmware_open(struct firmware *firmware, const struct vm_config *config, str
 	}
 	if (!firmware_is_wanted(config))
 		return 0;
-	return read_code(firmware, file_of(config->firmware), err);
+	return read_files(firmware, file_of(config->firmware), err);
 }
 
 void firmware_close(struct firmware *firmware)
 {
 	free(firmware->code);
-	firmware->code = NULL;
+	free(firmware->vga_bios);
+	firmware->code = firmware->vga_bios = NULL;
 	if (firmware->log)
 		fclose(firmware->log);
 	firmware->log = NULL;
@@ -94,6 +123,8 @@ void firmware_describe(struct firmware *firmware, struct board_config *board)
 {
 	board->firmware.code = firmware->code;
 	board->firmware.code_size = firmware->code_size;
+	board->firmware.vga_bios = firmware->vga_bios;
+	board->firmware.vga_bios_size = firmware->vga_bios_size;
 	if (!firmware->log)
 		return;
 	board->firmware_line = log_line;

@@ -12,6 +12,8 @@
 struct firmware {
 	void *code;
 	size_t code_size;
+	void *vga_bios; /* an option ROM */
+	size_t vga_bios_size;
 	FILE *log; /* of its debug console; NULL: none */
 };
 

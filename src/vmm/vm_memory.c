@@ -23,15 +23,15 @@ json_t *vm_memory_as_json(struct vm *vm)
 {
 	const struct vm_config *config = vm->config;
 	const struct virtio_mem *mem = vm->devices.mem;
+	uint64_t requested, plugged;
 	json_t *memory;
 
 	machine_lock(&vm->machine);
+	requested = config->memory_bytes + (mem ? virtio_mem_requested(mem) : 0);
+	plugged = config->memory_bytes + (mem ? virtio_mem_plugged(mem) : 0);
 	memory = json_pack("{s:I, s:I, s:I, s:I}", "base_bytes", (json_int_t)config->memory_bytes,
 		"max_bytes", (json_int_t)(mem ? config->memory_max_bytes : config->memory_bytes),
-		"requested_bytes",
-		(json_int_t)(config->memory_bytes + (mem ? virtio_mem_requested(mem) : 0)),
-		"plugged_bytes",
-		(json_int_t)(config->memory_bytes + (mem ? virtio_mem_plugged(mem) : 0)));
+		"requested_bytes", (json_int_t)requested, "plugged_bytes", (json_int_t)plugged);
 	machine_unlock(&vm->machine);
 	return memory;
 }

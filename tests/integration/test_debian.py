@@ -1,5 +1,5 @@
 """The catalogue's Debian, from a disk, with systemd: 'atoll run debian' and what a person does with
-it then. One VM for all tests, in their order; tests/acceptance has the long ones."""
+it then. One VM for all tests, in their order; 'make acceptance' runs them."""
 import hashlib
 import os
 import re
@@ -23,6 +23,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def debian(atoll, tmp_path_factory, folder):
+    if not os.environ.get("ATOLL_ACCEPTANCE"):
+        pytest.skip("takes minutes: 'make acceptance' runs it")
     needs()
     debian = Debian(atoll, tmp_path_factory.mktemp("home"))
     try:

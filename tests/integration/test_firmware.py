@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from test_boot import LIMIT
+from test_vms import vms  # noqa: F401
 
 BIOS = "/usr/share/seabios/bios-256k.bin"
 CHIPSETS = ["q35", "i440fx"]
@@ -67,6 +68,15 @@ def test_kernel_without_firmware(atoll, kernel, initramfs, chipset):
     assert b"atoll: userland" in output
     for line in (b"BUG:", b"Call Trace", b"ACPI Error", b"ACPI BIOS Error", b"nobody cared"):
         assert line not in output
+
+
+@pytest.mark.parametrize("chipset", CHIPSETS)
+def test_seabios_on_the_screen(vms, bios, chipset):  # noqa: F811
+    """Through the VGA BIOS."""
+    vms.good("create", "pc", "--engine", "soft", "--board", f"pc,chipset={chipset}")
+    vms.good("start", "pc")
+    text = lambda: vms.run("screenshot", "pc", "--text").stdout  # none at first
+    vms.wait_for(lambda: "No bootable device" in text(), LIMIT)
 
 
 def test_bad_firmware(atoll, tmp_path):
