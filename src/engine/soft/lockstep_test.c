@@ -3,7 +3,7 @@
  * their own. Block by block, with the whole state compared where each block ends; then at a run,
  * with blocks linked to each other, compared where the program ends or faults.
  *
- * ATOLL_TEST_SEED and ATOLL_TEST_CASES override the seed and the number of programs.
+ * ATOLL_TEST_SEED and ATOLL_TEST_PROGRAMS override the seed and the number of programs.
  */
 #include "engine/soft/block.h"
 #include "engine/soft/lockstep.h"
@@ -436,7 +436,7 @@ static void run_at_once(void)
 
 static void run_programs(const struct environment *environment)
 {
-	uint64_t nr_programs = from_environment("ATOLL_TEST_CASES", NR_PROGRAMS);
+	uint64_t nr_programs = from_environment("ATOLL_TEST_PROGRAMS", NR_PROGRAMS);
 	unsigned blocks = 0;
 
 	nr_ends = 0;
