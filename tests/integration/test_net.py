@@ -124,7 +124,7 @@ def test_user_out(guest, server, tmp_path, queues):
     """An address by DHCP, and 20 MB from the host's loopback; the capture holds them."""
     port, data = server
     capture = tmp_path / "capture.pcap"
-    # Direct execution with two processors may lose a wake-up here: SUPPORT.md, known faults.
+    # passt may stall behind a burst of duplicate acknowledgements: SUPPORT.md, known faults.
     vm = guest(["--net", f"user,capture={capture},queues={queues}", "--cpus", "2", "--soft-mode",
                 "translate"],
                f"net.fetch=http://10.0.2.2:{port}/")
