@@ -31,14 +31,14 @@ static void put16(struct pc *pc, unsigned index, uint64_t value)
 {
 	if (value > UINT16_MAX)
 		value = UINT16_MAX;
-	pc->rtc.state.cmos[index] = (uint8_t)value;
-	pc->rtc.state.cmos[index + 1] = (uint8_t)(value >> 8);
+	pc->at.rtc.state.cmos[index] = (uint8_t)value;
+	pc->at.rtc.state.cmos[index + 1] = (uint8_t)(value >> 8);
 }
 
 static void fill_cmos(struct pc *pc)
 {
 	uint64_t high = (pc->memory_bytes - pc->low_end) >> 16;
-	uint8_t *cmos = pc->rtc.state.cmos;
+	uint8_t *cmos = pc->at.rtc.state.cmos;
 
 	put16(pc, CMOS_BASE, 640);
 	put16(pc, CMOS_EXTENDED, (pc->low_end - MIB) >> 10);
@@ -79,7 +79,7 @@ static int fill_items(struct pc *pc, struct error *err)
 				    (uint32_t)pc->vga_bios_size, err))
 		return -1;
 	/* With or without a screen it talks to the first serial line. */
-	return set_file16(pc, "etc/sercon-port", PC_PORT_COM1, err);
+	return set_file16(pc, "etc/sercon-port", AT_PORT_COM1, err);
 }
 
 /* With the addresses that firmware has chosen by now. */
@@ -138,31 +138,21 @@ void pc_describe(const struct board *board, struct acpi_config *acpi)
 	const struct pc *pc = (const struct pc *)board;
 
 	*acpi = (struct acpi_config){
-		.nr_vcpus = board->machine->nr_vcpus,
-		.local_apic_address = PC_LAPIC_BASE,
-		.ioapic_address = PC_IOAPIC_BASE,
-		.overrides = {
-			{ .isa_irq = PC_IRQ_PIT, .pin = 2 },
-			{ .isa_irq = PC_IRQ_SCI, .pin = PC_IRQ_SCI, .level = true },
-		},
-		.nr_overrides = 2,
-		.sci_irq = PC_IRQ_SCI,
 		.pm1_event_port = (uint16_t)(PC_PORT_PM + ACPI_PM_STATUS),
 		.pm1_control_port = (uint16_t)(PC_PORT_PM + ACPI_PM_CONTROL),
 		.pm_timer_port = (uint16_t)(PC_PORT_PM + ACPI_PM_TIMER),
 		.gpe0_port = PC_PORT_GPE,
 		.gpe0_length = ACPI_GPE_SIZE,
 		/* Firmware learns the size of the tables before it has put ECAM somewhere. */
-		.ecam_address = pci_host_ecam(pc->pci) ? pci_host_ecam(pc->pci)
-						       : pc->chipset->ecam_base,
+		.ecam_address =
+			pci_host_ecam(pc->pci) ? pci_host_ecam(pc->pci) : pc->chipset->ecam_base,
 		.ecam_last_bus = (uint8_t)((pc->chipset->ecam_size >> 20) - 1),
-		.reset_port = PC_PORT_RESET,
-		.reset_value = RESET_CONTROL_HARD_RESET,
 		.has_i8042 = true,
 		.has_vga = true,
 		.dsdt = acpi_pc_dsdt,
 		.dsdt_size = acpi_pc_dsdt_size,
 	};
+	at_describe(&pc->at, acpi);
 	if (pc->pm_base) {
 		acpi->pm1_event_port = (uint16_t)(pc->pm_base + ACPI_PM_STATUS);
 		acpi->pm1_control_port = (uint16_t)(pc->pm_base + ACPI_PM_CONTROL);

@@ -1,6 +1,6 @@
 /*
  * What the tables with fixed fields cannot say about the board "pc": how to power off, and its
- * ISA devices. The numbers are those of src/board/pc.c.
+ * ISA devices. The numbers are those of src/board/at.h.
  */
 DefinitionBlock ("", "DSDT", 2, "ATOLL", "PC", 0x00000001)
 {

@@ -1,0 +1,239 @@
+#include "board/at.h"
+
+enum at_a20_source { AT_A20_KEYBOARD, AT_A20_PORT_A };
+
+/* The 8259s see ISA and PCI interrupts of one number as one. */
+static void drive_pic(struct at *at, unsigned irq)
+{
+	struct i8259 *pic = irq < I8259_NR_PINS ? &at->pic_master : &at->pic_slave;
+	struct irq_line line = i8259_input(pic, irq % I8259_NR_PINS);
+
+	irq_line_set(&line, (at->isa_levels | at->pci_levels) & BIT(irq));
+}
+
+static void set_level(uint16_t *levels, unsigned irq, bool level)
+{
+	*levels = (uint16_t)((*levels & ~BIT(irq)) | (uint64_t)level << irq);
+}
+
+static void set_isa_irq(void *context, unsigned irq, bool level)
+{
+	struct at *at = context;
+	struct irq_line ioapic =
+		ioapic_input(&at->ioapic, irq == AT_IRQ_PIT ? AT_IOAPIC_PIN_PIT : irq);
+
+	set_level(&at->isa_levels, irq, level);
+	drive_pic(at, irq);
+	irq_line_set(&ioapic, level);
+}
+
+struct irq_line at_isa_irq(struct at *at, unsigned irq)
+{
+	return (struct irq_line){ .set = set_isa_irq, .context = at, .pin = irq };
+}
+
+static void set_pci_irq(void *context, unsigned irq, bool level)
+{
+	struct at *at = context;
+
+	set_level(&at->pci_levels, irq, level);
+	drive_pic(at, irq);
+}
+
+struct irq_line at_pci_irq(struct at *at, unsigned irq)
+{
+	return (struct irq_line){ .set = set_pci_irq, .context = at, .pin = irq };
+}
+
+/* The RTC's interrupt is an ACPI event besides, when it rises. */
+static void set_rtc_irq(void *context, unsigned irq, bool level)
+{
+	struct at *at = context;
+	bool was_high = at->isa_levels & BIT(irq);
+
+	set_isa_irq(at, irq, level);
+	if (level && !was_high)
+		acpi_pm_rtc_alarm(&at->pm);
+}
+
+/* The master 8259's INT. */
+static void set_intr(void *context, unsigned pin, bool level)
+{
+	const struct cpu_bus *bus = context;
+
+	(void)pin;
+	if (bus->intr)
+		bus->intr(bus->engine, level);
+}
+
+static void set_a20(void *context, unsigned source, bool level)
+{
+	struct at *at = context;
+	const struct cpu_bus *bus = &at->machine->cpu_bus;
+
+	at->a20_sources = (uint8_t)((at->a20_sources & ~BIT(source)) | level << source);
+	if (bus->set_a20)
+		bus->set_a20(bus->engine, at->a20_sources);
+}
+
+static struct irq_line a20(struct at *at, enum at_a20_source source)
+{
+	return (struct irq_line){ .set = set_a20, .context = at, .pin = source };
+}
+
+/* A line whose rising edge is a request to whoever runs the machine. */
+static void set_request(void *context, unsigned request, bool level)
+{
+	if (level)
+		machine_request(context, (enum machine_request)request);
+}
+
+static struct irq_line request_line(struct at *at, enum machine_request request)
+{
+	return (struct irq_line){ .set = set_request, .context = at->machine, .pin = request };
+}
+
+static uint8_t acknowledge(void *board)
+{
+	return i8259_acknowledge(&((struct at *)board)->pic_master);
+}
+
+static void end_of_interrupt(void *board, uint8_t vector)
+{
+	ioapic_end_of_interrupt(&((struct at *)board)->ioapic, vector);
+}
+
+static uint64_t at_ioapic_read(void *device, uint64_t offset, unsigned size)
+{
+	return ioapic_read(device, offset, size);
+}
+
+static void at_ioapic_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	ioapic_write(device, offset, size, (uint32_t)value);
+}
+
+static void add_interrupt_controllers(struct at *at)
+{
+	static const struct io_ops ioapic_ops = { at_ioapic_read, at_ioapic_write, 4 };
+	struct machine *machine = at->machine;
+	struct irq_line intr = { .set = set_intr, .context = &machine->cpu_bus };
+
+	i8259_init(&at->pic_master, intr, AT_ELCR_MASTER);
+	i8259_init(&at->pic_slave,
+		i8259_attach_slave(&at->pic_master, AT_IRQ_CASCADE, &at->pic_slave), AT_ELCR_SLAVE);
+	ioapic_init(&at->ioapic, &machine->cpu_bus);
+
+	machine_add_device(machine, &i8259_type, "pic-master", &at->pic_master);
+	machine_add_device(machine, &i8259_type, "pic-slave", &at->pic_slave);
+	machine_add_device(machine, &ioapic_type, "ioapic", &at->ioapic);
+
+	isa_map_i8259(
+		machine, AT_PORT_PIC_MASTER, AT_PORT_ELCR_MASTER, "pic-master", &at->pic_master);
+	isa_map_i8259(machine, AT_PORT_PIC_SLAVE, AT_PORT_ELCR_SLAVE, "pic-slave", &at->pic_slave);
+	address_space_map(&machine->mmio, &(struct io_region){ .base = AT_IOAPIC_BASE,
+						  .size = IOAPIC_MMIO_SIZE,
+						  .ops = &ioapic_ops,
+						  .device = &at->ioapic,
+						  .name = "ioapic" });
+
+	machine->cpu_bus.board = at;
+	machine->cpu_bus.acknowledge = acknowledge;
+	machine->cpu_bus.end_of_interrupt = end_of_interrupt;
+}
+
+static void add_timers(struct at *at, const struct board_config *config)
+{
+	struct machine *machine = at->machine;
+	const struct irq_line pit_outputs[I8254_NR_COUNTERS] = { at_isa_irq(at, AT_IRQ_PIT) };
+	const struct irq_line rtc_irq = { .set = set_rtc_irq, .context = at, .pin = AT_IRQ_RTC };
+
+	i8254_init(&at->pit, &machine->clock, pit_outputs);
+	machine_add_device(machine, &i8254_type, "pit", &at->pit);
+	isa_map_i8254(machine, AT_PORT_PIT, "pit", &at->pit);
+
+	mc146818_init(&at->rtc, &machine->clock, rtc_irq, config->wall_clock_ns);
+	machine_add_device(machine, &mc146818_type, "rtc", &at->rtc);
+	isa_map_mc146818(machine, AT_PORT_RTC, "rtc", &at->rtc);
+}
+
+/* Power, reset and the A20 gate. After the timers, whose gate port B drives. */
+static void add_power(struct at *at)
+{
+	struct machine *machine = at->machine;
+	struct irq_line reset = request_line(at, MACHINE_REQUEST_RESET);
+	const struct i8042_lines keyboard_lines = {
+		.keyboard_irq = at_isa_irq(at, AT_IRQ_KEYBOARD),
+		.aux_irq = at_isa_irq(at, AT_IRQ_AUX),
+		.a20 = a20(at, AT_A20_KEYBOARD),
+		.reset = reset,
+	};
+
+	at->sci.line = at_isa_irq(at, AT_IRQ_SCI);
+	acpi_pm_init(&at->pm, &machine->clock, irq_wired_or_output(&at->sci, AT_SCI_PM),
+		request_line(at, MACHINE_REQUEST_POWEROFF), AT_SLEEP_S5);
+	i8042_init(&at->keyboard, &keyboard_lines);
+	system_port_init(
+		&at->system_port, &machine->clock, &at->pit, a20(at, AT_A20_PORT_A), reset);
+	reset_control_init(&at->reset_control, reset);
+
+	machine_add_device(machine, &acpi_pm_type, "pm", &at->pm);
+	machine_add_device(machine, &i8042_type, "i8042", &at->keyboard);
+	machine_add_device(machine, &system_port_type, "system-port", &at->system_port);
+	machine_add_device(machine, &reset_control_type, "reset-control", &at->reset_control);
+
+	isa_map_i8042(machine, AT_PORT_KEYBOARD, "i8042", &at->keyboard);
+	isa_map_system_port(machine, AT_PORT_A, AT_PORT_B, &at->system_port);
+	isa_map_reset_control(machine, AT_PORT_PCI_CONFIG, &at->reset_control);
+}
+
+static void add_serial(struct at *at, const struct board_config *config)
+{
+	struct machine *machine = at->machine;
+
+	ns16550_init(&at->com1, &machine->clock, at_isa_irq(at, AT_IRQ_COM1), config->com1);
+	machine_add_device(machine, &ns16550_type, "com1", &at->com1);
+	isa_map_ns16550(machine, AT_PORT_COM1, "com1", &at->com1);
+}
+
+void at_init(struct at *at, struct machine *machine, const struct board_config *config)
+{
+	at->machine = machine;
+	machine->nr_vcpus = config->nr_vcpus;
+	add_interrupt_controllers(at);
+	add_timers(at, config);
+	add_power(at);
+	add_serial(at, config);
+}
+
+void at_describe(const struct at *at, struct acpi_config *acpi)
+{
+	acpi->nr_vcpus = at->machine->nr_vcpus;
+	acpi->local_apic_address = AT_LAPIC_BASE;
+	acpi->ioapic_id = AT_IOAPIC_ID;
+	acpi->ioapic_address = AT_IOAPIC_BASE;
+	acpi->overrides[0] =
+		(struct acpi_interrupt_override){ .isa_irq = AT_IRQ_PIT, .pin = AT_IOAPIC_PIN_PIT };
+	acpi->overrides[1] = (struct acpi_interrupt_override){
+		.isa_irq = AT_IRQ_SCI, .pin = AT_IRQ_SCI, .level = true
+	};
+	acpi->nr_overrides = 2;
+	acpi->sci_irq = AT_IRQ_SCI;
+	acpi->reset_port = AT_PORT_RESET;
+	acpi->reset_value = RESET_CONTROL_HARD_RESET;
+}
+
+int at_add_debug_exit(struct at *at, const char *board, int port, struct error *err)
+{
+	if (port < 0)
+		return 0;
+	for (int i = port; i < port + ISA_DEBUG_EXIT_PORTS; i++) {
+		if (i > UINT16_MAX || address_space_find(&at->machine->pio, (uint64_t)i))
+			return error_set(err, EXIT_CODE_CONFIG,
+				"the board %s cannot have its debug exit at port 0x%x, which is "
+				"taken; use --debug-exit 0xf4",
+				board, (unsigned)port);
+	}
+	isa_map_debug_exit(at->machine, (uint16_t)port);
+	return 0;
+}

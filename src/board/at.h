@@ -1,0 +1,87 @@
+/*
+ * What every board has of the IBM PC/AT and its successors: interrupt controllers, timers, clock,
+ * keyboard controller, ways to reset and to open the A20 gate, ACPI power management and a serial
+ * line, wired to each other and to the processors. A board embeds it and adds memory, PCI and what
+ * is its own. Everything under the machine lock.
+ */
+#ifndef BOARD_AT_H
+#define BOARD_AT_H
+
+#include "board/board.h"
+#include "chip/ioapic.h"
+#include "isa/isa_ports.h"
+
+enum at_port {
+	AT_PORT_PIC_MASTER = 0x20,
+	AT_PORT_PIT = 0x40,
+	AT_PORT_KEYBOARD = 0x60,
+	AT_PORT_B = 0x61,
+	AT_PORT_RTC = 0x70,
+	AT_PORT_A = 0x92,
+	AT_PORT_PIC_SLAVE = 0xa0,
+	AT_PORT_COM1 = 0x3f8,
+	AT_PORT_ELCR_MASTER = 0x4d0,
+	AT_PORT_ELCR_SLAVE = 0x4d1,
+	AT_PORT_PCI_CONFIG = 0xcf8,
+	AT_PORT_RESET = 0xcf9,
+};
+
+enum at_irq {
+	AT_IRQ_PIT = 0,
+	AT_IRQ_KEYBOARD = 1,
+	AT_IRQ_CASCADE = 2,
+	AT_IRQ_COM1 = 4,
+	AT_IRQ_RTC = 8,
+	AT_IRQ_SCI = 9,
+	AT_IRQ_AUX = 12,
+};
+
+#define AT_IOAPIC_PIN_PIT 2
+#define AT_IOAPIC_ID      0
+#define AT_IOAPIC_BASE    UINT64_C(0xfec00000)
+#define AT_LAPIC_BASE     UINT64_C(0xfee00000)
+
+/* The SLP_TYP of S5 in the boards' DSDTs. */
+#define AT_SLEEP_S5 5
+
+/* The 8259s' inputs that can be made level triggered: not the timer's, the keyboard's, the cascade,
+ * the RTC's and the coprocessor's. */
+#define AT_ELCR_MASTER 0xf8
+#define AT_ELCR_SLAVE  0xde
+
+/* Who may drive the SCI. */
+enum at_sci_source { AT_SCI_PM, AT_SCI_GPE };
+
+struct at {
+	struct machine *machine;
+	struct i8259 pic_master, pic_slave;
+	struct ioapic ioapic;
+	struct i8254 pit;
+	struct mc146818 rtc;
+	struct acpi_pm pm; /* its ports are the board's to map */
+	struct i8042 keyboard;
+	struct system_port system_port;
+	struct reset_control reset_control;
+	struct ns16550 com1;
+	struct irq_wired_or sci;
+	uint16_t isa_levels, pci_levels; /* of the 8259s' inputs, by who drives them */
+	uint8_t a20_sources;             /* any of them opens the gate */
+};
+
+/* The board's machine and cpu_bus are there; `at` is zeroed. */
+void at_init(struct at *at, struct machine *machine, const struct board_config *config);
+
+/* An ISA interrupt, at the 8259s and the IOAPIC. One device drives it. */
+struct irq_line at_isa_irq(struct at *at, unsigned irq);
+/* An input of the 8259s that PCI's interrupts are routed to, apart from ISA's of the same number.
+ */
+struct irq_line at_pci_irq(struct at *at, unsigned irq);
+
+/* Sets what the ACPI tables say of these chips, but for the ports of power management. */
+void at_describe(const struct at *at, struct acpi_config *acpi);
+
+/* Maps the debug exit at the user's port, -1 for none, which must not be another chip's. Last of
+ * all. Returns 0, or fills `err`. */
+int at_add_debug_exit(struct at *at, const char *board, int port, struct error *err);
+
+#endif
