@@ -3,6 +3,7 @@
  */
 #include "engine/soft/apic.h"
 #include "engine/soft/code_pages.h"
+#include "engine/soft/translator.h"
 #include "engine/soft/vcpu_fixture.h"
 
 #include <setjmp.h>
@@ -85,6 +86,24 @@ static void sees_its_own_stores(void **state)
 	FIXTURE_LOAD_CODE(f, 0xc6, 0x05, 0x01, 0x00, 0x00, 0x00, 0x07, 0xb0, 0x01, STOP);
 	run(f);
 	assert_int_equal(f->vcpu->gpr[X86_RAX] & 0xff, 7);
+}
+
+/* The fault's handler returns to the exit; some hosts do not return to such a stack. */
+static void faults_with_a_stack_that_is_not_canonical(void **state)
+{
+	struct vcpu_fixture *f = *state;
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	/* mov rsp, 0x123456789abcdef; xor ecx, ecx; mov eax, 1; xor edx, edx; div ecx */
+	FIXTURE_LOAD_CODE(f, 0x48, 0xbc, 0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0x23, 0x01, 0x31, 0xc9,
+		0xb8, 0x01, 0x00, 0x00, 0x00, 0x31, 0xd2, 0xf7, 0xf1, STOP);
+	for (unsigned i = 0; i < 3; i++) {
+		f->vcpu->rip = FIXTURE_CODE;
+		assert_int_equal(translate_try(f->vcpu, BLOCK_MAX_INSNS), X86_DE);
+		assert_int_equal(f->vcpu->gpr[X86_RSP], 0x123456789abcdef);
+		assert_int_equal(f->vcpu->rip, FIXTURE_CODE + 19);
+	}
+	assert_true(f->vcpu->translate.translator->counters.faults > 0);
 }
 
 static void calls_and_returns(void **state)
@@ -305,6 +324,7 @@ int main(void)
 		cmocka_unit_test(loops),
 		cmocka_unit_test(reaches_memory),
 		cmocka_unit_test(sees_its_own_stores),
+		cmocka_unit_test(faults_with_a_stack_that_is_not_canonical),
 		cmocka_unit_test(calls_and_returns),
 		cmocka_unit_test(runs_of_pushes_cross_pages),
 		cmocka_unit_test(crossing_instructions_change),
