@@ -6,54 +6,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum message_type {
-	GET_FEATURES = 1,
-	SET_FEATURES = 2,
-	SET_OWNER = 3,
-	SET_MEM_TABLE = 5,
-	SET_VRING_NUM = 8,
-	SET_VRING_ADDR = 9,
-	SET_VRING_BASE = 10,
-	SET_VRING_KICK = 12,
-	SET_VRING_CALL = 13,
-	GET_PROTOCOL_FEATURES = 15,
-	SET_PROTOCOL_FEATURES = 16,
-	SET_VRING_ENABLE = 18,
-};
-
-#define FLAGS_VERSION UINT32_C(0x1)
-#define FLAGS_REPLY   UINT32_C(0x4)
-#define HEADER_BYTES  12
-
 /* VIRTIO_F_VERSION_1, and that there are protocol features, of which we have none. */
-#define FEATURES (UINT64_C(1) << 32 | UINT64_C(1) << 30)
-
-struct vring_state {
-	uint32_t index, value;
-};
-
-struct vring_address {
-	uint32_t index, flags;
-	uint64_t descriptors, used, available, log;
-};
-
-struct memory_region {
-	uint64_t guest_address, size, user_address, offset;
-};
+#define FEATURES (UINT64_C(1) << 32 | VHOST_USER_F_PROTOCOL_FEATURES)
 
 /* As it travels, but for the space between header and payload. */
 struct message {
 	uint32_t type, flags, size;
-	union {
-		uint64_t value;
-		struct vring_state state;
-		struct vring_address address;
-		struct {
-			uint32_t count, padding;
-			struct memory_region regions[SHARE_MAX_REGIONS];
-		} memory;
-	} payload;
-	int fds[SHARE_MAX_REGIONS];
+	union vhost_user_payload payload;
+	int fds[VHOST_USER_MAX_REGIONS];
 	unsigned nr_fds;
 };
 
@@ -82,7 +42,7 @@ static void unmap_memory(struct share_backend *backend)
 	backend->nr_regions = 0;
 }
 
-static int map_region(struct share_backend *backend, const struct memory_region *from, int fd)
+static int map_region(struct share_backend *backend, const struct vhost_user_region *from, int fd)
 {
 	struct share_region *region = &backend->regions[backend->nr_regions];
 	uint64_t bytes = from->offset + from->size;
@@ -111,8 +71,8 @@ static int set_memory(struct share_backend *backend, const struct message *messa
 	uint32_t count = message->payload.memory.count;
 	int rc = 0;
 
-	if (count > SHARE_MAX_REGIONS || count != message->nr_fds ||
-		message->size < 8 + count * sizeof(struct memory_region))
+	if (count > VHOST_USER_MAX_REGIONS || count != message->nr_fds ||
+		message->size < 8 + count * sizeof(struct vhost_user_region))
 		return -EPROTO;
 	unmap_memory(backend);
 	for (uint32_t i = 0; i < count && rc == 0; i++)
@@ -161,7 +121,7 @@ static int receive_header(struct share_backend *backend, struct message *message
 		struct cmsghdr header;
 		char bytes[CMSG_SPACE(sizeof(message->fds))];
 	} control;
-	struct iovec part = { .iov_base = message, .iov_len = HEADER_BYTES };
+	struct iovec part = { .iov_base = message, .iov_len = VHOST_USER_HEADER_BYTES };
 	struct msghdr header = { .msg_iov = &part,
 		.msg_iovlen = 1,
 		.msg_control = &control,
@@ -177,7 +137,7 @@ static int receive_header(struct share_backend *backend, struct message *message
 		message->nr_fds = (unsigned)((first->cmsg_len - CMSG_LEN(0)) / sizeof(int));
 		memcpy(message->fds, CMSG_DATA(first), message->nr_fds * sizeof(int));
 	}
-	if (got != HEADER_BYTES)
+	if (got != VHOST_USER_HEADER_BYTES)
 		return -ECONNRESET;
 	return message->size > sizeof(message->payload) ? -EPROTO : 0;
 }
@@ -186,10 +146,10 @@ static int answer_value(
 	const struct share_backend *backend, const struct message *to, uint64_t value)
 {
 	struct message answer = { .type = to->type,
-		.flags = FLAGS_VERSION | FLAGS_REPLY,
+		.flags = VHOST_USER_FLAGS_VERSION | VHOST_USER_FLAGS_REPLY,
 		.size = sizeof(value),
 		.payload.value = value };
-	struct iovec parts[] = { { .iov_base = &answer, .iov_len = HEADER_BYTES },
+	struct iovec parts[] = { { .iov_base = &answer, .iov_len = VHOST_USER_HEADER_BYTES },
 		{ .iov_base = &answer.payload, .iov_len = sizeof(value) } };
 	struct msghdr header = { .msg_iov = parts, .msg_iovlen = 2 };
 
@@ -211,24 +171,26 @@ static void set_fd(int *place, struct message *message)
 static int set_ring(
 	struct share_backend *backend, struct share_queue *queue, struct message *message)
 {
-	const struct vring_address *address = &message->payload.address;
+	const struct vhost_user_vring_address *address = &message->payload.address;
 	uint32_t value = message->payload.state.value;
 
 	(void)backend;
 	switch (message->type) {
-	case SET_VRING_NUM:
+	case VHOST_USER_SET_VRING_NUM:
 		if (value == 0 || value > 32768 || (value & (value - 1)))
 			return -EPROTO;
 		queue->size = (uint16_t)value;
 		return 0;
-	case SET_VRING_BASE: queue->next_available = queue->next_used = (uint16_t)value; return 0;
-	case SET_VRING_ADDR:
+	case VHOST_USER_SET_VRING_BASE:
+		queue->next_available = queue->next_used = (uint16_t)value;
+		return 0;
+	case VHOST_USER_SET_VRING_ADDR:
 		queue->descriptors = address->descriptors;
 		queue->available = address->available;
 		queue->used = address->used;
 		return 0;
-	case SET_VRING_KICK: set_fd(&queue->kick_fd, message); return 0;
-	case SET_VRING_CALL: set_fd(&queue->call_fd, message); return 0;
+	case VHOST_USER_SET_VRING_KICK: set_fd(&queue->kick_fd, message); return 0;
+	case VHOST_USER_SET_VRING_CALL: set_fd(&queue->call_fd, message); return 0;
 	default: return 0;
 	}
 }
@@ -238,18 +200,18 @@ static int obey(struct share_backend *backend, struct message *message)
 	uint32_t index = message->payload.state.index;
 
 	switch (message->type) {
-	case GET_FEATURES: return answer_value(backend, message, FEATURES);
-	case GET_PROTOCOL_FEATURES: return answer_value(backend, message, 0);
-	case SET_FEATURES:
-	case SET_PROTOCOL_FEATURES:
-	case SET_OWNER: return 0;
-	case SET_MEM_TABLE: return set_memory(backend, message);
-	case SET_VRING_KICK:
-	case SET_VRING_CALL: index = message->payload.value & 0xff; break;
-	case SET_VRING_NUM:
-	case SET_VRING_ADDR:
-	case SET_VRING_BASE:
-	case SET_VRING_ENABLE: break;
+	case VHOST_USER_GET_FEATURES: return answer_value(backend, message, FEATURES);
+	case VHOST_USER_GET_PROTOCOL_FEATURES: return answer_value(backend, message, 0);
+	case VHOST_USER_SET_FEATURES:
+	case VHOST_USER_SET_PROTOCOL_FEATURES:
+	case VHOST_USER_SET_OWNER: return 0;
+	case VHOST_USER_SET_MEM_TABLE: return set_memory(backend, message);
+	case VHOST_USER_SET_VRING_KICK:
+	case VHOST_USER_SET_VRING_CALL: index = message->payload.value & 0xff; break;
+	case VHOST_USER_SET_VRING_NUM:
+	case VHOST_USER_SET_VRING_ADDR:
+	case VHOST_USER_SET_VRING_BASE:
+	case VHOST_USER_SET_VRING_ENABLE: break;
 	default: return -EPROTO;
 	}
 	return index < SHARE_MAX_QUEUES ? set_ring(backend, &backend->queues[index], message)

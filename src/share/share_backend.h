@@ -9,10 +9,10 @@
 #ifndef SHARE_SHARE_BACKEND_H
 #define SHARE_SHARE_BACKEND_H
 
+#include "base/vhost_user_protocol.h"
 #include "share/share.h"
 
-#define SHARE_MAX_REGIONS 16
-#define SHARE_MAX_QUEUES  4
+#define SHARE_MAX_QUEUES 4
 
 struct share_region {
 	uint64_t guest_address, size, user_address;
@@ -31,7 +31,7 @@ struct share_queue {
 struct share_backend {
 	struct share *share;
 	int socket;
-	struct share_region regions[SHARE_MAX_REGIONS];
+	struct share_region regions[VHOST_USER_MAX_REGIONS];
 	unsigned nr_regions;
 	struct share_queue queues[SHARE_MAX_QUEUES];
 	struct iovec in[SHARE_MAX_PIECES], out[SHARE_MAX_PIECES]; /* of one request */

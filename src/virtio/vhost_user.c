@@ -1,5 +1,6 @@
 #include "virtio/vhost_user.h"
 
+#include "base/vhost_user_protocol.h"
 #include "virtio/virtio_regs.h"
 
 #include <errno.h>
@@ -15,72 +16,25 @@
 /* Where the back end finds the rings in its idea of guest memory: beyond any guest's. */
 #define SHARED_ADDRESS (UINT64_C(1) << 56)
 
-#define MAX_REGIONS 8 /* that every back end takes */
-
-#define F_PROTOCOL_FEATURES BIT(30)
-
-enum request {
-	GET_FEATURES = 1,
-	SET_FEATURES = 2,
-	SET_OWNER = 3,
-	SET_MEM_TABLE = 5,
-	SET_VRING_NUM = 8,
-	SET_VRING_ADDR = 9,
-	SET_VRING_BASE = 10,
-	SET_VRING_KICK = 12,
-	SET_VRING_CALL = 13,
-	GET_PROTOCOL_FEATURES = 15,
-	SET_PROTOCOL_FEATURES = 16,
-	SET_VRING_ENABLE = 18,
-};
-
-#define FLAGS_VERSION UINT32_C(0x1)
-#define FLAGS_REPLY   UINT32_C(0x4)
-
-struct vring_state {
-	uint32_t index, value;
-};
-
-struct vring_address {
-	uint32_t index, flags;
-	uint64_t descriptors, used, available, log; /* in the front end's address space */
-};
-
-struct memory_region {
-	uint64_t guest_address, size, user_address, offset;
-};
-
-struct memory_table {
-	uint32_t count, padding;
-	struct memory_region regions[MAX_REGIONS];
-};
-
 /* As it travels, but for the space between header and payload. */
 struct message {
 	uint32_t request, flags, size;
-	union {
-		uint64_t value;
-		struct vring_state state;
-		struct vring_address address;
-		struct memory_table table;
-	} payload;
+	union vhost_user_payload payload;
 };
-
-#define HEADER_BYTES 12
 
 static int send_message(
 	const struct vhost_user *link, struct message *message, const int *fds, unsigned nr_fds)
 {
 	union {
 		struct cmsghdr header;
-		char bytes[CMSG_SPACE(MAX_REGIONS * sizeof(int))];
+		char bytes[CMSG_SPACE(VHOST_USER_MAX_REGIONS * sizeof(int))];
 	} control = { 0 };
-	struct iovec parts[] = { { .iov_base = message, .iov_len = HEADER_BYTES },
+	struct iovec parts[] = { { .iov_base = message, .iov_len = VHOST_USER_HEADER_BYTES },
 		{ .iov_base = &message->payload, .iov_len = message->size } };
 	struct msghdr header = { .msg_iov = parts, .msg_iovlen = 2 };
 	ssize_t sent;
 
-	message->flags = FLAGS_VERSION;
+	message->flags = VHOST_USER_FLAGS_VERSION;
 	if (nr_fds > 0) {
 		header.msg_control = &control;
 		header.msg_controllen = CMSG_SPACE(nr_fds * sizeof(int));
@@ -92,7 +46,7 @@ static int send_message(
 	sent = sendmsg(link->socket, &header, MSG_NOSIGNAL);
 	if (sent < 0)
 		return -errno;
-	return (size_t)sent == HEADER_BYTES + message->size ? 0 : -EPROTO;
+	return (size_t)sent == VHOST_USER_HEADER_BYTES + message->size ? 0 : -EPROTO;
 }
 
 static int receive(const struct vhost_user *link, void *to, size_t bytes)
@@ -104,21 +58,23 @@ static int receive(const struct vhost_user *link, void *to, size_t bytes)
 	return (size_t)got == bytes ? 0 : -ECONNRESET;
 }
 
-static int get_value(const struct vhost_user *link, enum request request, uint64_t *value)
+static int get_value(
+	const struct vhost_user *link, enum vhost_user_request request, uint64_t *value)
 {
 	struct message message = { .request = request };
 	int rc = send_message(link, &message, NULL, 0);
 
 	if (rc == 0)
-		rc = receive(link, &message, HEADER_BYTES);
-	if (rc == 0 && (message.request != (uint32_t)request || !(message.flags & FLAGS_REPLY) ||
+		rc = receive(link, &message, VHOST_USER_HEADER_BYTES);
+	if (rc == 0 && (message.request != (uint32_t)request ||
+			       !(message.flags & VHOST_USER_FLAGS_REPLY) ||
 			       message.size != sizeof(*value)))
 		rc = -EPROTO;
 	return rc < 0 ? rc : receive(link, value, sizeof(*value));
 }
 
-static int set_value(
-	const struct vhost_user *link, enum request request, uint64_t value, const int *fd)
+static int set_value(const struct vhost_user *link, enum vhost_user_request request, uint64_t value,
+	const int *fd)
 {
 	struct message message = {
 		.request = request, .size = sizeof(value), .payload.value = value
@@ -127,8 +83,8 @@ static int set_value(
 	return send_message(link, &message, fd, fd ? 1 : 0);
 }
 
-static int set_state(
-	const struct vhost_user *link, enum request request, unsigned index, uint32_t value)
+static int set_state(const struct vhost_user *link, enum vhost_user_request request, unsigned index,
+	uint32_t value)
 {
 	struct message message = { .request = request,
 		.size = sizeof(message.payload.state),
@@ -139,29 +95,29 @@ static int set_state(
 
 static int negotiate(const struct vhost_user *link)
 {
-	const uint64_t wanted = VIRTIO_F_VERSION_1 | F_PROTOCOL_FEATURES;
+	const uint64_t wanted = VIRTIO_F_VERSION_1 | VHOST_USER_F_PROTOCOL_FEATURES;
 	uint64_t features = 0, protocol_features = 0;
-	int rc = get_value(link, GET_FEATURES, &features);
+	int rc = get_value(link, VHOST_USER_GET_FEATURES, &features);
 
 	if (rc == 0 && (features & wanted) != wanted)
 		rc = -EPROTO;
 	if (rc == 0)
-		rc = get_value(link, GET_PROTOCOL_FEATURES, &protocol_features);
+		rc = get_value(link, VHOST_USER_GET_PROTOCOL_FEATURES, &protocol_features);
 	if (rc == 0)
-		rc = set_value(link, SET_PROTOCOL_FEATURES, 0, NULL);
+		rc = set_value(link, VHOST_USER_SET_PROTOCOL_FEATURES, 0, NULL);
 	if (rc == 0)
-		rc = set_value(link, SET_OWNER, 0, NULL);
+		rc = set_value(link, VHOST_USER_SET_OWNER, 0, NULL);
 	if (rc == 0)
-		rc = set_value(link, SET_FEATURES, wanted, NULL);
+		rc = set_value(link, VHOST_USER_SET_FEATURES, wanted, NULL);
 	return rc;
 }
 
 static int share_memory(
 	const struct vhost_user *link, const struct guest_memory *memory, int shared_fd)
 {
-	struct message message = { .request = SET_MEM_TABLE };
-	struct memory_table *table = &message.payload.table;
-	int fds[MAX_REGIONS];
+	struct message message = { .request = VHOST_USER_SET_MEM_TABLE };
+	struct vhost_user_memory *table = &message.payload.memory;
+	int fds[VHOST_USER_MAX_REGIONS];
 	unsigned count = 0;
 
 	for (unsigned i = 0; i < memory->nr_regions; i++) {
@@ -169,46 +125,46 @@ static int share_memory(
 
 		if (region->movable || ram_region_kind(region) != RAM_WRITABLE)
 			continue;
-		if (region->fd < 0 || count + 1 == MAX_REGIONS)
+		if (region->fd < 0 || count + 1 == VHOST_USER_MAX_REGIONS)
 			return -EOPNOTSUPP;
 		fds[count] = region->fd;
 		table->regions[count++] =
-			(struct memory_region){ .guest_address = ram_region_base(region),
+			(struct vhost_user_region){ .guest_address = ram_region_base(region),
 				.size = region->size,
 				.user_address = (uintptr_t)region->host,
 				.offset = region->fd_offset };
 	}
 	fds[count] = shared_fd;
-	table->regions[count++] = (struct memory_region){ .guest_address = SHARED_ADDRESS,
+	table->regions[count++] = (struct vhost_user_region){ .guest_address = SHARED_ADDRESS,
 		.size = link->shared_bytes,
 		.user_address = (uintptr_t)link->shared };
 	table->count = count;
-	message.size = (uint32_t)(offsetof(struct memory_table, regions) +
-				  count * sizeof(struct memory_region));
+	message.size = (uint32_t)(offsetof(struct vhost_user_memory, regions) +
+				  count * sizeof(struct vhost_user_region));
 	return send_message(link, &message, fds, count);
 }
 
 static int start_queue(const struct vhost_user *link, unsigned index)
 {
 	const struct vhost_queue *queue = &link->queues[index];
-	struct message message = { .request = SET_VRING_ADDR,
+	struct message message = { .request = VHOST_USER_SET_VRING_ADDR,
 		.size = sizeof(message.payload.address),
 		.payload.address = { .index = index,
 			.descriptors = (uintptr_t)queue->ring.descriptors,
 			.used = (uintptr_t)queue->ring.used,
 			.available = (uintptr_t)queue->ring.available } };
-	int rc = set_state(link, SET_VRING_NUM, index, VHOST_RING_SIZE);
+	int rc = set_state(link, VHOST_USER_SET_VRING_NUM, index, VHOST_RING_SIZE);
 
 	if (rc == 0)
-		rc = set_state(link, SET_VRING_BASE, index, 0);
+		rc = set_state(link, VHOST_USER_SET_VRING_BASE, index, 0);
 	if (rc == 0)
 		rc = send_message(link, &message, NULL, 0);
 	if (rc == 0)
-		rc = set_value(link, SET_VRING_CALL, index, &queue->call_fd);
+		rc = set_value(link, VHOST_USER_SET_VRING_CALL, index, &queue->call_fd);
 	if (rc == 0)
-		rc = set_value(link, SET_VRING_KICK, index, &queue->kick_fd);
+		rc = set_value(link, VHOST_USER_SET_VRING_KICK, index, &queue->kick_fd);
 	if (rc == 0)
-		rc = set_state(link, SET_VRING_ENABLE, index, 1);
+		rc = set_state(link, VHOST_USER_SET_VRING_ENABLE, index, 1);
 	return rc;
 }
 
@@ -260,7 +216,7 @@ int vhost_user_connect(
 		rc = start_queue(link, i);
 	/* What was sent is done in turn: an answer says that it was. */
 	if (rc == 0)
-		rc = get_value(link, GET_FEATURES, &features);
+		rc = get_value(link, VHOST_USER_GET_FEATURES, &features);
 	if (shared_fd >= 0)
 		close(shared_fd);
 	if (rc < 0)
