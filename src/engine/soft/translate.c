@@ -431,9 +431,12 @@ static const char *const exit_names[] = {
 	[EXIT_BRANCH] = "indirect-branch",
 };
 
+/* Of one instruction that are looked up in the TLB: an operand and the stack. */
+#define MAX_ACCESSES 2
+
 /*
  * An access of the `n`th instruction was not in the TLB. Where that is all, it is now, and the
- * instruction is tried again; but not twice, should two accesses be in each other's way.
+ * instruction is tried again; but not for ever, should its accesses be in each other's way.
  */
 static uint32_t fill_and_retry(
 	struct vcpu *vcpu, const struct translation *translation, unsigned n, bool retried)
@@ -499,20 +502,23 @@ static uint32_t leave_jump(struct vcpu *vcpu, uint32_t word)
 static uint32_t run(struct vcpu *vcpu, uint32_t offset)
 {
 	struct translator *translator = vcpu->translate.translator;
-	uint32_t last = NONE;
+	unsigned tries = 0; /* at the instruction at tried_rip, without one elsewhere between */
+	gva_t tried_rip = 0;
 
 	for (;;) {
 		uint32_t word = enter(vcpu, offset);
 		enum exit_kind kind = (enum exit_kind)field_get(EXIT_KIND, word);
 		unsigned n = word >> EXIT_INSN_SHIFT & (BLOCK_MAX_INSNS - 1);
-		bool retried = word == last;
+		bool retried;
 
 		vector_settle(vcpu);
 		take_rip(vcpu, word);
+		tries = vcpu->rip == tried_rip ? tries + 1 : 0;
+		tried_rip = vcpu->rip;
+		retried = tries >= MAX_ACCESSES;
 		translator->counters.exits[kind]++;
 		uncount(vcpu, kind);
 		trace(exit, vcpu->rip, trace_text(exit_names[kind]));
-		last = word;
 		switch (kind) {
 		case EXIT_INSN: offset = leave_insn(vcpu, word, retried); break;
 		case EXIT_GROUP: offset = leave_group(vcpu, word, retried); break;

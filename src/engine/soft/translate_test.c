@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <cmocka.h>
 #include <string.h>
+#include <unistd.h>
 
 static struct vcpu_fixture fixture;
 
@@ -17,7 +18,7 @@ static int setup(void **state)
 {
 	struct error err = { 0 };
 
-	vcpu_fixture_create(&fixture, 8);
+	vcpu_fixture_create(&fixture, 32);
 	fixture.engine.mode = SOFT_MODE_TRANSLATE;
 	fixture.vcpu->timer_deadline_tsc = UINT64_MAX;
 	assert_int_equal(translate_create(&fixture.engine, &err), 0);
@@ -174,6 +175,26 @@ static void crossing_instructions_change(void **state)
 }
 
 /* REP MOVSW and REP STOSB of any length that end before, at and behind a page's end. */
+/* The operand and the stack have one place in the TLB: each takes it from the other. */
+static void accesses_in_each_others_way(void **state)
+{
+	struct vcpu_fixture *f = *state;
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	/* mov rsp, 0x200800; mov ecx, 100; 1: push qword [0x1200000]; dec ecx; jnz 1b */
+	FIXTURE_LOAD_CODE(f, 0x48, 0xc7, 0xc4, 0x00, 0x08, 0x20, 0x00, 0xb9, 0x64, 0x00, 0x00, 0x00,
+		0xff, 0x34, 0x25, 0x00, 0x00, 0x20, 0x01, 0xff, 0xc9, 0x75, 0xf5, STOP);
+	memset(f->ram + 0x1200000, 0x5a, 8);
+	for (unsigned i = 0; i < 3; i++) {
+		f->vcpu->rip = FIXTURE_CODE;
+		alarm(20); /* it went on for ever */
+		run(f);
+		alarm(0);
+		assert_int_equal(f->vcpu->gpr[X86_RSP], 0x200800 - 800);
+		assert_memory_equal(f->ram + 0x200800 - 800, f->ram + 0x1200000, 8);
+	}
+}
+
 static void strings_cross_pages(void **state)
 {
 	struct vcpu_fixture *f = *state;
@@ -328,6 +349,7 @@ int main(void)
 		cmocka_unit_test(calls_and_returns),
 		cmocka_unit_test(runs_of_pushes_cross_pages),
 		cmocka_unit_test(crossing_instructions_change),
+		cmocka_unit_test(accesses_in_each_others_way),
 		cmocka_unit_test(strings_cross_pages),
 		cmocka_unit_test(strings_stop_at_a_fault),
 		cmocka_unit_test(bit_strings_reach_everywhere),
