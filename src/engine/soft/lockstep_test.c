@@ -500,6 +500,7 @@ static int setup(void **state)
 	struct error err = { 0 };
 
 	(void)state;
+	native_host_returns_to_any_stack();
 	vcpu_fixture_create(&interpreted.fixture, RAM_MIB);
 	vcpu_fixture_create(&translated.fixture, RAM_MIB);
 	translated.fixture.engine.mode = SOFT_MODE_TRANSLATE;

@@ -93,7 +93,8 @@ bool native_case_make(struct native_case *c, const struct isa_row *row, enum ins
 bool native_host_has_32_bit_code(void);
 /*
  * Does the host go on with code that it interrupted while RSP was not canonical? If not, any
- * instruction may appear to raise #GP then, also within translated code.
+ * instruction may appear to raise #GP then, also within translated code. Forks at the first call:
+ * before there are threads.
  */
 bool native_host_returns_to_any_stack(void);
 /* Has it RSP as an operand that it may write, other than by the way? */

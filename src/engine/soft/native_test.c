@@ -493,6 +493,7 @@ static int setup(void **state)
 		NULL, sizeof(*batch), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (batch == MAP_FAILED)
 		return -1;
+	native_host_returns_to_any_stack();
 	native_host_init();
 	native_engine_init();
 	return 0;
