@@ -416,7 +416,7 @@ static void init_function(struct e1000 *card, const char *name)
 
 int e1000_create(struct e1000 **result, const struct nic_config *config, struct error *err)
 {
-	struct machine *machine = config->machine;
+	static const struct nic_cable_ops ops = { &e1000_type, serve, card_reset };
 	struct e1000 *card = calloc(1, sizeof(*card));
 	int rc;
 
@@ -426,15 +426,9 @@ int e1000_create(struct e1000 **result, const struct nic_config *config, struct 
 	}
 	memcpy(card->address, config->address, NET_ADDRESS_BYTES);
 	init_function(card, config->name);
-	timer_init(&card->throttle, &machine->clock, throttle_ended, card);
+	timer_init(&card->throttle, &config->machine->clock, throttle_ended, card);
 	e1000_eeprom_init(card);
-	machine_lock(machine);
-	rc = nic_cable_init(&card->cable, config->name, machine, config->backend, serve, card, err);
-	if (rc == 0) {
-		reset_state(card);
-		machine_add_device(machine, &e1000_type, config->name, card);
-	}
-	machine_unlock(machine);
+	rc = nic_cable_attach(&card->cable, config, &ops, card, err);
 	if (rc < 0) {
 		pci_function_finish(&card->function);
 		free(card);
@@ -451,10 +445,9 @@ void e1000_destroy(struct e1000 *card)
 	if (!card)
 		return;
 	machine = card->cable.machine;
-	nic_cable_finish(&card->cable);
+	nic_cable_detach(&card->cable);
 	machine_lock(machine);
 	timer_cancel(&card->throttle);
-	machine_remove_device(machine, card);
 	machine_unlock(machine);
 	pci_function_finish(&card->function);
 	free(card);

@@ -4,17 +4,10 @@
 #ifndef NIC_E1000_H
 #define NIC_E1000_H
 
-#include "net/net.h"
+#include "nic/nic_cable.h"
 #include "pci/pci.h"
 
 struct e1000;
-
-struct nic_config {
-	const char *name; /* unique in the machine: "net0"; must outlive the card */
-	struct machine *machine;
-	struct net_backend *backend; /* belongs to the card from now on, also if it fails */
-	uint8_t address[NET_ADDRESS_BYTES];
-};
 
 /* Not under the machine lock. Returns 0, or fills `err`. */
 int e1000_create(struct e1000 **card, const struct nic_config *config, struct error *err);

@@ -34,7 +34,7 @@ static void set(struct fixture *f, uint32_t offset, uint32_t value)
 static void serve(struct fixture *f)
 {
 	machine_lock(&f->nic.pci.machine);
-	f->card->cable.serve(f->card);
+	f->card->cable.ops->serve(f->card);
 	machine_unlock(&f->nic.pci.machine);
 }
 

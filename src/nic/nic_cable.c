@@ -26,7 +26,7 @@ static void *run(void *context)
 		machine_lock(cable->machine);
 		if (net_ready(cable->backend) & NET_WRITE)
 			nic_cable_want(cable, NET_WRITE, false);
-		more = cable->serve(cable->card);
+		more = cable->ops->serve(cable->card);
 		machine_unlock(cable->machine);
 	}
 	return NULL;
@@ -54,35 +54,8 @@ static int start_thread(struct nic_cable *cable, const char *name)
 	return 0;
 }
 
-int nic_cable_init(struct nic_cable *cable, const char *name, struct machine *machine,
-	struct net_backend *backend, bool (*serve)(void *card), void *card, struct error *err)
+static void finish(struct nic_cable *cable)
 {
-	struct epoll_event event = { .events = EPOLLIN };
-	int rc = 0;
-
-	memset(cable, 0, sizeof(*cable));
-	cable->machine = machine;
-	cable->backend = backend;
-	cable->serve = serve;
-	cable->card = card;
-	cable->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	cable->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (cable->epoll_fd < 0 || cable->wake_fd < 0 ||
-		epoll_ctl(cable->epoll_fd, EPOLL_CTL_ADD, cable->wake_fd, &event) < 0 ||
-		epoll_ctl(cable->epoll_fd, EPOLL_CTL_ADD, net_fd(backend), &event) < 0)
-		rc = -errno;
-	if (!rc)
-		rc = start_thread(cable, name);
-	if (!rc)
-		return 0;
-	nic_cable_finish(cable);
-	return error_set_errno(err, EXIT_CODE_HOST, -rc, "cannot make the NIC '%s'", name);
-}
-
-void nic_cable_finish(struct nic_cable *cable)
-{
-	if (!cable->backend)
-		return;
 	if (cable->started) {
 		atomic_store(&cable->ending, true);
 		nic_cable_wake(cable);
@@ -95,6 +68,54 @@ void nic_cable_finish(struct nic_cable *cable)
 	net_close(cable->backend);
 	cable->backend = NULL;
 	cable->started = false;
+}
+
+static int start(struct nic_cable *cable, const char *name)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+
+	cable->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	cable->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (cable->epoll_fd < 0 || cable->wake_fd < 0 ||
+		epoll_ctl(cable->epoll_fd, EPOLL_CTL_ADD, cable->wake_fd, &event) < 0 ||
+		epoll_ctl(cable->epoll_fd, EPOLL_CTL_ADD, net_fd(cable->backend), &event) < 0)
+		return -errno;
+	return start_thread(cable, name);
+}
+
+int nic_cable_attach(struct nic_cable *cable, const struct nic_config *config,
+	const struct nic_cable_ops *ops, void *card, struct error *err)
+{
+	struct machine *machine = config->machine;
+	int rc;
+
+	memset(cable, 0, sizeof(*cable));
+	cable->machine = machine;
+	cable->backend = config->backend;
+	cable->ops = ops;
+	cable->card = card;
+	/* The thread waits for the lock until the card is whole. */
+	machine_lock(machine);
+	rc = start(cable, config->name);
+	if (rc == 0) {
+		ops->reset(card);
+		machine_add_device(machine, ops->type, config->name, card);
+	}
+	machine_unlock(machine);
+	if (rc == 0)
+		return 0;
+	finish(cable);
+	return error_set_errno(err, EXIT_CODE_HOST, -rc, "cannot make the NIC '%s'", config->name);
+}
+
+void nic_cable_detach(struct nic_cable *cable)
+{
+	if (!cable->backend)
+		return;
+	finish(cable);
+	machine_lock(cable->machine);
+	machine_remove_device(cable->machine, cable->card);
+	machine_unlock(cable->machine);
 }
 
 void nic_cable_want(struct nic_cable *cable, unsigned events, bool wanted)

@@ -16,12 +16,27 @@
 
 #define NIC_CABLE_ROUND 64
 
+struct nic_config {
+	const char *name; /* unique in the machine: "net0"; must outlive the card */
+	struct machine *machine;
+	struct net_backend *backend; /* belongs to the card from now on, also if it fails */
+	uint8_t address[NET_ADDRESS_BYTES];
+};
+
+/* What a card is to its cable. Under the machine lock. */
+struct nic_cable_ops {
+	const struct device_type *type;
+	/* One round of receiving and sending; true if there is more to do at once. */
+	bool (*serve)(void *card);
+	/* To the state after power-on. */
+	void (*reset)(void *card);
+};
+
 struct nic_cable {
 	/* Immutable. */
 	struct machine *machine;
 	struct net_backend *backend;
-	/* One round of receiving and sending; true if there is more to do at once. */
-	bool (*serve)(void *card);
+	const struct nic_cable_ops *ops;
 	void *card;
 	pthread_t thread;
 	bool started;
@@ -37,11 +52,14 @@ struct nic_cable {
 	_Atomic bool ending;
 };
 
-/* `backend` belongs to the cable from now on, also if this fails. Returns 0, or fills `err`. */
-int nic_cable_init(struct nic_cable *cable, const char *name, struct machine *machine,
-	struct net_backend *backend, bool (*serve)(void *card), void *card, struct error *err);
-/* Not under the machine lock. Takes half-built and zeroed ones. */
-void nic_cable_finish(struct nic_cable *cable);
+/*
+ * Makes the cable of a card, whose state is reset, and makes the card a device of the machine; the
+ * other way round. Neither under the machine lock. Attaching returns 0, or fills `err`; detaching
+ * takes zeroed ones.
+ */
+int nic_cable_attach(struct nic_cable *cable, const struct nic_config *config,
+	const struct nic_cable_ops *ops, void *card, struct error *err);
+void nic_cable_detach(struct nic_cable *cable);
 
 /* All of these under the machine lock. */
 

@@ -105,7 +105,7 @@ static inline void nic_fuzz_run(
 		case 4: nic_fuzz_come(fuzz); break;
 		case 5:
 			machine_lock(machine);
-			cable->serve(cable->card);
+			cable->ops->serve(cable->card);
 			machine_unlock(machine);
 			break;
 		case 6: fuzz->nic.cable->is_full = action & 8; break;

@@ -391,7 +391,7 @@ static void init_function(struct rtl8139 *card, const char *name)
 
 int rtl8139_create(struct rtl8139 **result, const struct nic_config *config, struct error *err)
 {
-	struct machine *machine = config->machine;
+	static const struct nic_cable_ops ops = { &rtl8139_type, serve, card_reset };
 	struct rtl8139 *card = calloc(1, sizeof(*card));
 	int rc;
 
@@ -402,13 +402,7 @@ int rtl8139_create(struct rtl8139 **result, const struct nic_config *config, str
 	memcpy(card->address, config->address, NET_ADDRESS_BYTES);
 	init_function(card, config->name);
 	init_eeprom(card);
-	machine_lock(machine);
-	rc = nic_cable_init(&card->cable, config->name, machine, config->backend, serve, card, err);
-	if (rc == 0) {
-		reset_state(card);
-		machine_add_device(machine, &rtl8139_type, config->name, card);
-	}
-	machine_unlock(machine);
+	rc = nic_cable_attach(&card->cable, config, &ops, card, err);
 	if (rc < 0) {
 		pci_function_finish(&card->function);
 		free(card);
@@ -420,15 +414,9 @@ int rtl8139_create(struct rtl8139 **result, const struct nic_config *config, str
 
 void rtl8139_destroy(struct rtl8139 *card)
 {
-	struct machine *machine;
-
 	if (!card)
 		return;
-	machine = card->cable.machine;
-	nic_cable_finish(&card->cable);
-	machine_lock(machine);
-	machine_remove_device(machine, card);
-	machine_unlock(machine);
+	nic_cable_detach(&card->cable);
 	pci_function_finish(&card->function);
 	free(card);
 }

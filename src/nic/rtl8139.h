@@ -5,7 +5,8 @@
 #ifndef NIC_RTL8139_H
 #define NIC_RTL8139_H
 
-#include "nic/e1000.h"
+#include "nic/nic_cable.h"
+#include "pci/pci.h"
 
 struct rtl8139;
 

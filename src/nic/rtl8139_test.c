@@ -33,7 +33,7 @@ static void set(struct fixture *f, uint32_t offset, unsigned size, uint32_t valu
 static void serve(struct fixture *f)
 {
 	machine_lock(&f->nic.pci.machine);
-	f->card->cable.serve(f->card);
+	f->card->cable.ops->serve(f->card);
 	machine_unlock(&f->nic.pci.machine);
 }
 
