@@ -45,12 +45,22 @@ struct vga {
 	struct clock *clock;
 	uint8_t *memory; /* any thread */
 	uint32_t memory_size;
+	/* Bytes of it were changed by an access to the window or to a register. NULL after
+	 * vga_init: nobody wants to know. */
+	void (*written)(void *context, uint32_t offset, uint32_t size);
+	void *context;
 };
 
 extern const struct device_type vga_type;
 
 /* `memory` is video memory: a power of two of at least VGA_PLANES_SIZE bytes. */
 void vga_init(struct vga *vga, struct clock *clock, uint8_t *memory, uint32_t memory_size);
+
+static inline void vga_announce(const struct vga *vga, uint32_t offset, uint32_t size)
+{
+	if (vga->written)
+		vga->written(vga->context, offset, size);
+}
 
 /* These run under the machine lock. */
 

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define MEMORY_BAR     0
 #define REGISTERS_BAR  2
@@ -19,12 +18,20 @@
 #define EXTENDED_SIZE    8
 #define LITTLE_ENDIAN_ID 0x1e1e1e1e
 
+static void memory_written(void *context, uint32_t offset, uint32_t size)
+{
+	struct vga_card *card = context;
+
+	guest_memory_changed(&card->machine->memory, card->memory, offset, size);
+}
+
+/* Accesses that do not come from an address; the others are the RAM's. */
 static uint64_t memory_read(void *device, uint64_t offset, unsigned size)
 {
 	struct vga_card *card = device;
 	uint64_t value = 0;
 
-	memcpy(&value, card->memory + offset, size);
+	memcpy(&value, card->memory->host + offset, size);
 	return value;
 }
 
@@ -32,7 +39,8 @@ static void memory_write(void *device, uint64_t offset, unsigned size, uint64_t 
 {
 	struct vga_card *card = device;
 
-	memcpy(card->memory + offset, &value, size);
+	memcpy(card->memory->host + offset, &value, size);
+	memory_written(card, (uint32_t)offset, size);
 }
 
 static uint8_t read_byte(struct vga_card *card, uint64_t offset)
@@ -101,7 +109,7 @@ int vga_card_create(
 	static const struct pci_function_ops function_ops = { 0 };
 	static const struct io_ops memory_ops = { memory_read, memory_write, 8 };
 	static const struct io_ops register_ops = { registers_read, registers_write, 2 };
-	static const struct pci_bar memory_bar = { .kind = PCI_BAR_MEMORY32,
+	struct pci_bar memory_bar = { .kind = PCI_BAR_MEMORY32,
 		.prefetchable = true,
 		.size = VGA_CARD_MEMORY_SIZE,
 		.ops = &memory_ops,
@@ -117,14 +125,15 @@ int vga_card_create(
 		return error_set_errno(
 			err, EXIT_CODE_HOST, ENOMEM, "cannot create the device %s", name);
 	card->machine = machine;
-	card->memory = mmap(NULL, VGA_CARD_MEMORY_SIZE, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (card->memory == MAP_FAILED) {
+	card->memory = guest_memory_add_movable(&machine->memory, VGA_CARD_MEMORY_SIZE, err);
+	if (!card->memory) {
 		free(card);
-		return error_set_errno(
-			err, EXIT_CODE_HOST, errno, "cannot create the device %s", name);
+		return -ENOMEM;
 	}
-	vga_init(&card->vga, &machine->clock, card->memory, VGA_CARD_MEMORY_SIZE);
+	memory_bar.ram = card->memory;
+	vga_init(&card->vga, &machine->clock, card->memory->host, VGA_CARD_MEMORY_SIZE);
+	card->vga.written = memory_written;
+	card->vga.context = card;
 	edid_describe(card->edid, 1024, 768);
 	pci_function_init(&card->function, name, &identity, &function_ops, card);
 	pci_add_bar(&card->function, MEMORY_BAR, &memory_bar);
@@ -237,6 +246,5 @@ void vga_card_destroy(struct vga_card *card)
 	}
 	machine_remove_device(card->machine, &card->vga);
 	pci_function_finish(&card->function);
-	munmap(card->memory, VGA_CARD_MEMORY_SIZE);
 	free(card);
 }

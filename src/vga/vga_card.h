@@ -1,8 +1,8 @@
 /*
  * The VGA as a PCI function that Linux's bochs-drm, the firmwares and X know: 1234:1111, as Bochs
- *and QEMU's stdvga have it.
+ * and QEMU's stdvga have it.
  *
- *	BAR 0   video memory
+ *	BAR 0   video memory, which is RAM to the processors
  *	BAR 2   registers: EDID at 0, the ports 0x3c0 to 0x3df at 0x400, the DISPI at 0x500
  *
  * The legacy ports and the window at 0xa0000 are a board's to map (vga_card_map_legacy): a board
@@ -21,7 +21,7 @@ struct vga_card {
 	struct pci_function function;
 	struct vga vga;
 	struct machine *machine;
-	uint8_t *memory;
+	struct ram_region *memory; /* shown where BAR 0 is */
 	uint8_t edid[128];
 	bool is_legacy; /* its ports and window are mapped */
 };

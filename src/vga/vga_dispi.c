@@ -53,6 +53,7 @@ static void enable(struct vga *vga, uint16_t value)
 	struct vga_state *state = &vga->state;
 	bool was_on = state->dispi[VGA_DISPI_ENABLE] & VGA_DISPI_ENABLE_ENABLED;
 	bool on = value & VGA_DISPI_ENABLE_ENABLED;
+	uint32_t shown; /* bytes */
 
 	state->dispi[VGA_DISPI_ENABLE] = value;
 	if (!on) {
@@ -67,10 +68,13 @@ static void enable(struct vga *vga, uint16_t value)
 	if (!state->dispi[VGA_DISPI_BPP])
 		state->dispi[VGA_DISPI_BPP] = 8;
 	adjust(vga);
-	if (!(value & VGA_DISPI_ENABLE_KEEP_MEMORY))
-		memset(vga->memory, 0,
-			(size_t)state->dispi[VGA_DISPI_VIRTUAL_WIDTH] *
-				state->dispi[VGA_DISPI_YRES] * bits_stored(state) / 8);
+	if (value & VGA_DISPI_ENABLE_KEEP_MEMORY)
+		return;
+	/* At most what adjust found to fit. */
+	shown = (uint32_t)((uint64_t)state->dispi[VGA_DISPI_VIRTUAL_WIDTH] *
+			   state->dispi[VGA_DISPI_YRES] * bits_stored(state) / 8);
+	memset(vga->memory, 0, shown);
+	vga_announce(vga, 0, shown);
 }
 
 void vga_dispi_write(struct vga *vga, unsigned reg, uint16_t value)

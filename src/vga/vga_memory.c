@@ -171,6 +171,13 @@ static void planar_write(struct vga *vga, uint32_t at, uint8_t byte)
 	to = planes_at(vga, at);
 	planes = spread_nibble(map);
 	store_u32(to, (load_u32(to) & ~planes) | (write_value(state, byte) & planes));
+	vga_announce(vga, (uint32_t)(to - vga->memory), VGA_NR_PLANES);
+}
+
+static void linear_write(struct vga *vga, uint32_t at, uint8_t byte)
+{
+	vga->memory[linear_address(vga, at)] = byte;
+	vga_announce(vga, linear_address(vga, at), 1);
 }
 
 uint64_t vga_window_read(struct vga *vga, uint64_t offset, unsigned size)
@@ -198,7 +205,7 @@ void vga_window_write(struct vga *vga, uint64_t offset, unsigned size, uint64_t 
 		if (!decode(&vga->state, offset + i, &at))
 			continue;
 		if (is_linear(&vga->state))
-			vga->memory[linear_address(vga, at)] = byte;
+			linear_write(vga, at, byte);
 		else
 			planar_write(vga, at, byte);
 	}

@@ -1,0 +1,146 @@
+/*
+ * The VGA on the PCI bus: video memory that is RAM where its BAR is, and is the same for the
+ * window, the DISPI and the picture.
+ */
+#include "pci/pci_fixture.h"
+#include "vga/vga_card.h"
+
+#define SLOT        2
+#define FRAMEBUFFER UINT64_C(0xd0000000)
+
+struct fixture {
+	struct pci_fixture pci;
+	struct vga_card *card;
+	/* What was announced to the engine last. */
+	gpa_t written;
+	uint64_t size;
+	unsigned count;
+};
+
+static void note_write(void *context, gpa_t address, uint64_t size)
+{
+	struct fixture *f = context;
+
+	f->written = address;
+	f->size = size;
+	f->count++;
+}
+
+static int setup(void **context)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	fixture_init(&f->pci);
+	assert_int_equal(vga_card_create(&f->card, "vga0", &f->pci.machine, NULL), 0);
+	vga_card_map_legacy(f->card);
+	assert_int_equal(pci_plug(f->pci.host, &f->card->function, SLOT, false, NULL), 0);
+	f->pci.machine.memory.written = note_write;
+	f->pci.machine.memory.written_context = f;
+	config_set(&f->pci, SLOT, PCI_BAR0, 4, FRAMEBUFFER);
+	config_set(&f->pci, SLOT, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	*context = f;
+	return 0;
+}
+
+static int teardown(void **context)
+{
+	struct fixture *f = *context;
+
+	machine_lock(&f->pci.machine);
+	pci_unplug(&f->card->function);
+	machine_unlock(&f->pci.machine);
+	vga_card_destroy(f->card);
+	fixture_finish(&f->pci);
+	free(f);
+	return 0;
+}
+
+static void set_dispi(struct fixture *f, uint16_t index, uint16_t value)
+{
+	machine_pio_write(&f->pci.machine, VGA_PORT_DISPI_INDEX, 2, index);
+	machine_pio_write(&f->pci.machine, VGA_PORT_DISPI_INDEX + 1, 2, value);
+}
+
+/* 16 by 4 pixels of 32 bits. */
+static void set_mode(struct fixture *f)
+{
+	set_dispi(f, VGA_DISPI_ENABLE, 0);
+	set_dispi(f, VGA_DISPI_XRES, 16);
+	set_dispi(f, VGA_DISPI_YRES, 4);
+	set_dispi(f, VGA_DISPI_BPP, 32);
+	set_dispi(f, VGA_DISPI_ENABLE, VGA_DISPI_ENABLE_ENABLED | VGA_DISPI_ENABLE_LINEAR);
+}
+
+static uint32_t *framebuffer(struct fixture *f)
+{
+	return guest_memory_host(&f->pci.machine.memory, FRAMEBUFFER, VGA_CARD_MEMORY_SIZE);
+}
+
+static void test_video_memory_is_ram(void **context)
+{
+	struct fixture *f = *context;
+	struct vga_snapshot snapshot;
+	struct surface surface = { 0 };
+
+	assert_non_null(framebuffer(f));
+	set_mode(f);
+	framebuffer(f)[17] = 0x123456;
+	vga_snapshot(&f->card->vga, &snapshot);
+	assert_int_equal(vga_draw(&snapshot, &surface), 0);
+	assert_int_equal(surface.width, 16);
+	assert_int_equal(surface.pixels[17], 0x123456);
+	surface_finish(&surface);
+}
+
+static void test_it_goes_with_its_bar(void **context)
+{
+	struct fixture *f = *context;
+
+	config_set(&f->pci, SLOT, PCI_COMMAND, 2, 0);
+	assert_null(guest_memory_host(&f->pci.machine.memory, FRAMEBUFFER, 1));
+	config_set(&f->pci, SLOT, PCI_BAR0, 4, 0xd8000000);
+	config_set(&f->pci, SLOT, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	assert_non_null(guest_memory_host(&f->pci.machine.memory, 0xd8000000, 1));
+}
+
+/* Code may have been decoded there. */
+static void test_changes_beside_it_are_announced(void **context)
+{
+	struct fixture *f = *context;
+
+	f->count = 0;
+	set_mode(f);
+	assert_int_equal(f->count, 1);
+	assert_int_equal(f->written, FRAMEBUFFER);
+	assert_int_equal(f->size, 16 * 4 * 4);
+
+	machine_pio_write(&f->pci.machine, 0x3c2, 1, VGA_MISC_RAM_ENABLE | VGA_MISC_COLOUR);
+	set_dispi(f, VGA_DISPI_BANK, 2);
+	machine_mmio_write(&f->pci.machine, VGA_WINDOW_BASE + 5, 1, 0x77);
+	assert_int_equal(f->written, FRAMEBUFFER + 0x20005);
+	assert_int_equal(((uint8_t *)framebuffer(f))[0x20005], 0x77);
+
+	/* A planar address is a doubleword of the planes. */
+	set_dispi(f, VGA_DISPI_ENABLE, 0);
+	machine_mmio_write(&f->pci.machine, VGA_WINDOW_BASE + 8, 1, 0x77);
+	assert_int_equal(f->written, FRAMEBUFFER + 0x20);
+	assert_int_equal(f->size, 4);
+	/* Nobody can have code there. */
+	config_set(&f->pci, SLOT, PCI_COMMAND, 2, 0);
+	f->count = 0;
+	machine_mmio_write(&f->pci.machine, VGA_WINDOW_BASE + 8, 1, 0x77);
+	assert_int_equal(f->count, 0);
+}
+
+#define vga_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		vga_test(test_video_memory_is_ram),
+		vga_test(test_it_goes_with_its_bar),
+		vga_test(test_changes_beside_it_are_announced),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
