@@ -9,10 +9,7 @@
 #include "board/board.h"
 
 #include "base/bits.h"
-#include "base/log.h"
-
-#include <stdlib.h>
-#include <string.h>
+#include "machine/fuzz.h"
 
 struct port_group {
 	uint16_t ports[9];
@@ -31,28 +28,6 @@ static const struct port_group groups[] = {
 	{ { 0xcf8, 0xcfc, 0xcfd, 0xcfe, 0xcff, 0xae00, 0xae08, 0xafe0, 0x634 }, 9 },
 	{ { 0x510, 0x511, 0x514, 0x518, 0x402 }, 5 },
 };
-
-struct input {
-	const uint8_t *bytes;
-	size_t left;
-};
-
-static uint8_t take(struct input *input)
-{
-	if (input->left == 0)
-		return 0;
-	input->left--;
-	return *input->bytes++;
-}
-
-static uint32_t take_u32(struct input *input)
-{
-	uint32_t value = take(input);
-
-	value |= (uint32_t)take(input) << 8;
-	value |= (uint32_t)take(input) << 16;
-	return value | (uint32_t)take(input) << 24;
-}
 
 struct fuzz {
 	struct machine machine;
@@ -92,48 +67,27 @@ static void advance(struct fuzz *fuzz, ns_t ns)
 	clock_run(&fuzz->machine.clock);
 }
 
-static void check_devices(struct fuzz *fuzz)
-{
-	for (unsigned i = 0; i < fuzz->machine.nr_devices; i++) {
-		const struct device *device = &fuzz->machine.devices[i];
-		struct state_buffer before = { 0 }, after = { 0 };
-
-		state_encode(&before, device->type->state, device->instance, device_state(device));
-		if (state_decode(before.bytes, before.size, device->type->state,
-			    device_state(device), NULL) != (long)before.size)
-			abort();
-		if (device->type->restored)
-			device->type->restored(device->object);
-		state_encode(&after, device->type->state, device->instance, device_state(device));
-		if (after.size != before.size ||
-			memcmp(after.bytes, before.bytes, before.size) != 0)
-			abort();
-		state_buffer_finish(&before);
-		state_buffer_finish(&after);
-	}
-}
-
 /* A restored state that nobody saved: a change that the table accepts, at a random place. */
-static void poke_state(struct fuzz *fuzz, struct input *input)
+static void poke_state(struct fuzz *fuzz, struct fuzz_input *input)
 {
 	const struct device *device =
-		&fuzz->machine.devices[take(input) % fuzz->machine.nr_devices];
+		&fuzz->machine.devices[fuzz_u8(input) % fuzz->machine.nr_devices];
 	uint8_t *state = device_state(device);
-	uint8_t *at = state + take(input) % device->type->state->size;
+	uint8_t *at = state + fuzz_u8(input) % device->type->state->size;
 	uint8_t before = *at;
 
-	*at = take(input);
+	*at = fuzz_u8(input);
 	if (!state_check(device->type->state, state, NULL))
 		*at = before;
 	if (device->type->restored)
 		device->type->restored(device->object);
 }
 
-static void act(struct fuzz *fuzz, const struct port_group *group, struct input *input)
+static void act(struct fuzz *fuzz, const struct port_group *group, struct fuzz_input *input)
 {
 	struct machine *machine = &fuzz->machine;
-	uint8_t action = take(input);
-	uint16_t port = group->ports[take(input) % group->nr_ports];
+	uint8_t action = fuzz_u8(input);
+	uint16_t port = group->ports[fuzz_u8(input) % group->nr_ports];
 	uint8_t text[20] = "0123456789abcdefghi";
 
 	switch (action % 16) {
@@ -141,30 +95,30 @@ static void act(struct fuzz *fuzz, const struct port_group *group, struct input 
 	case 1:
 	case 2:
 	case 3:
-	case 4: machine_pio_write(machine, port, 1, take(input)); break;
-	case 5: machine_pio_write(machine, port, 1u << action / 16 % 3, take_u32(input)); break;
+	case 4: machine_pio_write(machine, port, 1, fuzz_u8(input)); break;
+	case 5: machine_pio_write(machine, port, 1u << action / 16 % 3, fuzz_u32(input)); break;
 	case 6:
 	case 7: machine_pio_read(machine, port, 1); break;
 	case 8: machine_pio_read(machine, port, 1u << action / 16 % 3); break;
-	case 9: advance(fuzz, take(input) * 1000); break;
-	case 10: advance(fuzz, take_u32(input)); break;
-	case 11: advance(fuzz, (ns_t)(take_u32(input) & BITS(19, 0)) * NS_PER_S); break;
+	case 9: advance(fuzz, fuzz_u8(input) * 1000); break;
+	case 10: advance(fuzz, fuzz_u32(input)); break;
+	case 11: advance(fuzz, (ns_t)(fuzz_u32(input) & BITS(19, 0)) * NS_PER_S); break;
 	case 12:
-		machine_mmio_write(machine, 0xfec00000 + (take(input) & 0x7f),
-			1u << action / 16 % 4, take_u32(input));
+		machine_mmio_write(machine, 0xfec00000 + (fuzz_u8(input) & 0x7f),
+			1u << action / 16 % 4, fuzz_u32(input));
 		break;
 	case 13:
 		if (action & 0x80)
 			poke_state(fuzz, input);
-		machine_mmio_read(machine, 0xfec00000 + take(input), 1u << action / 16 % 4);
+		machine_mmio_read(machine, 0xfec00000 + fuzz_u8(input), 1u << action / 16 % 4);
 		break;
 	case 14:
 		machine->cpu_bus.acknowledge(machine->cpu_bus.board);
-		machine->cpu_bus.end_of_interrupt(machine->cpu_bus.board, take(input));
+		machine->cpu_bus.end_of_interrupt(machine->cpu_bus.board, fuzz_u8(input));
 		break;
 	case 15:
-		fuzz->outside_room = take(input);
-		board_com1_receive(fuzz->board, text, take(input) % sizeof(text));
+		fuzz->outside_room = fuzz_u8(input);
+		board_com1_receive(fuzz->board, text, fuzz_u8(input) % sizeof(text));
 		board_com1_writable(fuzz->board);
 		if (action & 0x80)
 			board_com1_receive_break(fuzz->board);
@@ -174,13 +128,11 @@ static void act(struct fuzz *fuzz, const struct port_group *group, struct input 
 	}
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
 	static const uint8_t rom[128 << 10];
 	struct fuzz fuzz = { .outside_room = 100 };
-	struct input input = { bytes, size };
+	struct fuzz_input input = { bytes, size };
 	struct board_config config = {
 		.name = "micro",
 		.memory_bytes = 1 << 20,
@@ -190,7 +142,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 		.com1 = { .write = fuzz_char_write, .context = &fuzz },
 		.wall_clock_ns = INT64_C(1700000000123456789),
 	};
-	uint8_t first = take(&input);
+	uint8_t first = fuzz_u8(&input);
 	const struct port_group *group = &groups[first % 128 % ARRAY_SIZE(groups)];
 
 	if (first & 128) {
@@ -210,7 +162,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 		abort();
 	while (input.left > 0)
 		act(&fuzz, group, &input);
-	check_devices(&fuzz);
+	fuzz_check_states(&fuzz.machine, true);
 	board_destroy(fuzz.board);
 	machine_finish(&fuzz.machine);
 	return 0;

@@ -7,64 +7,31 @@
 
 #include "nic/nic_fixture.h"
 
-#include "base/log.h"
+#include "machine/fuzz.h"
 
 struct nic_fuzz {
 	struct nic_fixture nic;
-	const uint8_t *bytes;
-	size_t left;
+	struct fuzz_input input;
 };
-
-static inline uint8_t nic_fuzz_take(struct nic_fuzz *fuzz)
-{
-	if (!fuzz->left)
-		return 0;
-	fuzz->left--;
-	return *fuzz->bytes++;
-}
-
-static inline uint32_t nic_fuzz_take32(struct nic_fuzz *fuzz)
-{
-	uint32_t value = 0;
-
-	for (unsigned i = 0; i < 4; i++)
-		value = value << 8 | nic_fuzz_take(fuzz);
-	return value;
-}
 
 static inline void nic_fuzz_fill(struct nic_fuzz *fuzz)
 {
-	gpa_t at = (gpa_t)nic_fuzz_take(fuzz) << 8;
+	gpa_t at = (gpa_t)fuzz_u8(&fuzz->input) << 8;
 	uint8_t bytes[64];
 
-	for (unsigned i = 0; i < sizeof(bytes); i++)
-		bytes[i] = nic_fuzz_take(fuzz);
+	fuzz_bytes(&fuzz->input, bytes, sizeof(bytes));
 	ram_write(&fuzz->nic, at, bytes, sizeof(bytes));
 }
 
 static inline void nic_fuzz_come(struct nic_fuzz *fuzz)
 {
 	uint8_t frame[2048] = { 0 };
-	size_t size = 14 + (size_t)nic_fuzz_take(fuzz) * 8 % 2000;
+	size_t size = 14 + (size_t)fuzz_u8(&fuzz->input) * 8 % 2000;
 
-	for (unsigned i = 0; i < 32; i++)
-		frame[i] = nic_fuzz_take(fuzz);
-	fuzz->nic.cable->incoming_header.flags = nic_fuzz_take(fuzz) & 2;
+	fuzz_bytes(&fuzz->input, frame, 32);
+	fuzz->nic.cable->incoming_header.flags = fuzz_u8(&fuzz->input) & 2;
 	if (fuzz->nic.cable->nr_incoming - fuzz->nic.cable->nr_taken < FIXTURE_DEPTH)
 		nic_fixture_come(&fuzz->nic, frame, size);
-}
-
-/* The state of every device must be one that its table allows, and the same after restoring. */
-static inline void nic_fuzz_check(struct nic_fuzz *fuzz)
-{
-	struct machine *machine = &fuzz->nic.pci.machine;
-
-	for (unsigned i = 0; i < machine->nr_devices; i++) {
-		const struct device *device = &machine->devices[i];
-
-		if (!state_check(device->type->state, device_state(device), NULL))
-			abort();
-	}
 }
 
 /* Until the input ends. `serve` is a round of the card's. */
@@ -74,11 +41,11 @@ static inline void nic_fuzz_run(
 	struct machine *machine = &fuzz->nic.pci.machine;
 	struct timer *timer;
 
-	while (fuzz->left) {
-		uint8_t action = nic_fuzz_take(fuzz);
+	while (fuzz->input.left) {
+		uint8_t action = fuzz_u8(&fuzz->input);
 		const struct pci_bar *bar =
 			&function->bars[action & 0x80 ? (function->bars[2].size ? 2 : 1) : 0];
-		uint32_t offset = nic_fuzz_take32(fuzz) % (uint32_t)bar->size;
+		uint32_t offset = fuzz_u32(&fuzz->input) % (uint32_t)bar->size;
 		unsigned size = 1u << (action >> 4 & 3) % 3;
 
 		switch (action & 7) {
@@ -88,10 +55,10 @@ static inline void nic_fuzz_run(
 				break;
 			if (bar->kind == PCI_BAR_IO)
 				machine_pio_write(machine, (uint16_t)(bar->address + offset), size,
-					nic_fuzz_take32(fuzz));
+					fuzz_u32(&fuzz->input));
 			else
 				machine_mmio_write(machine, bar->address + offset, size,
-					nic_fuzz_take32(fuzz));
+					fuzz_u32(&fuzz->input));
 			break;
 		case 2:
 			if (bar->address == PCI_UNMAPPED)
@@ -119,7 +86,7 @@ static inline void nic_fuzz_run(
 		}
 	}
 	machine_lock(machine);
-	nic_fuzz_check(fuzz);
+	fuzz_check_states(machine, false);
 	machine_unlock(machine);
 }
 

@@ -2,11 +2,9 @@
 #include "nic/rtl8139_internal.h"
 #include "nic/nic_fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
-	struct nic_fuzz fuzz = { .bytes = bytes, .left = size };
+	struct nic_fuzz fuzz = { .input = { bytes, size } };
 	struct nic_config config = { .name = "net0", .address = { 2, 0, 0, 0, 0, 1 } };
 	struct rtl8139 *card;
 

@@ -8,51 +8,29 @@
  */
 #include "pci/pci_fixture.h"
 
-#include "base/log.h"
+#include "machine/fuzz.h"
 
 #define NR_CARDS 3
 
-struct input {
-	const uint8_t *bytes;
-	size_t left;
-};
-
-static uint8_t take(struct input *input)
-{
-	if (input->left == 0)
-		return 0;
-	input->left--;
-	return *input->bytes++;
-}
-
-static uint32_t take_u32(struct input *input)
-{
-	uint32_t value = 0;
-
-	for (unsigned i = 0; i < 4; i++)
-		value = value << 8 | take(input);
-	return value;
-}
-
 /* Values at which something happens are likelier than a random one. */
-static uint32_t take_value(struct input *input)
+static uint32_t take_value(struct fuzz_input *input)
 {
 	static const uint32_t likely[] = { 0, 1, 7, 0xffffffff, 0xc0000000, 0xd0000000, 0xfdfff000,
 		0xfe000000, 0x8000, 0xc000, 0xfee00000, 0x1000, 0x1020, 0xffff };
-	uint8_t choice = take(input);
+	uint8_t choice = fuzz_u8(input);
 
-	return choice < ARRAY_SIZE(likely) ? likely[choice] : take_u32(input);
+	return choice < ARRAY_SIZE(likely) ? likely[choice] : fuzz_u32(input);
 }
 
-static uint64_t take_address(struct pci_fixture *f, struct input *input)
+static uint64_t take_address(struct pci_fixture *f, struct fuzz_input *input)
 {
-	const struct pci_function *function = f->host->functions[take(input) % 4 * 8];
-	uint8_t bar = take(input) % PCI_NR_BARS;
+	const struct pci_function *function = f->host->functions[fuzz_u8(input) % 4 * 8];
+	uint8_t bar = fuzz_u8(input) % PCI_NR_BARS;
 	uint64_t base = function && function->bars[bar].address != PCI_UNMAPPED
 				? function->bars[bar].address
 				: FIXTURE_MEMORY32;
 
-	return base + (take(input) << 5) % 0x2000 + take(input) % 32;
+	return base + (fuzz_u8(input) << 5) % 0x2000 + fuzz_u8(input) % 32;
 }
 
 static void host_action(struct pci_fixture *f, struct pci_test_card *card, uint8_t choice)
@@ -83,29 +61,29 @@ static void host_action(struct pci_fixture *f, struct pci_test_card *card, uint8
 	}
 }
 
-static void act(struct pci_fixture *f, struct pci_test_card *cards, struct input *input)
+static void act(struct pci_fixture *f, struct pci_test_card *cards, struct fuzz_input *input)
 {
 	struct machine *machine = &f->machine;
-	uint8_t action = take(input);
+	uint8_t action = fuzz_u8(input);
 	unsigned size = 1u << action / 16 % 3;
-	uint64_t config = FIXTURE_ECAM + ((take(input) % 5u) << 15) + take(input);
+	uint64_t config = FIXTURE_ECAM + ((fuzz_u8(input) % 5u) << 15) + fuzz_u8(input);
 
 	switch (action % 8) {
 	case 0:
 	case 1: machine_mmio_write(machine, config, size, take_value(input)); break;
 	case 2: machine_mmio_read(machine, config, size); break;
 	case 3:
-		machine_pio_write(machine, 0xcf8 + take(input) % 8, size, take_u32(input));
+		machine_pio_write(machine, 0xcf8 + fuzz_u8(input) % 8, size, fuzz_u32(input));
 		machine_pio_read(machine, 0xcfc, size);
 		break;
 	case 4: machine_mmio_write(machine, take_address(f, input), size, take_value(input)); break;
 	case 5: machine_mmio_read(machine, take_address(f, input), 1u << action / 16 % 4); break;
 	case 6:
-		machine_pio_read(machine, FIXTURE_HOTPLUG + take(input) % 32, size);
+		machine_pio_read(machine, FIXTURE_HOTPLUG + fuzz_u8(input) % 32, size);
 		machine_pio_write(
-			machine, FIXTURE_HOTPLUG + take(input) % 16, size, take_u32(input));
+			machine, FIXTURE_HOTPLUG + fuzz_u8(input) % 16, size, fuzz_u32(input));
 		break;
-	case 7: host_action(f, &cards[take(input) % NR_CARDS], take(input)); break;
+	case 7: host_action(f, &cards[fuzz_u8(input) % NR_CARDS], fuzz_u8(input)); break;
 	}
 }
 
@@ -119,27 +97,14 @@ static void check_regions(const struct address_space *space)
 	}
 }
 
+/* As they come back from a restore, which maps what was mapped. */
 static void check_states(struct pci_fixture *f)
 {
-	for (unsigned i = 0; i < f->machine.nr_devices; i++) {
-		const struct device *device = &f->machine.devices[i];
-		struct state_buffer before = { 0 }, after = { 0 };
-		unsigned regions = f->machine.mmio.nr_regions + f->machine.pio.nr_regions;
+	unsigned regions = f->machine.mmio.nr_regions + f->machine.pio.nr_regions;
 
-		state_encode(&before, device->type->state, device->instance, device_state(device));
-		if (state_decode(before.bytes, before.size, device->type->state,
-			    device_state(device), NULL) != (long)before.size)
-			abort();
-		if (device->type->restored)
-			device->type->restored(device->object);
-		state_encode(&after, device->type->state, device->instance, device_state(device));
-		if (after.size != before.size ||
-			memcmp(after.bytes, before.bytes, before.size) != 0 ||
-			regions != f->machine.mmio.nr_regions + f->machine.pio.nr_regions)
-			abort();
-		state_buffer_finish(&before);
-		state_buffer_finish(&after);
-	}
+	fuzz_check_states(&f->machine, true);
+	if (regions != f->machine.mmio.nr_regions + f->machine.pio.nr_regions)
+		abort();
 }
 
 static void forget_message(void *engine, gpa_t address, uint32_t data)
@@ -150,12 +115,10 @@ static void forget_message(void *engine, gpa_t address, uint32_t data)
 		abort();
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
 	static const char *const names[NR_CARDS] = { "one", "two", "three" };
-	struct input input = { bytes, size };
+	struct fuzz_input input = { bytes, size };
 	struct pci_test_card cards[NR_CARDS];
 	struct pci_fixture f;
 

@@ -2,34 +2,8 @@
  * Fuzz target: a guest's accesses to the VGA's ports, window, DISPI and BARs, and the pictures that
  * come of them. The state must be one that a guest could be in.
  */
-#include "base/log.h"
-#include "machine/machine.h"
+#include "machine/fuzz.h"
 #include "vga/vga_card.h"
-
-#include <stdlib.h>
-#include <string.h>
-
-struct input {
-	const uint8_t *bytes;
-	size_t left;
-};
-
-static uint8_t take(struct input *input)
-{
-	if (input->left == 0)
-		return 0;
-	input->left--;
-	return *input->bytes++;
-}
-
-static uint32_t take_u32(struct input *input)
-{
-	uint32_t value = 0;
-
-	for (unsigned i = 0; i < 4; i++)
-		value = value << 8 | take(input);
-	return value;
-}
 
 static void draw(struct vga_card *card)
 {
@@ -44,34 +18,32 @@ static void draw(struct vga_card *card)
 	surface_finish(&surface);
 }
 
-static void act(struct machine *machine, struct vga_card *card, struct input *input)
+static void act(struct machine *machine, struct vga_card *card, struct fuzz_input *input)
 {
 	static const uint16_t ports[] = { 0x3b0, 0x3c0, 0x3c8, 0x3d0, 0x3d8, 0x1ce, 0x1d0, 0x3ce };
-	uint8_t action = take(input);
+	uint8_t action = fuzz_u8(input);
 	unsigned size = 1u << action / 16 % 3;
-	uint16_t port = ports[action / 8 % 8] + take(input) % 8;
-	gpa_t window = VGA_WINDOW_BASE + (take_u32(input) & (VGA_WINDOW_SIZE - 1));
+	uint16_t port = ports[action / 8 % 8] + fuzz_u8(input) % 8;
+	gpa_t window = VGA_WINDOW_BASE + (fuzz_u32(input) & (VGA_WINDOW_SIZE - 1));
 
 	switch (action % 8) {
 	case 0:
 	case 1:
-	case 2: machine_pio_write(machine, port, size, take_u32(input)); break;
+	case 2: machine_pio_write(machine, port, size, fuzz_u32(input)); break;
 	case 3: machine_pio_read(machine, port, size); break;
-	case 4: machine_mmio_write(machine, window, 8, take_u32(input)); break;
+	case 4: machine_mmio_write(machine, window, 8, fuzz_u32(input)); break;
 	case 5: machine_mmio_read(machine, window, 8); break;
 	case 6:
-		pci_bar_write(&card->function, 2, window & 0xfff, size, take_u32(input));
+		pci_bar_write(&card->function, 2, window & 0xfff, size, fuzz_u32(input));
 		pci_bar_read(&card->function, 2, window & 0xfff, size);
 		break;
-	case 7: vga_dispi_write(&card->vga, port % 11, (uint16_t)take_u32(input)); break;
+	case 7: vga_dispi_write(&card->vga, port % 11, (uint16_t)fuzz_u32(input)); break;
 	}
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
-
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
-	struct input input = { bytes, size };
+	struct fuzz_input input = { bytes, size };
 	static struct machine machine;
 	struct vga_card *card;
 	struct error err = { 0 };
@@ -84,8 +56,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	while (input.left > 0)
 		act(&machine, card, &input);
 	draw(card);
-	if (!state_check(vga_type.state, &card->vga.state, &err))
-		abort();
+	fuzz_check_states(&machine, false);
 	vga_card_destroy(card);
 	machine_finish(&machine);
 	return 0;
