@@ -124,6 +124,16 @@ static void tell_needs_reset(struct virtio_device *device)
 	device->transport_ops->interrupt_config(device->transport);
 }
 
+/* What the transport is to hear of that needs the machine lock. */
+static void tell_transport(struct virtio_device *device)
+{
+	if (!device->transport_ops)
+		return;
+	tell_needs_reset(device);
+	if (atomic_exchange(&device->transport_waits, false))
+		device->transport_ops->outside(device->transport);
+}
+
 static void lane_outside(void *owner, struct virtio_lane *lane)
 {
 	struct virtio_device *device = owner;
@@ -138,12 +148,9 @@ static void lane_outside(void *owner, struct virtio_lane *lane)
 			drain_and_reset(queue);
 		virtio_lane_leave(lane);
 	}
-	if (device->transport_ops &&
-		(atomic_load(&device->needs_reset) || atomic_load(&device->transport_waits))) {
+	if (atomic_load(&device->needs_reset) || atomic_load(&device->transport_waits)) {
 		machine_lock(device->machine);
-		tell_needs_reset(device);
-		if (atomic_exchange(&device->transport_waits, false))
-			device->transport_ops->outside(device->transport);
+		tell_transport(device);
 		machine_unlock(device->machine);
 	}
 	if (device->type->outside)
@@ -551,6 +558,8 @@ void virtio_device_pause(struct virtio_device *device)
 			device->type->drain(device, i, atomic_load(&device->queues[i].is_stopping));
 		virtio_lane_leave(lane);
 	}
+	/* What is saved includes the interrupts of what was done. */
+	tell_transport(device);
 }
 
 void virtio_device_resume(struct virtio_device *device)

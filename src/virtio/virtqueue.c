@@ -280,7 +280,7 @@ void *virtq_pop(struct virtq *queue)
 		return NULL;
 	}
 	request->readable = request->pieces;
-	request->writable = request->pieces + request->nr_readable;
+	request->writable = request->pieces ? request->pieces + request->nr_readable : NULL;
 	queue->in_flight++;
 	queue->budget--;
 	return request;
