@@ -11,10 +11,16 @@ class Payload:
     seconds: int = 60
     ends_by: str = "debug-exit"  # or "poweroff"
     engines: tuple = ("soft", "kvm")
-    options: tuple = ()  # of atoll run
+    options: tuple = ()  # of atoll run; {dir}: a directory with an empty one, "share", and 2 MiB, "pmem"
+    peak_mib: int = 0  # the most memory that its VM may have had; 0: any
     # Checks fewer than `checks` where the host's processor lacks a feature, by the feature's name.
     lacking: tuple = ()
 
+
+VIRTIO_DEVICES = (
+    "--disk", "/proc/self/exe,format=raw,readonly=on,queues=2", "--net", "none,queues=2", "--rng", "--balloon",
+    "--vsock", "{dir}/vsock", "--console", "file:/dev/null", "--port", "unix:{dir}/port,name=port",
+    "--keyboard", "virtio", "--tablet", "--pmem", "{dir}/pmem", "--share", "{dir}/share,tag=share")
 
 PAYLOADS = [
     Payload("paging64", 121),
@@ -43,6 +49,7 @@ PAYLOADS = [
     Payload("clocks64", 12),
     Payload("pci64", 93, options=("--test-card",)),
     Payload("virtio64", 75, options=("--disk", "/proc/self/exe,format=raw,readonly=on,queues=2")),
+    Payload("virtio_devices64", 162, memory="64M,max=128M", options=VIRTIO_DEVICES, peak_mib=64),
     Payload("reset64", 8, cpus=2),
     Payload("poweroff32", 2, ends_by="poweroff"),
 ]

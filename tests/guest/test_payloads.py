@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -23,26 +24,36 @@ DEBUG_EXIT = "0x501"
 MODES = ["interpret", "translate"] if ENGINE == "soft" else [None]
 
 
-def run(payload, mode):
+def run(payload, mode, directory):
+    (directory / "share").mkdir()
+    (directory / "pmem").write_bytes(bytes(2 << 20))
+    options = [option.replace("{dir}", str(directory)) for option in payload.options]
     command = [ATOLL, "run", "--quiet", "--engine", ENGINE, "--cpus", str(payload.cpus),
                "--memory", payload.memory, "--debug-exit", DEBUG_EXIT, "--serial", "stdio",
-               "--kernel", str(IMAGES / payload.name), *payload.options]
+               "--kernel", str(IMAGES / payload.name), *options]
     if mode:
         command += ["--soft-mode", mode]
-    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, timeout=payload.seconds * SLOWER, check=False)
+    with open(directory / "said", "wb") as said, open(directory / "errors", "wb") as errors:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=errors)
+    limit = threading.Timer(payload.seconds * SLOWER, process.kill)
+    limit.start()
+    _, status, usage = os.wait4(process.pid, 0)
+    limit.cancel()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    read = [(directory / name).read_bytes().decode(errors="replace") for name in ("said", "errors")]
+    return process.returncode, *read, usage.ru_maxrss >> 10
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("payload", PAYLOADS, ids=lambda payload: payload.name)
-def test_payload(payload, mode):
+def test_payload(payload, mode, tmp_path):
     if ENGINE not in payload.engines:
         pytest.skip(f"not for the engine {ENGINE}")
     assert (IMAGES / payload.name).exists(), "build it with ninja"
-    done = run(payload, mode)
-    lines = done.stdout.decode(errors="replace").replace("\r", "").splitlines()
+    code, said, errors, peak_mib = run(payload, mode, tmp_path)
+    lines = said.replace("\r", "").splitlines()
     report = "\n".join(line for line in lines if not line.startswith("ok "))
-    report += "\n" + done.stderr.decode(errors="replace")
+    report += "\n" + errors
     checks = [line for line in lines if line.startswith(("ok ", "not ok ", "skip "))]
 
     assert not [line for line in lines if line.startswith("not ok ")], report
@@ -51,4 +62,6 @@ def test_payload(payload, mode):
                   if f"skip {feature}: not in CPUID" in lines)
     assert len(checks) >= payload.checks - lacking, f"only {len(checks)} checks\n{report}"
     # isa-debug-exit: 0 becomes 1.
-    assert done.returncode == (0 if payload.ends_by == "poweroff" else 1), report
+    assert code == (0 if payload.ends_by == "poweroff" else 1), report
+    if payload.peak_mib and SLOWER == 1:
+        assert peak_mib <= payload.peak_mib, f"it took {peak_mib} MiB\n{report}"
