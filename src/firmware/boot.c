@@ -16,7 +16,7 @@ int boot_load(const struct boot_config *config, struct machine *machine, struct 
 	struct error *err)
 {
 	struct boot_image image;
-	int result = boot_image_read(&image, config->kernel, err);
+	int result = boot_image_open(&image, config->kernel, err);
 
 	if (result == 0)
 		result = boot_load_image(config, &machine->memory, bsp, &image, err);

@@ -24,7 +24,7 @@
 
 struct bzimage {
 	uint8_t params[LINUX_PARAMS_SIZE];
-	const uint8_t *kernel; /* the protected-mode part */
+	uint64_t kernel; /* where the protected-mode part is in the file */
 	uint64_t kernel_size;
 	uint16_t version;
 	bool relocatable;
@@ -50,7 +50,9 @@ static void copy_header(struct bzimage *bzimage, const struct boot_image *image)
 		end = LINUX_HEADER_END;
 	if (end > image->size)
 		end = image->size;
-	memcpy(bzimage->params + LINUX_HEADER, image->bytes + LINUX_HEADER, end - LINUX_HEADER);
+	if (boot_image_has(image, 0, end))
+		memcpy(bzimage->params + LINUX_HEADER, image->bytes + LINUX_HEADER,
+			end - LINUX_HEADER);
 }
 
 static int find_kernel(struct bzimage *bzimage, const struct boot_image *image, struct error *err)
@@ -62,7 +64,7 @@ static int find_kernel(struct bzimage *bzimage, const struct boot_image *image, 
 		return error_set(err, EXIT_CODE_BAD_FILE,
 			"%s is cut short: its setup code alone has %llu bytes; copy it again",
 			image->path, (unsigned long long)offset);
-	bzimage->kernel = image->bytes + offset;
+	bzimage->kernel = offset;
 	bzimage->kernel_size = image->size - offset;
 	return 0;
 }
@@ -143,9 +145,9 @@ int boot_bzimage_load(struct boot *boot, const struct boot_image *image, struct 
 
 	if (parse(&bzimage, image, err) < 0 || place_kernel(boot, &bzimage, image, &load, err) < 0)
 		return -EINVAL;
-	if (guest_memory_write(boot->memory, load, bzimage.kernel, bzimage.kernel_size) < 0)
-		return error_set(
-			err, EXIT_CODE_INTERNAL, "%s was placed outside of memory", image->path);
+	if (boot_image_copy(image, bzimage.kernel, bzimage.kernel_size, boot->memory, load, err) <
+		0)
+		return -EINVAL;
 
 	if (bzimage.version >= VERSION_LENGTH)
 		limits.command_line = boot_get32(bzimage.params + LINUX_CMDLINE_SIZE);

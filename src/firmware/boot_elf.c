@@ -89,15 +89,15 @@ static int load_segment(struct boot *boot, const struct boot_image *image,
 	gpa_t address = segment->physical_address;
 
 	if (segment->memory_size < segment->file_size ||
-		!boot_image_has(image, segment->offset, segment->file_size))
+		!boot_image_holds(image, segment->offset, segment->file_size))
 		return refuse(image, "a segment lies outside of the file", err);
 	if (!boot_layout_is_free(&boot->layout, address, segment->memory_size))
 		return refuse(image, "its segments overlap", err);
 	if (boot_claim_image(boot, image, address, segment->memory_size, err) < 0)
 		return -EINVAL;
-	if (guest_memory_write(
-		    boot->memory, address, image->bytes + segment->offset, segment->file_size) < 0)
-		return -EFAULT;
+	if (boot_image_copy(
+		    image, segment->offset, segment->file_size, boot->memory, address, err) < 0)
+		return -EINVAL;
 	return boot_zero(boot->memory, address + segment->file_size,
 		segment->memory_size - segment->file_size);
 }

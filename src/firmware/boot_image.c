@@ -10,8 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define COPY_CHUNK (256 << 10)
-
 int boot_file_open(struct boot_file *file, const char *path, const char *what, struct error *err)
 {
 	struct stat status;
@@ -41,6 +39,12 @@ void boot_file_finish(struct boot_file *file)
 	*file = (struct boot_file){ .fd = -1 };
 }
 
+static int shrank(const struct boot_file *file, struct error *err)
+{
+	return error_set(err, EXIT_CODE_NO_FILE, "%s shrank while it was being read; start again",
+		file->path);
+}
+
 static int read_exactly(
 	const struct boot_file *file, void *to, uint64_t size, uint64_t offset, struct error *err)
 {
@@ -54,69 +58,112 @@ static int read_exactly(
 			return error_set_errno(
 				err, EXIT_CODE_NO_FILE, errno, "cannot read %s", file->path);
 		if (got == 0)
-			return error_set(err, EXIT_CODE_NO_FILE,
-				"%s shrank while it was being read; start again", file->path);
+			return shrank(file, err);
 		done += (uint64_t)got;
 	}
 	return 0;
 }
 
+/* Copies a part of the file to guest RAM, without a buffer between. */
+static int copy_part(const struct boot_file *file, uint64_t offset, uint64_t size,
+	struct guest_memory *memory, gpa_t address, struct error *err)
+{
+	int result = guest_memory_read_file(memory, address, size, file->fd, offset);
+
+	if (result == 0)
+		return 0;
+	if (result == -EFAULT)
+		return error_set(err, EXIT_CODE_INTERNAL,
+			"%s was placed where the guest has no memory", file->path);
+	if (result == -ENODATA)
+		return shrank(file, err);
+	return error_set_errno(err, EXIT_CODE_NO_FILE, -result, "cannot read %s", file->path);
+}
+
 int boot_file_copy(
 	const struct boot_file *file, struct guest_memory *memory, gpa_t address, struct error *err)
 {
-	uint8_t *chunk = malloc(COPY_CHUNK);
-	int result = 0;
-
-	if (!chunk)
-		return error_set_errno(err, EXIT_CODE_HOST, ENOMEM, "cannot read %s", file->path);
-	for (uint64_t done = 0; done < file->size && result == 0;) {
-		uint64_t size = file->size - done < COPY_CHUNK ? file->size - done : COPY_CHUNK;
-
-		result = read_exactly(file, chunk, size, done, err);
-		if (result == 0 && guest_memory_write(memory, address + done, chunk, size) < 0)
-			result = error_set(err, EXIT_CODE_INTERNAL,
-				"%s was placed where the guest has no memory", file->path);
-		done += size;
-	}
-	free(chunk);
-	return result;
+	return copy_part(file, 0, file->size, memory, address, err);
 }
 
-int boot_image_read(struct boot_image *image, const char *path, struct error *err)
-{
-	struct boot_file file;
-	uint8_t *bytes = NULL;
-	int result = boot_file_open(&file, path, "the kernel", err);
+/* What a kernel's header is read in, so that a large kernel costs few reads and little memory. */
+#define REACH_STEP (64 << 10)
 
-	*image = (struct boot_image){ .path = path };
-	if (result < 0)
-		goto out;
-	if (file.size == 0 || file.size > BOOT_IMAGE_MAX) {
-		result = error_set(err, EXIT_CODE_BAD_FILE, "%s is not a kernel: it is %s", path,
-			file.size ? "larger than 1 GiB" : "empty");
-		goto out;
+struct boot_source {
+	struct boot_file file;
+	uint8_t *bytes;
+	uint64_t present; /* so many of them have been read */
+};
+
+static int reach(struct boot_source *source, uint64_t end, struct error *err)
+{
+	uint64_t size = source->file.size, present = source->present;
+
+	end = end > size - size % REACH_STEP ? size : align_up(end, REACH_STEP);
+	if (end <= present)
+		return 0;
+	if (read_exactly(&source->file, source->bytes + present, end - present, present, err) < 0)
+		return -EIO;
+	source->present = end;
+	return 0;
+}
+
+bool boot_source_reach(struct boot_source *source, uint64_t end)
+{
+	struct error err;
+
+	return end <= source->present || reach(source, end, &err) == 0;
+}
+
+static int open_source(struct boot_source *source, const char *path, struct error *err)
+{
+	if (boot_file_open(&source->file, path, "the kernel", err) < 0)
+		return -EINVAL;
+	if (source->file.size == 0 || source->file.size > BOOT_IMAGE_MAX)
+		return error_set(err, EXIT_CODE_BAD_FILE, "%s is not a kernel: it is %s", path,
+			source->file.size ? "larger than 1 GiB" : "empty");
+	source->bytes = malloc(source->file.size);
+	if (!source->bytes)
+		return error_set_errno(err, EXIT_CODE_HOST, ENOMEM, "cannot read %s", path);
+	return reach(source, 1, err);
+}
+
+int boot_image_open(struct boot_image *image, const char *path, struct error *err)
+{
+	struct boot_source *source = calloc(1, sizeof(*source));
+
+	*image = (struct boot_image){ .path = path, .source = source };
+	if (!source)
+		return error_set_errno(err, EXIT_CODE_HOST, ENOMEM, "cannot read %s", path);
+	source->file.fd = -1;
+	if (open_source(source, path, err) < 0) {
+		boot_image_finish(image);
+		return -EINVAL;
 	}
-	bytes = malloc(file.size);
-	if (!bytes) {
-		result = error_set_errno(err, EXIT_CODE_HOST, ENOMEM, "cannot read %s", path);
-		goto out;
-	}
-	result = read_exactly(&file, bytes, file.size, 0, err);
-	if (result < 0) {
-		free(bytes);
-		goto out;
-	}
-	image->bytes = bytes;
-	image->size = file.size;
-out:
-	boot_file_finish(&file);
-	return result;
+	image->bytes = source->bytes;
+	image->size = source->file.size;
+	return 0;
 }
 
 void boot_image_finish(struct boot_image *image)
 {
-	free((void *)image->bytes);
+	if (image->source) {
+		boot_file_finish(&image->source->file);
+		free(image->source->bytes);
+		free(image->source);
+	}
 	*image = (struct boot_image){ 0 };
+}
+
+int boot_image_copy(const struct boot_image *image, uint64_t offset, uint64_t size,
+	struct guest_memory *memory, gpa_t address, struct error *err)
+{
+	if (image->source)
+		return copy_part(&image->source->file, offset, size, memory, address, err);
+	if (guest_memory_write(memory, address, image->bytes + offset, size) < 0)
+		return error_set(err, EXIT_CODE_INTERNAL,
+			"%s was placed where the guest has no memory", image->path);
+	return 0;
 }
 
 int boot_zero(struct guest_memory *memory, gpa_t address, uint64_t size)

@@ -120,9 +120,8 @@ static int load_flat(struct boot *boot, const struct boot_image *image, const st
 	if (boot_claim_image(boot, image, header->load_address, memory_size, err) < 0)
 		return -EINVAL;
 	*end = header->load_address + memory_size;
-	if (guest_memory_write(
-		    boot->memory, header->load_address, image->bytes + offset, file_size) < 0)
-		return -EFAULT;
+	if (boot_image_copy(image, offset, file_size, boot->memory, header->load_address, err) < 0)
+		return -EINVAL;
 	return boot_zero(boot->memory, header->load_address + file_size, memory_size - file_size);
 damaged:
 	return error_set(err, EXIT_CODE_BAD_FILE,

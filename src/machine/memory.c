@@ -304,6 +304,50 @@ int guest_memory_write(
 	return 0;
 }
 
+void guest_memory_populate(void *host, uint64_t size)
+{
+	uintptr_t first = align_down((uintptr_t)host, GUEST_PAGE_SIZE);
+
+	/* Before Linux 5.14 there is no such advice. */
+	madvise((void *)first, (uintptr_t)host + size - first, MADV_POPULATE_WRITE);
+}
+
+static int read_part(int fd, uint8_t *to, uint64_t size, uint64_t offset)
+{
+	guest_memory_populate(to, size);
+	while (size > 0) {
+		ssize_t got = pread(fd, to, size, (off_t)offset);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return got < 0 ? -errno : -ENODATA;
+		to += got;
+		offset += (uint64_t)got;
+		size -= (uint64_t)got;
+	}
+	return 0;
+}
+
+int guest_memory_read_file(
+	const struct guest_memory *memory, gpa_t address, uint64_t size, int fd, uint64_t offset)
+{
+	uint64_t length;
+
+	if (!is_ram(memory, address, size, true))
+		return -EFAULT;
+	for (; size > 0; address += length, offset += length, size -= length) {
+		uint8_t *to = piece(memory, address, size, true, &length);
+		int result = to ? read_part(fd, to, length, offset) : -EFAULT;
+
+		if (memory->written && to)
+			memory->written(memory->written_context, address, length);
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
 bool guest_memory_address(
 	const struct guest_memory *memory, const void *host, bool writable, gpa_t *address)
 {

@@ -157,6 +157,18 @@ int guest_memory_write(
 	const struct guest_memory *memory, gpa_t address, const void *from, uint64_t size);
 
 /*
+ * Fills [address, address + size) from the file's bytes at `offset`, and makes the host's pages for
+ * them in one go. Returns 0; -EFAULT, with nothing written, if a byte is not RAM; -ENODATA if the
+ * file is too short; another negative errno if it cannot be read.
+ */
+int guest_memory_read_file(
+	const struct guest_memory *memory, gpa_t address, uint64_t size, int fd, uint64_t offset);
+
+/* Has the host make its pages for [host, host + size), which guest_memory_host led to, in one go:
+ * much cheaper than a fault for each. A hint; nothing is promised. */
+void guest_memory_populate(void *host, uint64_t size);
+
+/*
  * Gives the whole pages inside [host, host + size) back to the host; they read as zero from then
  * on. `host` came from guest_memory_host. For balloons: who discards knows that the guest has
  * given the content up. Returns the bytes given back.
