@@ -63,6 +63,7 @@ int block_cache_create(struct vcpu *vcpu, struct error *err)
 		return error_set_errno(
 			err, EXIT_CODE_HOST, ENOMEM, "cannot make a cache of decoded code");
 	}
+	cache->ahead = (struct populate_ahead){ cache->arena, ARENA_SIZE };
 	cache->none.mode = NO_MODE;
 	cache->none.generation_now = &never_written;
 	forget_all(cache);
@@ -105,6 +106,7 @@ static struct block *allocate(struct vcpu *vcpu)
 		vcpu->block = NULL;
 		forget_all(cache);
 	}
+	populate_ahead(&cache->ahead, cache->used + MAX_BLOCK);
 	block = (struct block *)(cache->arena + cache->used);
 	block->successors[0] = block->successors[1] = nowhere(cache);
 	return block;

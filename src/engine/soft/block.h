@@ -8,6 +8,7 @@
 #ifndef ENGINE_SOFT_BLOCK_H
 #define ENGINE_SOFT_BLOCK_H
 
+#include "engine/soft/populate.h"
 #include "engine/soft/insn.h"
 #include "engine/soft/mmu.h"
 
@@ -46,6 +47,7 @@ struct block_cache {
 	struct block **buckets;
 	uint8_t *arena;
 	size_t used;
+	struct populate_ahead ahead; /* of the arena */
 	unsigned times_emptied;
 	struct block none; /* in the place of no block; never matches */
 };

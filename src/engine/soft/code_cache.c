@@ -79,6 +79,15 @@ int translator_create(struct vcpu *vcpu)
 		translator_destroy(vcpu);
 		return -ENOMEM;
 	}
+	translator->ahead[0] = (struct populate_ahead){ translator->writable, CODE_CACHE_BYTES };
+	translator->ahead[1] = (struct populate_ahead){ translator->executable, CODE_CACHE_BYTES,
+		.read_only = true };
+	translator->ahead[2] = (struct populate_ahead){ translator->translations,
+		MAX_TRANSLATIONS * sizeof(struct translation) };
+	translator->ahead[3] =
+		(struct populate_ahead){ translator->sites, MAX_SITES * sizeof(struct site) };
+	translator->ahead[4] =
+		(struct populate_ahead){ translator->links, MAX_LINKS * sizeof(struct link) };
 	translator_emit_routines(translator);
 	translator->reserved = translator->used;
 	translator->next_id = 1;
@@ -159,6 +168,20 @@ bool translator_has_room(const struct translator *translator)
 	       MAX_SITES - translator->nr_sites > BLOCK_MAX_INSNS &&
 	       MAX_LINKS - translator->nr_links > 4 * BLOCK_MAX_INSNS &&
 	       translator->nr_views + 2 <= MAX_CODE_PAGES;
+}
+
+void translator_populate(struct translator *translator)
+{
+	const size_t used[] = {
+		translator->used,
+		translator->used,
+		translator->nr_translations * sizeof(struct translation),
+		translator->nr_sites * sizeof(struct site),
+		translator->nr_links * sizeof(struct link),
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(used); i++)
+		populate_ahead(&translator->ahead[i], used[i]);
 }
 
 static uint32_t page_hash(uint64_t page)

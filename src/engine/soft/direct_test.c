@@ -34,7 +34,7 @@ static int setup(void **state)
 
 	vcpu_fixture_create(&fixture, 16);
 	fixture.engine.mode = SOFT_MODE_TRANSLATE;
-	assert_int_equal(translate_create(&fixture.engine, &err), 0);
+	assert_int_equal(translate_create(&fixture.engine, 0, &err), 0);
 	direct_create(&fixture.engine);
 	*state = &fixture;
 	return 0;

@@ -505,7 +505,7 @@ static int setup(void **state)
 	vcpu_fixture_create(&translated.fixture, RAM_MIB);
 	translated.fixture.engine.mode = SOFT_MODE_TRANSLATE;
 	translated.fixture.vcpu->timer_deadline_tsc = UINT64_MAX;
-	return translate_create(&translated.fixture.engine, &err);
+	return translate_create(&translated.fixture.engine, 0, &err);
 }
 
 static int teardown(void **state)

@@ -11,6 +11,7 @@
 #include "engine/soft/debug.h"
 #include "engine/soft/execute.h"
 #include "engine/soft/paging.h"
+#include "engine/soft/populate.h"
 #include "engine/soft/vector.h"
 
 #define PAGE_MASK (~UINT64_C(0xfff))
@@ -129,6 +130,7 @@ static void fill(struct vcpu *vcpu, enum tlb_set set, gva_t address, const struc
 	log_entry(vcpu, set, entry);
 	if (!entry->writable)
 		return;
+	populate_at(vcpu->engine, page->physical);
 	/* Either this thread sees the code that another adds, or that one sees the tag. */
 	set_tag(&entry->write_tag, linear);
 	atomic_thread_fence(memory_order_seq_cst);

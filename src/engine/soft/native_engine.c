@@ -86,7 +86,7 @@ void native_engine_translate(void)
 
 	native_fixture.engine.mode = SOFT_MODE_TRANSLATE;
 	native_fixture.vcpu->timer_deadline_tsc = UINT64_MAX;
-	if (translate_create(&native_fixture.engine, &err))
+	if (translate_create(&native_fixture.engine, 0, &err))
 		abort();
 	translates = true;
 }

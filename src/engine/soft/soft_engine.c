@@ -10,6 +10,7 @@
 #include "engine/soft/interpret.h"
 #include "engine/soft/kvmclock.h"
 #include "engine/soft/mmu.h"
+#include "engine/soft/populate.h"
 #include "engine/soft/tsc.h"
 #include "engine/soft/vector.h"
 
@@ -123,16 +124,20 @@ static int create_vcpus(struct soft_engine *engine, struct error *err)
 static int create_parts(
 	struct soft_engine *engine, const struct engine_config *config, struct error *err)
 {
+	/* With the translator alone, the mode for tests and comparison, all code is translated. */
+	unsigned cold_runs = config->soft_direct && !config->count_exactly ? COLD_RUNS : 0;
 	int ret = create_vcpus(engine, err);
 
 	if (ret == 0)
 		ret = code_pages_create(engine, err);
 	if (ret == 0)
+		ret = populate_create(engine, err);
+	if (ret == 0)
 		ret = vector_init(engine, err);
 	for (unsigned i = 0; ret == 0 && i < engine->nr_vcpus; i++)
 		ret = block_cache_create(&engine->vcpus[i], err);
 	if (ret == 0 && engine->mode == SOFT_MODE_TRANSLATE)
-		ret = translate_create(engine, err);
+		ret = translate_create(engine, cold_runs, err);
 	if (ret == 0 && config->soft_direct && !config->count_exactly)
 		direct_create(engine);
 	return ret;
@@ -157,6 +162,7 @@ static void soft_destroy(struct engine *base)
 		vector_finish(engine);
 		munmap(engine->vcpus, engine->nr_vcpus * sizeof(struct vcpu));
 	}
+	populate_destroy(engine);
 	code_pages_destroy(engine);
 	if (engine->code_dump)
 		fclose(engine->code_dump);

@@ -165,6 +165,18 @@ static gva_t next_page(const struct vcpu *vcpu, gva_t linear)
 	return vcpu->mode.insn == INSN_MODE_64 ? next : (uint32_t)next;
 }
 
+/* Most code of a system that starts runs once or twice, and is not worth its translation. */
+static bool is_cold(struct translator *translator, const struct block *block)
+{
+	uint64_t hash = block->physical * UINT64_C(0x9e3779b97f4a7c15);
+	uint8_t *heat = &translator->heat[hash >> (64 - HEAT_BITS)];
+
+	if (*heat >= translator->cold_runs)
+		return false;
+	++*heat;
+	return true;
+}
+
 /* The translation of what is at vcpu->rip, NULL if there is none. Raises what fetching does. */
 static struct translation *find_slow(struct vcpu *vcpu, bool single)
 {
@@ -190,8 +202,11 @@ static struct translation *find_slow(struct vcpu *vcpu, bool single)
 	translation = translator_find(translator, linear, translator->views[view].id, single);
 	if (!translation || translation->second_view != second_view ||
 		is_dead(translator, translation)) {
+		if (!single && is_cold(translator, block))
+			return NULL;
 		/* The compiler may copy and clear with the C library's functions. */
 		vector_leave(vcpu);
+		translator_populate(translator);
 		translation = translate_block(translator, block, linear, view, second_view, single);
 		translator->counters.translation_ticks += host_tsc() - started;
 		if (vcpu->engine->code_dump)
@@ -676,7 +691,7 @@ int translate_try(struct vcpu *vcpu, unsigned insns)
 	return vector;
 }
 
-int translate_create(struct soft_engine *engine, struct error *err)
+int translate_create(struct soft_engine *engine, unsigned cold_runs, struct error *err)
 {
 	for (unsigned i = 0; i < engine->nr_vcpus; i++) {
 		int ret = translator_create(&engine->vcpus[i]);
@@ -684,6 +699,7 @@ int translate_create(struct soft_engine *engine, struct error *err)
 		if (ret < 0)
 			return error_set_errno(err, EXIT_CODE_HOST, -ret,
 				"cannot make the translator of vCPU %u", i);
+		engine->vcpus[i].translate.translator->cold_runs = cold_runs;
 		engine->vcpus[i].translate.translator->code_log_position =
 			code_pages_log_end(engine);
 	}

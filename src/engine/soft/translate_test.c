@@ -21,7 +21,7 @@ static int setup(void **state)
 	vcpu_fixture_create(&fixture, 32);
 	fixture.engine.mode = SOFT_MODE_TRANSLATE;
 	fixture.vcpu->timer_deadline_tsc = UINT64_MAX;
-	assert_int_equal(translate_create(&fixture.engine, &err), 0);
+	assert_int_equal(translate_create(&fixture.engine, 0, &err), 0);
 	*state = &fixture;
 	return 0;
 }

@@ -6,6 +6,7 @@
 
 #include "engine/soft/block.h"
 #include "engine/soft/emit.h"
+#include "engine/soft/populate.h"
 #include "engine/soft/translate.h"
 
 #define CODE_CACHE_BYTES        (32u << 20)
@@ -166,6 +167,10 @@ struct lookup {
 
 #define LOOKUP_BITS 12
 
+/* How often what begins somewhere was interpreted because it was cold: by a hash of its physical
+ * address. Two that share a place warm each other. */
+#define HEAT_BITS 16
+
 struct translator_counters {
 	uint64_t translated, instructions, entries, flushes, killed;
 	uint64_t exits[EXIT_BRANCH + 1];
@@ -200,11 +205,15 @@ struct translator {
 	uint32_t *buckets;
 	uint32_t *views_by_linear, *views_by_physical;
 	struct lookup lookup[1u << LOOKUP_BITS];
+	/* Of the code by both mappings, translations, sites, links. */
+	struct populate_ahead ahead[5];
 	uint64_t code_log_position;
 	uint64_t armed_deadline;
 	uint8_t *signal_stack;
 	unsigned max_insns; /* of a block: fewer for tests */
-	bool exact_flags;   /* all of them, wherever a block ends: for lockstep */
+	unsigned cold_runs; /* so often code is interpreted before it is translated */
+	uint8_t heat[1u << HEAT_BITS];
+	bool exact_flags; /* all of them, wherever a block ends: for lockstep */
 	struct translator_counters counters;
 };
 
@@ -543,6 +552,9 @@ int translator_create(struct vcpu *vcpu);
 void translator_destroy(struct vcpu *vcpu);
 void translator_flush(struct translator *translator);
 bool translator_has_room(const struct translator *translator);
+
+/* Before a translation: has the host make the pages that it will be in. */
+void translator_populate(struct translator *translator);
 uint32_t translator_view(
 	struct translator *translator, gva_t linear, gpa_t physical, unsigned mode);
 void translator_kill(struct translator *translator, gpa_t physical);

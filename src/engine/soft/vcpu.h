@@ -193,6 +193,7 @@ struct soft_engine {
 	FILE *code_dump; /* NULL: off */
 	/* By physical page of RAM, see code_pages.h. */
 	struct code_pages *code_pages;
+	struct populate *populate;
 	_Atomic uint64_t a20_mask;
 	unsigned host_cpus; /* that this process may use */
 	/* One point of both the host's TSC and the machine clock's source: tsc.h. */

@@ -1,6 +1,7 @@
 #include "engine/soft/vcpu_fixture.h"
 
 #include "engine/soft/code_pages.h"
+#include "engine/soft/populate.h"
 #include "engine/soft/vector.h"
 
 #include <assert.h>
@@ -55,8 +56,8 @@ void vcpu_fixture_create(struct vcpu_fixture *fixture, unsigned mib)
 	vcpu->cpu_model = &fixture->model;
 	vcpu->a20_mask = ~UINT64_C(0);
 	insn_features_init(&vcpu->features, &fixture->model);
-	if (code_pages_create(engine, &err) || block_cache_create(vcpu, &err) ||
-		vector_init(engine, &err)) {
+	if (code_pages_create(engine, &err) || populate_create(engine, &err) ||
+		block_cache_create(vcpu, &err) || vector_init(engine, &err)) {
 		fprintf(stderr, "%s\n", err.text);
 		abort();
 	}
@@ -72,6 +73,7 @@ void vcpu_fixture_destroy(struct vcpu_fixture *fixture)
 {
 	vector_finish(&fixture->engine);
 	block_cache_destroy(fixture->vcpu);
+	populate_destroy(&fixture->engine);
 	code_pages_destroy(&fixture->engine);
 	pthread_mutex_destroy(&fixture->engine.split_lock);
 	free(fixture->engine.vcpus);
