@@ -44,11 +44,11 @@ static bool serve_queue(struct virtio_queue *queue)
 	struct virtq *ring = &queue->ring;
 	uint16_t position = ring->state.next_avail;
 	bool wrap = ring->state.avail_wrap;
-	bool took_all, took_some, more;
+	bool took_all, took_some;
 
 	if (!queue->running)
 		return false;
-	if (!queue->stuck)
+	if (!ring->awaits)
 		virtq_disable_notification(ring);
 	ring->budget = ring->state.size;
 	took_all = device->type->serve(device, (unsigned)(queue - device->queues));
@@ -59,16 +59,10 @@ static bool serve_queue(struct virtio_queue *queue)
 	if (!took_all && ring->budget > 0 && virtq_has_more(ring))
 		return false;
 	took_some = ring->state.next_avail != position || ring->state.avail_wrap != wrap;
-	more = virtq_enable_notification(ring);
-	if (took_some || !more) {
-		queue->stuck = false;
-		return more;
-	}
-	/* What is there does not suffice (a frame that needs more buffers): one more look while
-	 * the driver notifies, and then nothing until it does. */
-	more = !queue->stuck;
-	queue->stuck = true;
-	return more;
+	if (took_some || !virtq_has_more(ring))
+		return virtq_enable_notification(ring);
+	/* What is there does not suffice: a frame needs more buffers. */
+	return virtq_await_more(ring);
 }
 
 static bool lane_serve(void *owner, struct virtio_lane *lane)

@@ -114,7 +114,6 @@ struct virtio_queue {
 
 	/* Lane. */
 	bool running;             /* enabled, DRIVER_OK, may access memory */
-	bool stuck;               /* the last round took nothing of what there was */
 	bool stopping;            /* to be drained and reset by the I/O thread */
 	_Atomic bool is_stopping; /* what registers show of it */
 };

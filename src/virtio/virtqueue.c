@@ -73,6 +73,7 @@ void virtq_reset(struct virtq *queue)
 	queue->state.used_wrap = true;
 	queue->descriptors = queue->driver_area = queue->device_area = NULL;
 	queue->unsignalled = 0;
+	queue->awaits = false;
 }
 
 void virtq_break(struct virtq *queue, const char *why)
@@ -411,18 +412,30 @@ bool virtq_has_more(const struct virtq *queue)
 
 void virtq_disable_notification(struct virtq *queue)
 {
+	queue->awaits = false;
 	if (queue->state.enabled && !queue->state.broken)
 		ring(queue)->disable_notification(queue);
 }
 
 bool virtq_enable_notification(struct virtq *queue)
 {
+	queue->awaits = false;
 	if (!queue->state.enabled || queue->state.broken)
 		return false;
 	ring(queue)->enable_notification(queue);
 	/* Between asking for notifications and looking again (2.7.10, 2.8.10). */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return ring(queue)->has_more(queue);
+}
+
+bool virtq_await_more(struct virtq *queue)
+{
+	if (!queue->state.enabled || queue->state.broken || !ring(queue)->await_more(queue))
+		return false;
+	queue->awaits = true;
+	/* As above. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return true;
 }
 
 bool virtq_take_interrupt(struct virtq *queue)

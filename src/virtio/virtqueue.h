@@ -76,6 +76,8 @@ struct virtq {
 	unsigned in_flight;   /* popped, not pushed */
 	unsigned budget;      /* how many more may be popped in this round */
 	unsigned unsignalled; /* ring entries used since the last virtq_take_interrupt */
+	bool awaits;          /* virtq_await_more has asked to be told of what comes... */
+	uint16_t awaited;     /* ...behind this available index; split only */
 	struct virtq_request *free;
 };
 
@@ -134,6 +136,12 @@ bool virtq_has_more(const struct virtq *queue);
  * meanwhile: then no notification will come for it. */
 void virtq_disable_notification(struct virtq *queue);
 bool virtq_enable_notification(struct virtq *queue);
+/*
+ * Asks to be told of what comes behind what is there, which does not suffice: a driver with event
+ * indexes that was asked to tell of its next entry has told of it already. Returns true if there
+ * may be more than was looked at: look again, without disabling, and call this again.
+ */
+bool virtq_await_more(struct virtq *queue);
 
 /* Does the driver want an interrupt for what was pushed since the last call? */
 bool virtq_take_interrupt(struct virtq *queue);

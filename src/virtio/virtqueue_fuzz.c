@@ -74,7 +74,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			request = virtq_pop(&queue);
 			if (request)
 				use(&queue, request, how);
-			virtq_enable_notification(&queue);
+			if (how & 16)
+				virtq_await_more(&queue);
+			else
+				virtq_enable_notification(&queue);
 			virtq_take_interrupt(&queue);
 			memory.regions[0].host[(how * 131u + step) % RAM_BYTES] ^= how;
 		}

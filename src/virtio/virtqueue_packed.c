@@ -142,6 +142,15 @@ static void packed_enable_notification(struct virtq *queue)
 	set_event(queue, VIRTQ_EVENT_DESC);
 }
 
+/* Where the next chain will begin is not known: the driver is to tell of each. */
+static bool packed_await_more(struct virtq *queue)
+{
+	if (queue->awaits)
+		return false;
+	set_event(queue, VIRTQ_EVENT_ENABLE);
+	return true;
+}
+
 static bool packed_wants_interrupt(const struct virtq *queue)
 {
 	const struct virtq_state *state = &queue->state;
@@ -168,5 +177,6 @@ const struct virtq_ring_ops virtq_packed_ops = {
 	.use = packed_use,
 	.disable_notification = packed_disable_notification,
 	.enable_notification = packed_enable_notification,
+	.await_more = packed_await_more,
 	.wants_interrupt = packed_wants_interrupt,
 };

@@ -18,6 +18,7 @@ struct virtq_ring_ops {
 	void (*use)(struct virtq *queue, const struct virtq_request *request, uint32_t length);
 	void (*disable_notification)(struct virtq *queue);
 	void (*enable_notification)(struct virtq *queue);
+	bool (*await_more)(struct virtq *queue); /* virtq_await_more; sets `awaited` */
 	bool (*wants_interrupt)(const struct virtq *queue);
 };
 

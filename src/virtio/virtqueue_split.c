@@ -127,6 +127,23 @@ static void split_enable_notification(struct virtq *queue)
 	virtq_announce(queue, avail_event(queue), 2);
 }
 
+static bool split_await_more(struct virtq *queue)
+{
+	uint16_t index = virtq_load16(queue->driver_area + VIRTQ_RING_INDEX);
+	bool asked = queue->awaits && (!queue->event_index || queue->awaited == index);
+
+	if (asked)
+		return false;
+	queue->awaited = index;
+	if (!queue->event_index) {
+		set_used_flags(queue, 0);
+		return true;
+	}
+	virtq_store16(avail_event(queue), index);
+	virtq_announce(queue, avail_event(queue), 2);
+	return true;
+}
+
 static bool split_wants_interrupt(const struct virtq *queue)
 {
 	uint16_t new = queue->state.next_used;
@@ -145,5 +162,6 @@ const struct virtq_ring_ops virtq_split_ops = {
 	.use = split_use,
 	.disable_notification = split_disable_notification,
 	.enable_notification = split_enable_notification,
+	.await_more = split_await_more,
 	.wants_interrupt = split_wants_interrupt,
 };

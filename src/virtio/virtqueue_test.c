@@ -220,6 +220,44 @@ static void test_notification_suppression(void **state)
 	driver_finish(&d);
 }
 
+/* One is there and does not suffice: the driver has to tell of the second, of which it had not to
+ * tell if the first were meant. */
+static void test_await_more(void **state)
+{
+	const struct piece piece = { DRIVER_BUFFERS, 4, VIRTQ_DESC_WRITE };
+
+	(void)state;
+	for (unsigned format = 0; format < 2 * NR_FORMATS; format++) {
+		bool event = format >= NR_FORMATS;
+		struct driver d;
+		struct virtq_request *request;
+
+		driver_init(&d, 8, formats[format % NR_FORMATS] | (event ? EVENT : 0));
+		driver_add(&d, &piece, 1);
+		virtq_disable_notification(&d.queue);
+		virtq_unpop(&d.queue, virtq_pop(&d.queue));
+		/* What came before it asked was perhaps not seen. */
+		assert_true(virtq_await_more(&d.queue));
+		assert_false(virtq_await_more(&d.queue));
+		if (d.packed)
+			assert_int_equal(get16(&d, DRIVER_DEVICE_AREA + 2), VIRTQ_EVENT_ENABLE);
+		else if (event)
+			assert_int_equal(get16(&d, DRIVER_DEVICE_AREA + 4 + 8 * 8), 1);
+		else
+			assert_int_equal(get16(&d, DRIVER_DEVICE_AREA), 0);
+		driver_add(&d, &piece, 1);
+		/* With event indexes it told of the second, and does not of the third. */
+		assert_int_equal(virtq_await_more(&d.queue), !d.packed && event);
+		assert_false(virtq_await_more(&d.queue));
+		for (unsigned i = 0; i < 2; i++) {
+			request = virtq_pop(&d.queue);
+			virtq_push(&d.queue, request, 4);
+		}
+		assert_false(virtq_enable_notification(&d.queue));
+		driver_finish(&d);
+	}
+}
+
 static void test_unpop(void **state)
 {
 	(void)state;
@@ -462,6 +500,7 @@ int main(void)
 		cmocka_unit_test(test_indirect),
 		cmocka_unit_test(test_interrupt_suppression),
 		cmocka_unit_test(test_notification_suppression),
+		cmocka_unit_test(test_await_more),
 		cmocka_unit_test(test_unpop),
 		cmocka_unit_test(test_copied_once),
 		cmocka_unit_test(test_hostile_chains),

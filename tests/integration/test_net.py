@@ -124,9 +124,7 @@ def test_user_out(guest, server, tmp_path, queues):
     """An address by DHCP, and 20 MB from the host's loopback; the capture holds them."""
     port, data = server
     capture = tmp_path / "capture.pcap"
-    # passt may stall behind a burst of duplicate acknowledgements: SUPPORT.md, known faults.
-    vm = guest(["--net", f"user,capture={capture},queues={queues}", "--cpus", "2", "--soft-mode",
-                "translate"],
+    vm = guest(["--net", f"user,capture={capture},queues={queues}", "--cpus", "2"],
                f"net.fetch=http://10.0.2.2:{port}/")
     vm.wait_for(r"^net: bound 10\.0\.2\.15 router 10\.0\.2\.2$")
     assert vm.wait_for(r"^net: fetched (\d+) (\w+)$").groups() == (str(SIZE), hash_of(data))
