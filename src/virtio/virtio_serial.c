@@ -52,6 +52,8 @@ struct serial {
 	int client_fd;             /* -1: nobody */
 	unsigned events;           /* what the client is watched for */
 	bool guest_open;           /* a program has the port open */
+	bool heard;                /* it was given something of this client's */
+	bool guest_closed;         /* and is gone: the client gets its last words, then the end */
 	/* Messages that wait for a buffer: a guest that asks again gets no second one. */
 	bool add_due, name_due, open_due;
 	uint64_t sent; /* of the request at the head of PORT_FROM_GUEST */
@@ -86,6 +88,7 @@ static void drop_client(struct serial *serial)
 	close(serial->client_fd);
 	serial->client_fd = -1;
 	serial->events = 0;
+	serial->guest_closed = false;
 	watch_listener(serial, true);
 	tell_open(serial);
 	/* What the guest still says is for nobody. */
@@ -105,6 +108,7 @@ static void accept_client(struct serial *serial)
 	}
 	serial->client_fd = fd;
 	serial->events = 0;
+	serial->heard = false;
 	watch_listener(serial, false);
 	watch_client(serial, EPOLLIN);
 	tell_open(serial);
@@ -199,6 +203,8 @@ static bool serve_from_guest(struct serial *serial)
 		virtq_push(queue, request, 0);
 	}
 	watch_client(serial, serial->events & ~(unsigned)EPOLLOUT);
+	if (serial->guest_closed && serial->client_fd >= 0 && !virtq_has_more(queue))
+		drop_client(serial);
 	return true;
 }
 
@@ -215,6 +221,7 @@ static bool serve_to_guest(struct serial *serial)
 		if (count > 0) {
 			virtq_write(request, bytes, (size_t)count);
 			virtq_push(queue, request, 0);
+			serial->heard = true;
 			continue;
 		}
 		virtq_unpop(queue, request);
@@ -274,8 +281,12 @@ static void take_message(struct serial *serial, const struct control_message *me
 	case PORT_OPEN:
 		if (!is_ours)
 			return;
+		/* Who waits for the program waits on; who was talking to it waits in vain. */
+		serial->guest_closed =
+			serial->guest_open && !value && serial->heard && serial->client_fd >= 0;
 		serial->guest_open = value;
 		watch_client(serial, serial->events | EPOLLIN);
+		virtio_serve_again(&serial->device, PORT_FROM_GUEST);
 		virtio_serve_again(&serial->device, PORT_TO_GUEST);
 		return;
 	default: return;
@@ -317,7 +328,8 @@ static void serial_reset(struct virtio_device *device)
 	struct virtio_lane *lane = virtio_queue_lane(device, 0);
 
 	virtio_lane_enter(lane);
-	serial->guest_open = serial->add_due = serial->name_due = serial->open_due = false;
+	serial->guest_open = serial->guest_closed = false;
+	serial->add_due = serial->name_due = serial->open_due = false;
 	serial->sent = 0;
 	/* Half a request of the guest before means nothing to the one after. */
 	if (serial->client_fd >= 0) {

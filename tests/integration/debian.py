@@ -78,7 +78,7 @@ class Debian:
         self.exec("systemctl", "reboot", "--no-block", check=False)
         end = time.monotonic() + BOOT_LIMIT
         while True:
-            done = self.exec("cat", "/proc/sys/kernel/random/boot_id", check=False)
+            done = self.exec("cat", "/proc/sys/kernel/random/boot_id", check=False, limit=BOOT_LIMIT)
             if done.returncode == 0 and done.stdout != before:
                 return
             assert time.monotonic() < end, f"it did not boot again:\n{self.log()[-3000:]}"

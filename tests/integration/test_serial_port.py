@@ -86,3 +86,17 @@ def test_clients_come_one_after_the_other(vms, guest):
     fourth.sendall(b"fourth\n")
     tell(guest, "read -r w <$(ls /dev/vport*p1); echo got $w", b"got fourth\r\n")
     vms.good("kill", "vm")
+
+
+def test_program_that_ends(vms, guest):
+    """Who was heard gets its last words and the end; who was not waits for the next program."""
+    line = port(vms)
+    line.sendall(b"question\n")
+    guest.sendall(b"{ read -r w; echo answer; } <>$(ls /dev/vport*p1) >&0\n")
+    with line.makefile("rb") as answers:
+        assert answers.read() == b"answer\n"
+    line = port(vms)
+    tell(guest, "exec 3<$(ls /dev/vport*p1); exec 3<&-; echo clo''sed", b"closed\r\n")
+    line.sendall(b"more\n")
+    tell(guest, "read -r w <$(ls /dev/vport*p1); echo got $w", b"got more\r\n")
+    vms.good("kill", "vm")
