@@ -535,6 +535,17 @@ int cpu_model_init(struct cpu_model *model, const char *name, unsigned nr_vcpus,
 	return 0;
 }
 
+void cpu_model_limit_addresses(struct cpu_model *model, unsigned bits)
+{
+	struct cpuid_leaf *leaf = find(model, 0x80000008, 0);
+
+	if (bits >= model->physical_address_bits)
+		return;
+	model->physical_address_bits = bits;
+	if (leaf)
+		leaf->eax = bits | VIRTUAL_ADDRESS_BITS << 8;
+}
+
 /* Bytes of the XSAVE area, standard format, for the enabled components. */
 static uint32_t xsave_size(uint64_t xcr0)
 {

@@ -41,6 +41,9 @@ struct cpu_model {
  */
 int cpu_model_init(struct cpu_model *model, const char *name, unsigned nr_vcpus, struct error *err);
 
+/* Gives guest physical addresses at most `bits` bits. Before an engine has the model. */
+void cpu_model_limit_addresses(struct cpu_model *model, unsigned bits);
+
 /* The answer of CPUID on vCPU `index`. `osxsave` is the guest's CR4.OSXSAVE; `xcr0` its XCR0. */
 void cpu_model_cpuid(const struct cpu_model *model, unsigned index, uint32_t leaf, uint32_t subleaf,
 	bool osxsave, uint64_t xcr0, uint32_t out[4]);
