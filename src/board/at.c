@@ -158,7 +158,7 @@ static void add_timers(struct at *at, const struct board_config *config)
 }
 
 /* Power, reset and the A20 gate. After the timers, whose gate port B drives. */
-static void add_power(struct at *at)
+static void add_power(struct at *at, uint8_t soft_off)
 {
 	struct machine *machine = at->machine;
 	struct irq_line reset = request_line(at, MACHINE_REQUEST_RESET);
@@ -171,7 +171,7 @@ static void add_power(struct at *at)
 
 	at->sci.line = at_isa_irq(at, AT_IRQ_SCI);
 	acpi_pm_init(&at->pm, &machine->clock, irq_wired_or_output(&at->sci, AT_SCI_PM),
-		request_line(at, MACHINE_REQUEST_POWEROFF), AT_SLEEP_S5);
+		request_line(at, MACHINE_REQUEST_POWEROFF), soft_off);
 	i8042_init(&at->keyboard, &keyboard_lines);
 	system_port_init(
 		&at->system_port, &machine->clock, &at->pit, a20(at, AT_A20_PORT_A), reset);
@@ -196,13 +196,14 @@ static void add_serial(struct at *at, const struct board_config *config)
 	isa_map_ns16550(machine, AT_PORT_COM1, "com1", &at->com1);
 }
 
-void at_init(struct at *at, struct machine *machine, const struct board_config *config)
+void at_init(
+	struct at *at, struct machine *machine, const struct board_config *config, uint8_t soft_off)
 {
 	at->machine = machine;
 	machine->nr_vcpus = config->nr_vcpus;
 	add_interrupt_controllers(at);
 	add_timers(at, config);
-	add_power(at);
+	add_power(at, soft_off);
 	add_serial(at, config);
 }
 

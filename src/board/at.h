@@ -41,9 +41,6 @@ enum at_irq {
 #define AT_IOAPIC_BASE    UINT64_C(0xfec00000)
 #define AT_LAPIC_BASE     UINT64_C(0xfee00000)
 
-/* The SLP_TYP of S5 in the boards' DSDTs. */
-#define AT_SLEEP_S5 5
-
 /* The 8259s' inputs that can be made level triggered: not the timer's, the keyboard's, the cascade,
  * the RTC's and the coprocessor's. */
 #define AT_ELCR_MASTER 0xf8
@@ -68,8 +65,10 @@ struct at {
 	uint8_t a20_sources;             /* any of them opens the gate */
 };
 
-/* The board's machine and cpu_bus are there; `at` is zeroed. */
-void at_init(struct at *at, struct machine *machine, const struct board_config *config);
+/* The board's machine and cpu_bus are there; `at` is zeroed. `soft_off` is the SLP_TYP of S5 in the
+ * board's DSDT. */
+void at_init(struct at *at, struct machine *machine, const struct board_config *config,
+	uint8_t soft_off);
 
 /* An ISA interrupt, at the 8259s and the IOAPIC. One device drives it. */
 struct irq_line at_isa_irq(struct at *at, unsigned irq);

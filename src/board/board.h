@@ -11,10 +11,15 @@
 #include "machine/machine.h"
 #include "pci/pci_host.h"
 
-/* What the processors start in, instead of a kernel; copied. */
+/* What the processors start in, instead of a kernel; copied, but for the variables. */
 struct board_firmware {
 	const void *code; /* ends at 4 GiB; NULL: none */
 	uint64_t code_size;
+	/* Flash memory below the code, NULL: none. These bytes, of whole blocks of 4 KiB, stay the
+	 * caller's and outlive the board; they get what the guest writes, under the machine lock.
+	 */
+	uint8_t *variables;
+	uint64_t variables_size;
 	const void *vga_bios; /* of the screen, for firmware that looks for one; NULL: none */
 	uint64_t vga_bios_size;
 };
@@ -100,6 +105,8 @@ struct board_type {
 	/* What the screen is if nobody says otherwise, "vga", and its slot; NULL: there is none. */
 	const char *display_device;
 	unsigned vga_slot;
+	/* Of the processors' physical addresses; 0: as many as the host's have. */
+	unsigned address_bits;
 };
 
 /* First member of each board's own struct. */

@@ -18,6 +18,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* The SLP_TYP of S5 in the DSDT. */
+#define MICRO_SLEEP_S5 5
+
 #define MICRO_HOLE_BASE UINT64_C(0xc0000000)
 #define MICRO_HIGH_BASE UINT64_C(0x100000000)
 #define MICRO_MIN_RAM   (UINT64_C(1) << 20)
@@ -139,7 +142,7 @@ static int micro_create(struct board **board, const struct board_config *config,
 		machine->memory.end > MICRO_HIGH_BASE ? machine->memory.end : MICRO_HIGH_BASE,
 		BOARD_DEVICE_MEMORY_ALIGNMENT);
 	micro->board.device_memory_end = micro->board.device_memory + config->device_memory_bytes;
-	at_init(&micro->at, machine, config);
+	at_init(&micro->at, machine, config, MICRO_SLEEP_S5);
 	isa_map_acpi_pm(machine, MICRO_PORT_PM, "pm", &micro->at.pm);
 	if (config->has_pci)
 		rc = micro_add_pci(micro, err);

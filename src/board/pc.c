@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PC_MIN_RAM     (UINT64_C(4) << 20)
-#define PC_MAX_RAM     (UINT64_C(512) << 30)
-#define PC_HIGH_WINDOW (UINT64_C(32) << 30) /* and what its base is a multiple of */
-#define PC_GPE_PCI     1
-#define PC_ROUTE_OFF   BIT(7)
+#define PC_MIN_RAM        (UINT64_C(4) << 20)
+#define PC_MAX_RAM        (UINT64_C(512) << 30)
+#define PC_HIGH_ALIGNMENT (UINT64_C(32) << 30) /* of PCI's window above RAM */
+#define PC_GPE_PCI        1
+#define PC_ROUTE_OFF      BIT(7)
 
 /* The 8259s' input, by all that are routed to it. */
 static void drive_routed(struct pc *pc, uint8_t irq)
@@ -119,18 +119,20 @@ static void add_firmware_devices(struct pc *pc, const struct board_config *confi
 	isa_map_debug_console(machine, PC_PORT_DEBUG, &pc->debug_console);
 }
 
-/* Above 4 GiB everything that is not RAM is PCI's, up to what 40 address bits reach. */
+/* Above 4 GiB everything that is not RAM is PCI's: SeaBIOS puts BARs at the beginning, OVMF at the
+ * end. */
 static int add_pci(struct pc *pc, struct error *err)
 {
 	struct machine *machine = pc->board.machine;
 	const struct pc_chipset *chipset = pc->chipset;
 	uint64_t window = pc->low_end > chipset->pci_window ? pc->low_end : chipset->pci_window;
 	uint64_t ram_end = machine->memory.end > PC_HIGH_BASE ? machine->memory.end : PC_HIGH_BASE;
+	uint64_t high = align_up(ram_end, PC_HIGH_ALIGNMENT);
 	struct pci_host_config config = {
 		.bridge = &pc->bridge,
 		.ecam_size = chipset->ecam_size,
 		.memory32 = { window, AT_IOAPIC_BASE - window },
-		.memory64 = { align_up(ram_end, PC_HIGH_WINDOW), PC_HIGH_WINDOW },
+		.memory64 = { high, BIT(PC_ADDRESS_BITS) - high },
 		.io = { 0x1000, 0xf000 },
 		.has_firmware = true,
 		.hotplug_event = acpi_gpe_input(&pc->gpe, PC_GPE_PCI),
@@ -184,7 +186,12 @@ static int add_firmware(struct pc *pc, const struct board_config *config, struct
 				err, EXIT_CODE_HOST, ENOMEM, "no memory for the VGA BIOS");
 		memcpy(pc->vga_bios, firmware->vga_bios, pc->vga_bios_size);
 	}
-	return pc_memory_add_rom(&pc->memory, firmware->code, firmware->code_size, err);
+	if (pc_memory_add_rom(&pc->memory, firmware->code, firmware->code_size, err))
+		return -1;
+	if (!firmware->variables)
+		return 0;
+	return pc_flash_create(&pc->flash, pc->board.machine, firmware->variables,
+		firmware->variables_size, PC_HIGH_BASE - firmware->code_size, err);
 }
 
 static void pc_destroy(struct board *board)
@@ -228,7 +235,7 @@ static int pc_create(struct board **board, const struct board_config *config,
 		free(pc);
 		return rc;
 	}
-	at_init(&pc->at, machine, config);
+	at_init(&pc->at, machine, config, PC_SLEEP_S5);
 	add_isa_devices(pc);
 	add_firmware_devices(pc, config);
 	rc = add_pci(pc, err);
@@ -289,4 +296,5 @@ const struct board_type pc_board_type = {
 	.i8042 = pc_i8042,
 	.display_device = "vga",
 	.vga_slot = PC_SLOT_VGA,
+	.address_bits = PC_ADDRESS_BITS,
 };

@@ -6,6 +6,7 @@
 #define BOARD_PC_H
 
 #include "board/at.h"
+#include "board/pc_flash.h"
 #include "board/pc_memory.h"
 #include "chip/acpi_pm_regs.h"
 #include "chip/debug_console.h"
@@ -25,7 +26,14 @@ enum pc_port {
 /* Where a screen is plugged into the PCI bus. */
 #define PC_SLOT_VGA 2
 
+/* The SLP_TYP of S5: PIIX4's "soft off", which OVMF writes without a look at any table. */
+#define PC_SLEEP_S5 0
+
 #define PC_NR_PIRQS 4
+
+/* What the processors' addresses reach, RAM and PCI's window. OVMF's page tables for it take 4 MiB;
+ * for as many bits as the host may have they would take more than there is. */
+#define PC_ADDRESS_BITS 40
 
 struct pc;
 
@@ -56,6 +64,7 @@ struct pc {
 	struct board board;
 	const struct pc_chipset *chipset;
 	struct pc_memory memory;
+	struct pc_flash flash;
 	struct at at;
 	struct acpi_gpe gpe;
 	struct ps2_keyboard keyboard;

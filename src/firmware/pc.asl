@@ -4,8 +4,8 @@
  */
 DefinitionBlock ("", "DSDT", 2, "ATOLL", "PC", 0x00000001)
 {
-    /* SLP_TYP 5 powers off. */
-    Name (_S5, Package () { 0x05, 0x05, 0x00, 0x00 })
+    /* SLP_TYP 0 powers off. */
+    Name (_S5, Package () { 0x00, 0x00, 0x00, 0x00 })
 
     Scope (_SB)
     {

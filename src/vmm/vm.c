@@ -331,9 +331,11 @@ static int vm_create(struct vm *vm, struct error *err)
 	vm->machine.clock.deadline_context = vm;
 	if (vm_open_signals(vm, err) ||
 		cpu_model_init(&vm->cpu_model, config->cpu, config->nr_cpus, err) ||
-		board_create(&vm->board, &board, &vm->machine, err) ||
-		devices_create(
-			&vm->devices, config, &vm->machine, vm->board, &device_events, err) ||
+		board_create(&vm->board, &board, &vm->machine, err))
+		return -EINVAL;
+	if (vm->board->type->address_bits)
+		cpu_model_limit_addresses(&vm->cpu_model, vm->board->type->address_bits);
+	if (devices_create(&vm->devices, config, &vm->machine, vm->board, &device_events, err) ||
 		vm_create_engine(vm, err))
 		return -EINVAL;
 	input_init(&vm->input, &vm->machine, board_i8042(vm->board));
