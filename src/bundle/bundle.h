@@ -9,6 +9,7 @@
  *		console.sock      the serial console
  *		agent.sock        the line to the guest agent
  *		vnc.sock          the screen, for VNC viewers
+ *		uefi-vars.fd      the variables of UEFI
  *		id_ed25519        the key of 'atoll ssh', if the VM is one of the catalogue
  *		console.log       what the guest printed there
  *		atoll.log         what atoll has to say
@@ -31,6 +32,7 @@
 #define BUNDLE_CONSOLE     "console.sock"
 #define BUNDLE_AGENT       "agent.sock"
 #define BUNDLE_VNC         "vnc.sock"
+#define BUNDLE_VARIABLES   "uefi-vars.fd"
 #define BUNDLE_SSH_KEY     "id_ed25519"
 #define BUNDLE_CONSOLE_LOG "console.log"
 #define BUNDLE_LOG         "atoll.log"

@@ -71,6 +71,15 @@ static int set_firmware(void *target, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_firmware_vars(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	(void)err;
+	options->vm.firmware_vars = value;
+	return 0;
+}
+
 static int set_firmware_log(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
@@ -486,10 +495,14 @@ const struct option_spec run_option_table[] = {
 		"clock, one serial line and ACPI; pc is a whole PC, which firmware can start.",
 		"pc with firmware, else micro", COMPLETE_WORDS,
 		"micro pc pc,chipset=q35 pc,chipset=i440fx", set_board },
-	{ "firmware", "bios|FILE",
-		"What a PC without --kernel starts with: bios is SeaBIOS, FILE an image that ends "
-		"at 4 GiB.",
+	{ "firmware", "bios|uefi|FILE",
+		"What a PC without --kernel starts with: bios is SeaBIOS, uefi is OVMF, FILE an "
+		"image that ends at 4 GiB. The variables of UEFI are kept in the VM's directory.",
 		"bios", COMPLETE_FILE, NULL, set_firmware },
+	{ "firmware-vars", "FILE",
+		"What the variables of the firmware are at first: flash memory of this content "
+		"below its code.",
+		"with uefi OVMF's", COMPLETE_FILE, NULL, set_firmware_vars },
 	{ "firmware-log", "FILE", "Write what the firmware prints on its debug console into FILE.",
 		NULL, COMPLETE_FILE, NULL, set_firmware_log },
 	{ "cpu", "MODEL", "What CPUID says: max is all that the host and the engine have.", "max",
@@ -664,6 +677,10 @@ int run_options_check(const struct run_options *options, struct error *err)
 	if (vm->firmware && vm->board && strcmp(vm->board, "micro") == 0)
 		return error_set(err, EXIT_CODE_CONFIG,
 			"the board micro has no firmware; leave --firmware out, or use --board pc");
+	if (vm->firmware_vars && !vm->firmware)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"--firmware-vars is for firmware that keeps variables; add --firmware uefi "
+			"or --firmware FILE");
 	if (vm->firmware && vm->kernel)
 		return error_set(err, EXIT_CODE_CONFIG,
 			"a kernel is booted without firmware; leave --firmware or --kernel out");

@@ -14,6 +14,9 @@ static const char *path_in(const struct option_spec *option, const char *value)
 	if (strcmp(option->name, "cdrom") == 0 && strncmp(value, "none", 4) == 0 &&
 		(!value[4] || value[4] == ','))
 		return NULL;
+	if (strcmp(option->name, "firmware") == 0 &&
+		(strcmp(value, "bios") == 0 || strcmp(value, "uefi") == 0))
+		return NULL;
 	if (option->completion == COMPLETE_FILE)
 		return value;
 	if (strncmp(value, "vnc=unix:", 9) == 0)

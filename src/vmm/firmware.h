@@ -12,6 +12,10 @@
 struct firmware {
 	void *code;
 	size_t code_size;
+	/* Flash memory with UEFI's variables, mapped; NULL: none. Of the VM's directory what the
+	 * guest writes is the file's. */
+	void *variables;
+	size_t variables_size;
 	void *vga_bios; /* an option ROM */
 	size_t vga_bios_size;
 	FILE *log; /* of its debug console; NULL: none */

@@ -18,12 +18,13 @@
 #define VM_MAX_PMEMS   4
 
 struct vm_config {
-	const char *engine;       /* "auto", "kvm", "soft" */
-	const char *board;        /* "micro", "pc"; NULL: as firmware needs it */
-	const char *chipset;      /* of the board pc; NULL: its first */
-	const char *firmware;     /* "bios" or a file; NULL: "bios" if there is no kernel */
-	const char *firmware_log; /* a file for its debug console; NULL: none */
-	const char *cpu;          /* a CPU model's name */
+	const char *engine;   /* "auto", "kvm", "soft" */
+	const char *board;    /* "micro", "pc"; NULL: as firmware needs it */
+	const char *chipset;  /* of the board pc; NULL: its first */
+	const char *firmware; /* "bios", "uefi" or a file; NULL: "bios" if there is no kernel */
+	const char *firmware_vars; /* a template of its variables; NULL: that of "uefi" */
+	const char *firmware_log;  /* a file for its debug console; NULL: none */
+	const char *cpu;           /* a CPU model's name */
 	enum soft_mode soft_mode;
 	bool soft_direct;
 	const char *kernel;

@@ -1,5 +1,7 @@
-"""The board pc: SeaBIOS on both chipsets, with no disk and with one it boots, and kernels without it."""
+"""The board pc: SeaBIOS on both chipsets, with no disk and with one it boots, kernels without it, and
+UEFI, which starts programs from disks of each kind and keeps its variables."""
 import os
+import pathlib
 import subprocess
 
 import pytest
@@ -77,6 +79,79 @@ def test_seabios_on_the_screen(vms, bios, chipset):  # noqa: F811
     vms.good("start", "pc")
     text = lambda: vms.run("screenshot", "pc", "--text").stdout  # none at first
     vms.wait_for(lambda: "No bootable device" in text(), LIMIT)
+
+
+UEFI = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+COUNTER = pathlib.Path(__file__).resolve().parents[2] / "build" / "guest" / "uefi" / "counter.efi"
+
+
+@pytest.fixture
+def uefi():
+    if not os.path.exists(UEFI):
+        pytest.skip("the package ovmf is not installed")
+
+
+@pytest.fixture
+def fat(tmp_path):
+    """Makes an image with a FAT file system that holds files: their paths and their bytes."""
+    def make(files):
+        image = tmp_path / "fat.img"
+        image.write_bytes(b"")
+        os.truncate(image, 36 << 20)
+        run = lambda *command: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        run("mformat", "-i", image, "-F", "::")
+        directories = set()
+        for path, content in files.items():
+            for parent in reversed(pathlib.PurePosixPath(path).parents[:-1]):
+                if parent not in directories:
+                    directories.add(parent)
+                    run("mmd", "-i", image, f"::/{parent}")
+            file = tmp_path / "file"
+            file.write_bytes(content)
+            run("mcopy", "-i", image, file, f"::/{path}")
+        return image
+    return make
+
+
+# The bus decides which of OVMF's drivers reads the disk.
+@pytest.mark.parametrize("chipset, bus", [("q35", "virtio"), ("q35", "nvme"), ("q35", "ahci"), ("i440fx", "virtio")])
+def test_uefi_starts_a_program(atoll, uefi, fat, chipset, bus):
+    image = fat({"EFI/BOOT/BOOTX64.EFI": COUNTER.read_bytes()})
+    code, output = boot(atoll, "--board", f"pc,chipset={chipset}", "--firmware", "uefi", "--no-reboot",
+                        "--disk", f"{image},format=raw,bus={bus}", "--memory", "256M")
+    assert b"uefi: the first start" in output
+    assert b"cannot be" not in output
+    assert code == 0
+
+
+def test_uefi_keeps_its_variables(vms, uefi, fat):  # noqa: F811
+    """The program resets the machine once and powers it off once; then the VM starts again."""
+    image = fat({"EFI/BOOT/BOOTX64.EFI": COUNTER.read_bytes()})
+    vms.good("create", "pc", "--engine", "soft", "--firmware", "uefi", "--memory", "256M", "--disk",
+             f"{image},format=raw,bus=nvme")
+    log = vms.directory("pc") / "console.log"
+    for count in (1, 3):
+        vms.good("start", "pc")
+        vms.wait_for(lambda: vms.info("pc")["state"] == "stopped", LIMIT)
+        assert f"uefi: started before: {count}".encode() in log.read_bytes()
+    assert log.read_bytes().count(b"uefi: the first start") == 1
+    assert (vms.directory("pc") / "uefi-vars.fd").stat().st_size == os.path.getsize(
+        "/usr/share/OVMF/OVMF_VARS_4M.fd")
+    # Firmware with other flash memory is refused.
+    (vms.directory("pc") / "uefi-vars.fd").write_bytes(b"short")
+    done = vms.run("start", "pc")
+    assert done.returncode not in (0, 1, 134, 139)
+    assert "uefi-vars.fd" in done.stderr
+
+
+def test_uefi_shell(atoll, uefi, fat):
+    """Its script writes to the disk."""
+    image = fat({"startup.nsh": b"echo the script runs > fs0:\\marker.txt\r\nreset -s\r\n"})
+    code, output = boot(atoll, "--firmware", "uefi", "--disk", f"{image},format=raw", "--memory", "256M")
+    assert code == 0
+    assert b"UEFI Interactive Shell" in output
+    marker = subprocess.run(["mtype", "-i", image, "::/marker.txt"], capture_output=True, check=True)
+    assert "the script runs" in marker.stdout.decode("utf-16")
 
 
 def test_bad_firmware(atoll, tmp_path):
