@@ -1,16 +1,19 @@
 /*
  * MOVS, STOS, LODS, SCAS, CMPS, repeated or not (SDM 2; SDM 1 7.3.9).
  *
- * A repeated instruction executes up to STRING_BUDGET iterations a call and then asks to be called
- * again, so that interrupts get in between. Ascending iterations whose operands are plain RAM run
- * as one host instruction up to the end of a page or segment; everything else goes element by
- * element. RCX, RSI and RDI are up to date whenever something may raise.
+ * A repeated instruction executes for some time (STRING_BUDGET) and then asks to be called again,
+ * so that interrupts get in between. Ascending iterations whose operands are plain RAM run as one
+ * host instruction up to the end of a page or segment; everything else goes element by element.
+ * RCX, RSI and RDI are up to date whenever something may raise.
  */
 #include "engine/soft/debug.h"
 #include "engine/soft/flags.h"
 #include "engine/soft/operand.h"
 
+/* A call does so many elements one by one, or for each so many bytes by the host's instruction:
+ * some tens of microseconds either way. */
 #define STRING_BUDGET 4096
+#define BYTES_FOR_ONE 32
 
 /* A string operand: where its next element is. */
 struct string {
@@ -71,7 +74,7 @@ static void string_operand(struct vcpu *vcpu, const struct insn *insn, struct st
 	bytes = bytes_in_segment(vcpu, insn, string->segment, offset);
 	if (bytes > bytes_to_page_end(string->address))
 		bytes = bytes_to_page_end(string->address);
-	if (bytes > max * size)
+	if (bytes / size > max)
 		bytes = max * size;
 	if (bytes < size)
 		return;
@@ -103,7 +106,7 @@ static bool is_traced(const struct vcpu *vcpu)
 static void repeat(struct vcpu *vcpu, const struct insn *insn, string_step *step)
 {
 	uint64_t count = vcpu->gpr[X86_RCX] & byte_mask(insn->address_bytes);
-	uint64_t budget = is_traced(vcpu) ? 1 : STRING_BUDGET;
+	uint64_t most = is_traced(vcpu) ? 1 : UINT64_MAX, budget = most == 1 ? 1 : STRING_BUDGET;
 	struct comparison comparison = { .flags = flags_image(vcpu) };
 
 	if (!(insn->prefixes & (PREFIX_REP | PREFIX_REPNE))) {
@@ -112,10 +115,10 @@ static void repeat(struct vcpu *vcpu, const struct insn *insn, string_step *step
 		return;
 	}
 	while (count && budget && !comparison.stop) {
-		uint64_t n = step(vcpu, insn, min_u64(count, budget), &comparison);
+		uint64_t n = step(vcpu, insn, min_u64(count, most), &comparison);
 
 		count -= n;
-		budget -= n;
+		budget -= min_u64(budget, 1 + (n - 1) * insn->operand_bytes / BYTES_FOR_ONE);
 		gpr_write(vcpu, X86_RCX, insn->address_bytes, count);
 	}
 	flags_set_image(vcpu, comparison.flags);

@@ -224,7 +224,8 @@ static void overlapping_strings_repeat_a_pattern(void **state)
 	assert_int_equal(f->ram[DATA + 0x1803], 0);
 }
 
-/* A long repetition gives interrupts a chance, and goes on at the same instruction. */
+/* A long repetition gives interrupts a chance, but not after each page, and goes on at the same
+ * instruction. */
 static void strings_can_be_interrupted(void **state)
 {
 	struct vcpu_fixture *f = *state;
@@ -239,7 +240,7 @@ static void strings_can_be_interrupted(void **state)
 	} while (f->vcpu->rip == FIXTURE_CODE);
 	assert_int_equal(f->vcpu->gpr[X86_RCX], 0);
 	assert_int_equal(f->vcpu->gpr[X86_RDI], DATA + 0x100000);
-	assert_true(calls > 10);
+	assert_in_range(calls, 4, 64);
 }
 
 /* With TF each iteration is a step. */
