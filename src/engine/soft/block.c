@@ -16,13 +16,16 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define ARENA_SIZE   (16u << 20)
-#define BUCKET_BITS  15
-#define NR_BUCKETS   (1u << BUCKET_BITS)
-#define BUCKETS_SIZE (NR_BUCKETS * sizeof(struct block *))
-#define PAGE_MASK    (~UINT64_C(0xfff))
-#define NO_MODE      0xff
-#define MAX_BLOCK    (sizeof(struct block) + BLOCK_MAX_INSNS * sizeof(struct insn))
+/* The interpreter lives by its blocks. The translator looks at most of them once, and what is
+ * emptied early is in pages that the host has made. */
+#define ARENA_SIZE            (16u << 20)
+#define ARENA_SIZE_TRANSLATED (4u << 20)
+#define BUCKET_BITS           15
+#define NR_BUCKETS            (1u << BUCKET_BITS)
+#define BUCKETS_SIZE          (NR_BUCKETS * sizeof(struct block *))
+#define PAGE_MASK             (~UINT64_C(0xfff))
+#define NO_MODE               0xff
+#define MAX_BLOCK             (sizeof(struct block) + BLOCK_MAX_INSNS * sizeof(struct insn))
 
 static const _Atomic uint32_t never_written;
 
@@ -55,7 +58,9 @@ int block_cache_create(struct vcpu *vcpu, struct error *err)
 
 	vcpu->blocks = cache;
 	if (cache) {
-		cache->arena = map(ARENA_SIZE);
+		cache->size = vcpu->engine->mode == SOFT_MODE_TRANSLATE ? ARENA_SIZE_TRANSLATED
+									: ARENA_SIZE;
+		cache->arena = map(cache->size);
 		cache->buckets = map(BUCKETS_SIZE);
 	}
 	if (!cache || !cache->arena || !cache->buckets) {
@@ -63,7 +68,7 @@ int block_cache_create(struct vcpu *vcpu, struct error *err)
 		return error_set_errno(
 			err, EXIT_CODE_HOST, ENOMEM, "cannot make a cache of decoded code");
 	}
-	cache->ahead = (struct populate_ahead){ cache->arena, ARENA_SIZE };
+	cache->ahead = (struct populate_ahead){ cache->arena, cache->size };
 	cache->none.mode = NO_MODE;
 	cache->none.generation_now = &never_written;
 	forget_all(cache);
@@ -77,7 +82,7 @@ void block_cache_destroy(struct vcpu *vcpu)
 	if (!cache)
 		return;
 	if (cache->arena)
-		munmap(cache->arena, ARENA_SIZE);
+		munmap(cache->arena, cache->size);
 	if (cache->buckets)
 		munmap(cache->buckets, BUCKETS_SIZE);
 	free(cache);
@@ -102,7 +107,7 @@ static struct block *allocate(struct vcpu *vcpu)
 
 	/* What follows may call the C library's memcpy and memset, which use vectors. */
 	vector_leave(vcpu);
-	if (ARENA_SIZE - cache->used < MAX_BLOCK) {
+	if (cache->size - cache->used < MAX_BLOCK) {
 		vcpu->block = NULL;
 		forget_all(cache);
 	}
@@ -408,7 +413,8 @@ const struct block *block_ahead(struct vcpu *vcpu, gva_t linear)
 
 	if (block_serves(vcpu, at, linear))
 		return at->block;
-	if (entry->exec_tag != (linear & PAGE_MASK) || ARENA_SIZE - vcpu->blocks->used < MAX_BLOCK)
+	if (entry->exec_tag != (linear & PAGE_MASK) ||
+		vcpu->blocks->size - vcpu->blocks->used < MAX_BLOCK)
 		return NULL;
 	place.host = mmu_fetch(vcpu, linear, &place.physical, &place.available);
 	block = begin(vcpu, place.physical);

@@ -46,7 +46,7 @@ struct block_cache {
 	struct block_at lookup[1u << BLOCK_LOOKUP_BITS];
 	struct block **buckets;
 	uint8_t *arena;
-	size_t used;
+	size_t size, used;           /* bytes of it */
 	struct populate_ahead ahead; /* of the arena */
 	unsigned times_emptied;
 	struct block none; /* in the place of no block; never matches */

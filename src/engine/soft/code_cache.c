@@ -58,6 +58,7 @@ int translator_create(struct vcpu *vcpu)
 
 	if (!translator)
 		return -ENOMEM;
+	translate_kinds_init();
 	vcpu->translate.translator = translator;
 	translator->vcpu = vcpu;
 	translator->counting = vcpu->engine->count_exactly;

@@ -47,6 +47,7 @@ static void no_write_goes_unnoticed(void **state)
 	unsigned cases = 0;
 
 	(void)state;
+	translate_kinds_init();
 	for (unsigned row = 0; row < isa_nr_rows; row++) {
 		for (unsigned i = 0; i < FORMS_OF_A_ROW; i++) {
 			uint8_t bytes[INSN_MAX_LENGTH];

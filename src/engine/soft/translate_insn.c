@@ -4,6 +4,9 @@
  */
 #include "engine/soft/translator.h"
 
+#include <assert.h>
+#include <pthread.h>
+
 #define NO_RENAME (-1)
 
 /* Which of R10 and R11 an instruction names as operands, addresses left out. */
@@ -73,6 +76,8 @@ static insn_exec *variant(const struct insn *insn)
 {
 	return insn_row(insn)->exec[isa_exec_index(insn->operand_bytes, insn->has_memory)];
 }
+
+#define TRANSLATE_MAX_ROWS 2048
 
 /* What follows is named by the table's functions. */
 extern insn_exec exec_host_vector, exec_host_x87, exec_nop, exec_xlat, exec_enter, exec_leave;
@@ -161,6 +166,28 @@ static const struct {
 	{ exec_clflush, KIND_INTERPRET },
 };
 
+/* By row and variant: the place in kinds, plus one. Few rows have one, and all are looked up. */
+static uint8_t kind_places[TRANSLATE_MAX_ROWS][ARRAY_SIZE(isa_rows->exec)];
+
+_Static_assert(ARRAY_SIZE(kinds) < UINT8_MAX, "a place is a byte");
+
+static void find_kinds(void)
+{
+	assert(isa_nr_rows <= TRANSLATE_MAX_ROWS);
+	for (unsigned row = 0; row < isa_nr_rows; row++)
+		for (unsigned i = 0; i < ARRAY_SIZE(isa_rows[row].exec); i++)
+			for (unsigned k = 0; k < ARRAY_SIZE(kinds); k++)
+				if (isa_rows[row].exec[i] == kinds[k].exec)
+					kind_places[row][i] = (uint8_t)(k + 1);
+}
+
+void translate_kinds_init(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, find_kinds);
+}
+
 static bool is_jcc(const struct insn *insn)
 {
 	const struct isa_row *row = insn_row(insn);
@@ -239,21 +266,19 @@ static bool size_is_translatable(
 enum translate_kind translate_kind(const struct insn *insn, const struct code_mode *mode)
 {
 	const struct isa_row *row = insn_row(insn);
-	insn_exec *exec = variant(insn);
+	unsigned variant = isa_exec_index(insn->operand_bytes, insn->has_memory);
+	unsigned place = kind_places[insn->row][variant];
 
-	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
-		if (kinds[i].exec != exec)
-			continue;
+	if (place > 0) {
+		enum translate_kind kind = kinds[place - 1].kind;
+
 		if (row->attributes & ISA_X87)
 			return KIND_INTERPRET;
-		if (kinds[i].kind >= KIND_CLI && kinds[i].kind <= KIND_SYSRET &&
-			mode->set == TLB_USER)
+		if (kind >= KIND_CLI && kind <= KIND_SYSRET && mode->set == TLB_USER)
 			return KIND_INTERPRET;
-		if (!system_is_translatable(insn, kinds[i].kind, mode->set))
+		if (!system_is_translatable(insn, kind, mode->set))
 			return KIND_INTERPRET;
-		if (!size_is_translatable(insn, kinds[i].kind, mode))
-			return KIND_INTERPRET;
-		return kinds[i].kind;
+		return size_is_translatable(insn, kind, mode) ? kind : KIND_INTERPRET;
 	}
 	if (is_jcc(insn))
 		return insn->operand_bytes == 8 || !mode_is_wide(mode) ? KIND_JCC : KIND_INTERPRET;

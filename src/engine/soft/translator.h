@@ -265,6 +265,9 @@ enum translate_kind {
 	KIND_LOOP, /* and JCXZ: legacy code only */
 };
 
+/* Before the first of these. */
+void translate_kinds_init(void);
+
 enum translate_kind translate_kind(const struct insn *insn, const struct code_mode *mode);
 uint8_t translate_units(const struct insn *insn);
 
