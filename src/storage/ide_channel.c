@@ -20,6 +20,8 @@ enum {
 	REG_STATUS
 };
 
+#define NO_DEVICES 0x7f /* what all registers of a channel without devices read */
+
 #define PRD_END 0x80000000u
 /* A table may not cross 64 KiB: so many entries at most. */
 #define PRD_MAX 8192
@@ -475,13 +477,14 @@ static void write_register(struct ide_channel *channel, unsigned reg, uint8_t va
 	}
 }
 
-/* Without devices the bus floats; a device 0 answers for a device 1 that is missing. */
+/* Without devices the bus floats, but for DD7, which is pulled down so that nobody waits for BSY; a
+ * device 0 answers for a device 1 that is missing. */
 uint8_t ide_channel_status(struct ide_channel *channel)
 {
 	struct ide_unit *unit = selected(channel);
 
 	if (!channel->units[0].device && !channel->units[1].device)
-		return 0xff;
+		return NO_DEVICES;
 	return unit->device ? ide_unit_state(unit)->status : 0;
 }
 
@@ -492,8 +495,8 @@ static uint8_t read_register(struct ide_channel *channel, unsigned reg)
 	unsigned up = state->control & ATA_CONTROL_HOB ? 1 : 0;
 	uint8_t status = ide_channel_status(channel);
 
-	if (status == 0xff)
-		return 0xff;
+	if (status == NO_DEVICES)
+		return NO_DEVICES;
 	switch (reg) {
 	case REG_ERROR: return unit->error;
 	case REG_COUNT: return (uint8_t)(unit->count >> (8 * up));
