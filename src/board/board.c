@@ -72,6 +72,13 @@ struct pci_host *board_pci(struct board *board)
 	return board->type->pci(board);
 }
 
+void board_storage_place(struct board *board, struct board_storage_place *place)
+{
+	*place = (struct board_storage_place){ .kind = BOARD_STORAGE_NONE };
+	if (board->type->storage_place)
+		board->type->storage_place(board, place);
+}
+
 struct i8042 *board_i8042(struct board *board)
 {
 	return board->type->i8042 ? board->type->i8042(board) : NULL;

@@ -63,6 +63,18 @@ void board_describe(const struct board *board, struct acpi_config *acpi);
  * created, or while the guest runs. */
 struct pci_host *board_pci(struct board *board);
 
+/* The disk controller of the board's chipset, which need not be there. */
+enum board_storage { BOARD_STORAGE_NONE, BOARD_STORAGE_IDE, BOARD_STORAGE_AHCI };
+struct board_storage_place {
+	enum board_storage kind;
+	unsigned device, sub_number; /* for pci_plug_built_in */
+	uint8_t interrupt_pin;       /* of AHCI */
+	/* Of IDE's two channels: 8 ports, 1 port, an interrupt. */
+	uint16_t command_port[2], control_port[2];
+	struct irq_line irq[2];
+};
+void board_storage_place(struct board *board, struct board_storage_place *place);
+
 /* The board's PS/2 controller, which may have nothing plugged in, or NULL. */
 struct i8042 *board_i8042(struct board *board);
 
@@ -102,6 +114,8 @@ struct board_type {
 	struct ns16550 *(*com1)(struct board *board);
 	struct pci_host *(*pci)(struct board *board);
 	struct i8042 *(*i8042)(struct board *board); /* NULL: it has none */
+	void (*storage_place)(
+		struct board *board, struct board_storage_place *place); /* likewise */
 	/* What the screen is if nobody says otherwise, "vga", and its slot; NULL: there is none. */
 	const char *display_device;
 	unsigned vga_slot;

@@ -278,6 +278,24 @@ static struct ns16550 *pc_com1(struct board *board)
 	return &pc_of(board)->at.com1;
 }
 
+/* The interrupt pin is ICH9's for SATA, and the one for which SeaBIOS and OVMF, who do not rotate
+ * the pins of devices from 25 on, come to the same line as the others. */
+static void pc_storage_place(struct board *board, struct board_storage_place *place)
+{
+	struct pc *pc = pc_of(board);
+
+	*place = (struct board_storage_place){
+		.kind = pc->chipset->storage,
+		.device = pc->chipset->storage_device,
+		.sub_number = pc->chipset->storage_function,
+		.interrupt_pin = 2,
+		.command_port = { AT_PORT_IDE_PRIMARY, AT_PORT_IDE_SECONDARY },
+		.control_port = { AT_PORT_IDE_PRIMARY_CONTROL, AT_PORT_IDE_SECONDARY_CONTROL },
+		.irq = { at_isa_irq(&pc->at, AT_IRQ_IDE_PRIMARY),
+			at_isa_irq(&pc->at, AT_IRQ_IDE_SECONDARY) },
+	};
+}
+
 static struct i8042 *pc_i8042(struct board *board)
 {
 	return &pc_of(board)->at.keyboard;
@@ -294,6 +312,7 @@ const struct board_type pc_board_type = {
 	.com1 = pc_com1,
 	.pci = pc_pci,
 	.i8042 = pc_i8042,
+	.storage_place = pc_storage_place,
 	.display_device = "vga",
 	.vga_slot = PC_SLOT_VGA,
 	.address_bits = PC_ADDRESS_BITS,

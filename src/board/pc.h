@@ -48,6 +48,9 @@ struct pc_chipset {
 	uint16_t pm_size;       /* ports at PMBASE */
 	gpa_t ecam_base;        /* where it is put without firmware; 0: there is none */
 	uint64_t ecam_size;
+	/* Its disk controller. */
+	enum board_storage storage;
+	unsigned storage_device, storage_function;
 	const uint8_t *ssdt; /* AML, of the host bridge */
 	const size_t *ssdt_size;
 

@@ -538,7 +538,7 @@ const struct option_spec run_option_table[] = {
 		"(isa-debug-exit).",
 		NULL, COMPLETE_NOTHING, NULL, set_debug_exit },
 	{ "disk", "FILE,format=raw|qcow2[,...]",
-		"A disk: /dev/vda for the first. Further: bus=virtio|nvme|ahci|ide (virtio unless "
+		"A disk: /dev/vda for the first. Further: bus=virtio|nvme|sata|ide (virtio unless "
 		"said), boot=N (1 is tried first), readonly=on, serial=TEXT, "
 		"queues=N, cache=writeback|none|writethrough|directsync|unsafe, "
 		"aio=auto|io_uring|threads, discard=off, on-error=enospc|stop|report|ignore (stop "
@@ -547,7 +547,7 @@ const struct option_spec run_option_table[] = {
 		"for "
 		"drivers of before 2016. Can be given several times.",
 		NULL, COMPLETE_FILE, NULL, set_disk },
-	{ "cdrom", "FILE[,bus=ahci|ide][,boot=N]",
+	{ "cdrom", "FILE[,bus=sata|ide][,boot=N]",
 		"An optical drive with a disc, or with 'none' an empty one; 'atoll media' changes "
 		"it.",
 		NULL, COMPLETE_FILE, NULL, set_cdrom },
@@ -684,9 +684,10 @@ int run_options_check(const struct run_options *options, struct error *err)
 	if (vm->firmware && vm->kernel)
 		return error_set(err, EXIT_CODE_CONFIG,
 			"a kernel is booted without firmware; leave --firmware or --kernel out");
-	if (!vm->kernel && !vm->firmware && !vm->board && vm->nr_disks == 0)
+	if (!vm->kernel && !vm->firmware && !vm->board && vm->nr_disks == 0 && vm->nr_cdroms == 0)
 		return error_set(err, EXIT_CODE_USAGE,
-			"nothing to boot; give a kernel with --kernel FILE, or a disk with --disk");
+			"nothing to boot; give a kernel with --kernel FILE, a disk with --disk, or "
+			"a disc with --cdrom");
 	if (!vm->kernel && vm->board && strcmp(vm->board, "micro") == 0)
 		return error_set(err, EXIT_CODE_USAGE,
 			"nothing to boot; give a kernel with --kernel FILE, or use --board pc, "

@@ -236,16 +236,17 @@ static const struct device_type ahci_type = {
 	.restored = ahci_restored,
 };
 
-int ahci_create(struct ahci **created, const char *name, struct machine *machine, struct error *err)
+int ahci_create(struct ahci **created, const char *name, struct machine *machine,
+	uint8_t interrupt_pin, struct error *err)
 {
-	static const struct pci_identity identity = {
+	const struct pci_identity identity = {
 		.vendor_id = 0x8086,
 		.device_id = 0x2922,
 		.revision = 2,
 		.class_code = 0x010601,
 		.subsystem_vendor_id = 0x8086,
 		.subsystem_id = 0x2922,
-		.interrupt_pin = 1,
+		.interrupt_pin = interrupt_pin,
 	};
 	static const struct pci_function_ops function_ops = { .reset = ahci_reset };
 	static const struct io_ops register_ops = { ahci_read, ahci_write, 4 };

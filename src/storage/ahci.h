@@ -11,8 +11,10 @@
 
 struct ahci;
 
-/* Returns 0, or fills `err`. `name` outlives it; the caller plugs ahci_function. */
-int ahci_create(struct ahci **ahci, const char *name, struct machine *machine, struct error *err);
+/* Returns 0, or fills `err`. `name` outlives it; the caller plugs ahci_function. `interrupt_pin` is
+ * 1 to 4. */
+int ahci_create(struct ahci **ahci, const char *name, struct machine *machine,
+	uint8_t interrupt_pin, struct error *err);
 /* Unplugged, and not under the machine lock. The caller closes the images. Takes NULL. */
 void ahci_destroy(struct ahci *ahci);
 

@@ -120,7 +120,7 @@ static void fuzz_ahci(
 	struct target target = { 0 };
 	struct ahci *ahci;
 
-	if (ahci_create(&ahci, "ahci0", &f->pci.machine, NULL) ||
+	if (ahci_create(&ahci, "ahci0", &f->pci.machine, 1, NULL) ||
 		ahci_attach(ahci, 0, "disk0", &disk, f->image, NULL) ||
 		ahci_attach(ahci, 1, "cdrom0", &optical, disc, NULL))
 		abort();

@@ -143,7 +143,7 @@ static void test_ide_errors(void **context)
 	/* The slave is not there; the other channel floats. */
 	ide_out(f, 6, 0xf0);
 	assert_int_equal(ide_in(f, 7, 1), 0);
-	assert_int_equal(bar_get(&f->base, ide_function(f->ide), 2, 7, 1), 0xff);
+	assert_int_equal(bar_get(&f->base, ide_function(f->ide), 2, 7, 1), 0x7f);
 	/* A software reset in the middle of a transfer. */
 	ide_command(f, ATA_READ_SECTORS, 0, 8);
 	bar_set(&f->base, ide_function(f->ide), 1, 2, 1, ATA_CONTROL_SRST);
@@ -216,7 +216,7 @@ static void ahci_setup(struct ahci_fixture *f)
 	static const struct ata_identity disk = { .serial = "SER1" };
 
 	storage_fixture_init(&f->base);
-	assert_int_equal(ahci_create(&f->ahci, "ahci0", fixture_machine(&f->base), NULL), 0);
+	assert_int_equal(ahci_create(&f->ahci, "ahci0", fixture_machine(&f->base), 1, NULL), 0);
 	assert_int_equal(ahci_attach(f->ahci, 0, "disk0", &disk, f->base.image, NULL), 0);
 	fixture_plug(&f->base, ahci_function(f->ahci));
 	check_states(&f->base);

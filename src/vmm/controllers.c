@@ -10,8 +10,11 @@
 struct kind {
 	enum disk_bus bus;
 	const char *name;
+	enum board_storage storage;
+	/* `place`: that of the chipset, NULL: on a card. */
 	int (*create)(void **object, struct pci_function **function, const char *name,
-		struct machine *machine, struct error *err);
+		struct machine *machine, const struct board_storage_place *place,
+		struct error *err);
 	void (*destroy)(void *object);
 	int (*free_port)(const void *object);
 	int (*attach)(void *object, unsigned port, const char *name,
@@ -20,10 +23,10 @@ struct kind {
 };
 
 static int create_ahci(void **object, struct pci_function **function, const char *name,
-	struct machine *machine, struct error *err)
+	struct machine *machine, const struct board_storage_place *place, struct error *err)
 {
 	struct ahci *ahci;
-	int rc = ahci_create(&ahci, name, machine, err);
+	int rc = ahci_create(&ahci, name, machine, place ? place->interrupt_pin : 1, err);
 
 	if (rc < 0)
 		return rc;
@@ -54,10 +57,18 @@ static struct ata_device *device_of_ahci(void *object, unsigned port)
 }
 
 static int create_ide(void **object, struct pci_function **function, const char *name,
-	struct machine *machine, struct error *err)
+	struct machine *machine, const struct board_storage_place *place, struct error *err)
 {
 	struct ide *ide;
-	int rc = ide_create(&ide, name, machine, NULL, err);
+	struct ide_legacy legacy;
+	int rc;
+
+	for (unsigned i = 0; place && i < IDE_NR_CHANNELS; i++) {
+		legacy.command_port[i] = place->command_port[i];
+		legacy.control_port[i] = place->control_port[i];
+		legacy.irq[i] = place->irq[i];
+	}
+	rc = ide_create(&ide, name, machine, place ? &legacy : NULL, err);
 
 	if (rc < 0)
 		return rc;
@@ -88,9 +99,10 @@ static struct ata_device *device_of_ide(void *object, unsigned port)
 }
 
 static const struct kind kinds[] = {
-	{ DISK_BUS_AHCI, "ahci", create_ahci, destroy_ahci, free_ahci_port, attach_ahci,
-		device_of_ahci },
-	{ DISK_BUS_IDE, "ide", create_ide, destroy_ide, free_ide_port, attach_ide, device_of_ide },
+	{ DISK_BUS_AHCI, "ahci", BOARD_STORAGE_AHCI, create_ahci, destroy_ahci, free_ahci_port,
+		attach_ahci, device_of_ahci },
+	{ DISK_BUS_IDE, "ide", BOARD_STORAGE_IDE, create_ide, destroy_ide, free_ide_port,
+		attach_ide, device_of_ide },
 };
 
 static const struct kind *kind_of(enum disk_bus bus)
@@ -98,10 +110,37 @@ static const struct kind *kind_of(enum disk_bus bus)
 	return &kinds[bus == DISK_BUS_IDE];
 }
 
+/* Into its place in the chipset, or into a free slot if `place` is NULL. */
+static int plug(struct board *board, struct pci_function *function,
+	const struct board_storage_place *place, struct error *err)
+{
+	int rc = 0;
+
+	machine_lock(board->machine);
+	if (place)
+		pci_plug_built_in(board_pci(board), function, place->device, place->sub_number);
+	else
+		rc = pci_plug(board_pci(board), function, PCI_ANY_DEVICE, false, err);
+	machine_unlock(board->machine);
+	return rc;
+}
+
+enum disk_bus controllers_bus(struct board *board, enum disk_bus bus)
+{
+	struct board_storage_place chipset;
+
+	if (bus != DISK_BUS_CHIPSET)
+		return bus;
+	board_storage_place(board, &chipset);
+	return chipset.kind == BOARD_STORAGE_IDE ? DISK_BUS_IDE : DISK_BUS_AHCI;
+}
+
 static int add(struct controllers *controllers, struct board *board, const struct kind *kind,
 	struct controller **added, struct error *err)
 {
 	struct controller *controller = controllers->items;
+	const struct board_storage_place *place = NULL;
+	struct board_storage_place chipset;
 	unsigned number = 0;
 	int rc;
 
@@ -114,15 +153,16 @@ static int add(struct controllers *controllers, struct board *board, const struc
 			"there are too many drives for bus=%s; a machine has %u controllers at "
 			"most, use bus=virtio",
 			kind->name, CONTROLLERS_MAX);
+	board_storage_place(board, &chipset);
+	if (number == 0 && chipset.kind == kind->storage)
+		place = &chipset;
 	snprintf(controller->name, sizeof(controller->name), "%s%u", kind->name, number);
 	controller->bus = kind->bus;
-	rc = kind->create(
-		&controller->object, &controller->function, controller->name, board->machine, err);
+	rc = kind->create(&controller->object, &controller->function, controller->name,
+		board->machine, place, err);
 	if (rc < 0)
 		return rc;
-	machine_lock(board->machine);
-	rc = pci_plug(board_pci(board), controller->function, PCI_ANY_DEVICE, false, err);
-	machine_unlock(board->machine);
+	rc = plug(board, controller->function, place, err);
 	if (rc < 0) {
 		kind->destroy(controller->object);
 		memset(controller, 0, sizeof(*controller));

@@ -1,6 +1,7 @@
 /*
  * The controllers that disks and optical drives share: AHCI and IDE. They come with the first drive
- * that asks for them, and stay. Event loop's thread.
+ * that asks for them, and stay. The first of the kind that the board's chipset has is the
+ * chipset's, the others are cards. Event loop's thread.
  */
 #ifndef VMM_CONTROLLERS_H
 #define VMM_CONTROLLERS_H
@@ -8,7 +9,13 @@
 #include "board/board.h"
 #include "storage/ata.h"
 
-enum disk_bus { DISK_BUS_VIRTIO, DISK_BUS_NVME, DISK_BUS_AHCI, DISK_BUS_IDE };
+enum disk_bus {
+	DISK_BUS_VIRTIO,
+	DISK_BUS_NVME,
+	DISK_BUS_AHCI,
+	DISK_BUS_IDE,
+	DISK_BUS_CHIPSET, /* the chipset's controller; AHCI if it has none */
+};
 
 #define CONTROLLERS_MAX 4
 
@@ -31,6 +38,8 @@ struct controllers {
 int controllers_attach(struct controllers *controllers, struct board *board, enum disk_bus bus,
 	const char *name, const struct ata_identity *identity, struct block_device *image,
 	struct ata_device **device, const struct controller **controller, struct error *err);
+/* What DISK_BUS_CHIPSET means on this board; another bus is what it is. */
+enum disk_bus controllers_bus(struct board *board, enum disk_bus bus);
 /* No vCPU runs. Destroys the drives too. */
 void controllers_destroy(struct controllers *controllers, struct machine *machine);
 

@@ -35,12 +35,14 @@ static const struct word buses[] = {
 	{ "virtio", DISK_BUS_VIRTIO },
 	{ "nvme", DISK_BUS_NVME },
 	{ "ahci", DISK_BUS_AHCI },
+	{ "sata", DISK_BUS_AHCI },
 	{ "ide", DISK_BUS_IDE },
 	{ NULL, 0 },
 };
 
 static const struct word optical_buses[] = {
 	{ "ahci", DISK_BUS_AHCI },
+	{ "sata", DISK_BUS_AHCI },
 	{ "ide", DISK_BUS_IDE },
 	{ NULL, 0 },
 };
@@ -97,7 +99,7 @@ static int take_words(struct disk_options *options, struct error *err)
 {
 	struct properties *properties = &options->properties;
 	int cache = BLOCK_CACHE_WRITEBACK, aio = BLOCK_AIO_AUTO, policy = -1;
-	int bus = options->is_optical ? DISK_BUS_AHCI : DISK_BUS_VIRTIO;
+	int bus = options->is_optical ? DISK_BUS_CHIPSET : DISK_BUS_VIRTIO;
 
 	if (take_word(properties, "bus", options->is_optical ? optical_buses : buses, &bus, err))
 		return -EINVAL;
@@ -291,6 +293,7 @@ int disk_create(struct disk *disk, const char *name, bool is_optical, const char
 		rc = open_image(disk, &disk->image, err);
 	if (rc < 0)
 		return rc;
+	disk->options.bus = controllers_bus(board, disk->options.bus);
 	switch (disk->options.bus) {
 	case DISK_BUS_VIRTIO: return create_virtio(disk, board, hot, err);
 	case DISK_BUS_NVME: return create_nvme(disk, board, hot, err);
