@@ -155,7 +155,7 @@ struct block_request {
 	const struct iovec *iov; /* read and write */
 	unsigned nr_iov;         /* at most IOV_MAX */
 	/*
-	 * On the queue thread, from block_queue_complete or block_queue_drain. `result` is 0 or
+	 * On the queue thread, from block_queue_run, _complete or _drain. `result` is 0 or
 	 * -errno; all or nothing (a failed write may have changed any part of its range). May
 	 * submit, and may free the request.
 	 */
@@ -184,6 +184,12 @@ int block_queue_fd(const struct block_queue *queue);
 void block_queue_submit(struct block_queue *queue, struct block_request *request);
 /* Sets off what was submitted: once for a batch. */
 void block_queue_kick(struct block_queue *queue);
+/*
+ * Sets off what was submitted, and calls `done` for what is done at once: what the page cache
+ * holds, and writes into it, which this thread copies. That may take milliseconds where the host is
+ * slow. Returns how many.
+ */
+unsigned block_queue_run(struct block_queue *queue);
 /* Calls `done` for what has completed, and goes on with what waits. Never waits itself. Returns how
  * many. */
 unsigned block_queue_complete(struct block_queue *queue);

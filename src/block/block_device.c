@@ -166,6 +166,16 @@ void block_device_statistics(const struct block_device *device, struct block_sta
 	};
 }
 
+static int flush(struct block_device *device)
+{
+	int result;
+
+	device->nr_flushing++;
+	result = image_flush(device->image);
+	device->nr_flushing--;
+	return result;
+}
+
 int block_device_execute(struct block_device *device, const struct block_request *request)
 {
 	struct buffer buffer = { .iov = request->iov, .nr_iov = request->nr_iov };
@@ -174,7 +184,7 @@ int block_device_execute(struct block_device *device, const struct block_request
 
 	switch (request->operation) {
 	case BLOCK_READ: return image_read(image, request->offset, buffer, request->bytes);
-	case BLOCK_FLUSH: return image_flush(image);
+	case BLOCK_FLUSH: return flush(device);
 	case BLOCK_DISCARD: return image_discard(image, request->offset, request->bytes);
 	case BLOCK_WRITE:
 		result = image_write(image, request->offset, buffer, request->bytes);
@@ -185,7 +195,7 @@ int block_device_execute(struct block_device *device, const struct block_request
 		break;
 	}
 	if (result == 0 && ((request->flags & BLOCK_FUA) || device->flush_each_write))
-		result = image_flush(image);
+		result = flush(device);
 	return result;
 }
 

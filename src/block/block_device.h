@@ -33,6 +33,7 @@ struct block_device {
 	_Atomic bool stopped;
 	_Atomic unsigned resumes; /* counts block_device_resume */
 	_Atomic bool limited;     /* any limit is set */
+	_Atomic unsigned nr_flushing;
 	_Atomic uint64_t reads, writes, flushes, discards, zeroes;
 	_Atomic uint64_t read_bytes, written_bytes, failures;
 

@@ -2,6 +2,10 @@
  * Block queues. A read or write that the format can pin to one host range goes to io_uring (or, if
  * the host has none, to a worker); everything else runs on a worker thread, where it may wait.
  *
+ * A write into the page cache of a local file system is a copy, but many file systems (ext4) let
+ * io_uring do it on a thread of the kernel's only, which costs twenty times as much:
+ * block_queue_run copies itself. It stops doing so where the host holds writers back.
+ *
  * The queue thread owns all but `returned`, which the workers fill under `lock`, and the
  * descriptor.
  */
@@ -16,12 +20,23 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #define MIN_DEPTH 8
 #define MAX_DEPTH 256
+
+/*
+ * Of writes that block_queue_run does itself: how large; how long all of a run's may take; for how
+ * long it is watched, after one that took longer, whether the host holds writers back or merely has
+ * more threads than processors; and for how long there are none once it does.
+ */
+#define HERE_MAX_BYTES (256u << 10)
+#define HERE_MAX_NS    (2 * NS_PER_MS)
+#define HERE_WATCH_NS  NS_PER_S
+#define HERE_PAUSE_NS  (100 * NS_PER_MS)
 
 struct request_list {
 	struct block_request *first, **last;
@@ -45,7 +60,12 @@ struct block_queue {
 	bool unsubmitted; /* the ring has entries the kernel has not seen */
 	bool draining;
 	bool timer_set;
-	unsigned resumes; /* the device's count when last looked at */
+	struct request_list written; /* by block_queue_run itself */
+	bool here;                   /* block_queue_run completes what it starts */
+	ns_t here_until_ns;          /* until then this run may write itself */
+	ns_t here_watched_ns;        /* until then waiting is looked for... */
+	ns_t here_after_ns;          /* ...and there are none before this */
+	unsigned resumes;            /* the device's count when last looked at */
 
 	pthread_mutex_t lock;
 	struct request_list returned;
@@ -163,6 +183,7 @@ int block_queue_open(
 	list_init(&queue->rejected);
 	list_init(&queue->held);
 	list_init(&queue->kept);
+	list_init(&queue->written);
 	list_init(&queue->returned);
 	result = open_descriptors(queue);
 	if (result)
@@ -351,6 +372,59 @@ static bool start_on_ring(struct block_queue *queue, struct block_request *reque
 	return true;
 }
 
+static bool suits_here(const struct block_queue *queue, const struct block_request *request)
+{
+	const struct block_device *device = queue->device;
+	const struct host_file *file = device->image->file;
+
+	return queue->here && request->operation == BLOCK_WRITE &&
+	       request->bytes - 1 < HERE_MAX_BYTES && !(request->flags & BLOCK_FUA) &&
+	       !device->flush_each_write && !file->direct && file->is_local &&
+	       /* A file system makes writers wait for a flush. */
+	       atomic_load_explicit(&device->nr_flushing, memory_order_relaxed) == 0;
+}
+
+/* How often this thread has waited, for whatever it was. */
+static long nr_waits(void)
+{
+	struct rusage usage;
+
+	return getrusage(RUSAGE_THREAD, &usage) ? 0 : usage.ru_nvcsw;
+}
+
+/* Writes on this thread. False if that is not to be done, or did not succeed at once. */
+static bool write_here(struct block_queue *queue, struct block_request *request)
+{
+	struct image *image = queue->device->image;
+	struct image_pin *pin = request_pin(request);
+	ns_t start_ns, end_ns;
+	long waits_before = 0;
+	ssize_t written;
+
+	if (!suits_here(queue, request))
+		return false;
+	start_ns = now_ns();
+	if (start_ns >= queue->here_until_ns || start_ns < queue->here_after_ns)
+		return false;
+	if (!image->format->pin(image, request->offset, request->bytes, true, pin))
+		return false;
+	if (start_ns < queue->here_watched_ns)
+		waits_before = nr_waits();
+	written =
+		pwritev(pin->file->fd, request->iov, (int)request->nr_iov, (off_t)pin->host_offset);
+	end_ns = now_ns();
+	if (end_ns - start_ns > HERE_MAX_NS) {
+		if (start_ns < queue->here_watched_ns && nr_waits() > waits_before)
+			queue->here_after_ns = end_ns + HERE_PAUSE_NS;
+		queue->here_watched_ns = end_ns + HERE_WATCH_NS;
+	}
+	image->format->unpin(image, pin);
+	if (written < 0 || (uint64_t)written < request->bytes)
+		return false;
+	list_append(&queue->written, request);
+	return true;
+}
+
 static void submit_ring(struct block_queue *queue)
 {
 	if (!queue->unsubmitted)
@@ -372,7 +446,7 @@ static void start_waiting(struct block_queue *queue)
 			break;
 		list_take(&queue->held);
 		queue->nr_running++;
-		if (!start_on_ring(queue, request))
+		if (!write_here(queue, request) && !start_on_ring(queue, request))
 			block_workers_run(&queue->device->workers, request);
 	}
 }
@@ -462,6 +536,18 @@ static unsigned complete_ring(struct block_queue *queue)
 	return completed;
 }
 
+static unsigned complete_written(struct block_queue *queue)
+{
+	struct block_request *request;
+	unsigned completed = 0;
+
+	while ((request = list_take(&queue->written))) {
+		queue->nr_running--;
+		completed += finish(queue, request, 0);
+	}
+	return completed;
+}
+
 static unsigned complete_returned(struct block_queue *queue)
 {
 	struct request_list returned;
@@ -522,6 +608,30 @@ unsigned block_queue_complete(struct block_queue *queue)
 		list_move(&queue->waiting, &queue->kept);
 	}
 	block_queue_kick(queue);
+	return completed;
+}
+
+unsigned block_queue_run(struct block_queue *queue)
+{
+	unsigned completed = 0;
+
+	queue->here = true;
+	queue->here_until_ns = now_ns() + HERE_MAX_NS;
+	/* Who would be told by the descriptor is here. */
+	if (queue->has_ring)
+		io_uring_cq_eventfd_toggle(&queue->ring, false);
+	block_queue_kick(queue);
+	queue->here = false;
+	if (queue->has_ring) {
+		io_uring_cq_eventfd_toggle(&queue->ring, true);
+		/* Between asking to be told and looking. */
+		atomic_thread_fence(memory_order_seq_cst);
+		completed = complete_ring(queue);
+	}
+	completed += complete_written(queue) + complete_rejected(queue);
+	/* What `done` submitted, and what there was no room for. */
+	if (queue->waiting.first || queue->held.first)
+		block_queue_kick(queue);
 	return completed;
 }
 

@@ -166,7 +166,7 @@ static void note_flood(struct block_request *request, int result)
 	flood->failed += result != 0;
 }
 
-static void submit_flood(
+static void prepare_flood(
 	struct fixture *fixture, struct flood *flood, enum block_operation operation)
 {
 	flood->done = 0;
@@ -182,7 +182,23 @@ static void submit_flood(
 			.context = flood };
 		block_queue_submit(fixture->queue, &flood->requests[i]);
 	}
+}
+
+static void submit_flood(
+	struct fixture *fixture, struct flood *flood, enum block_operation operation)
+{
+	prepare_flood(fixture, flood, operation);
 	block_queue_kick(fixture->queue);
+}
+
+static void complete_flood(struct fixture *fixture, struct flood *flood)
+{
+	struct pollfd poll_fd = { .fd = block_queue_fd(fixture->queue), .events = POLLIN };
+
+	while (flood->done < NR_BLOCKS) {
+		assert_int_equal(poll(&poll_fd, 1, 10000), 1);
+		block_queue_complete(fixture->queue);
+	}
 }
 
 /* More than the queue's depth at once, completed as an event loop would. */
@@ -190,18 +206,13 @@ static void a_flood_completes_through_the_descriptor(void **state)
 {
 	struct fixture *fixture = *state;
 	struct flood *flood = calloc(1, sizeof(*flood));
-	struct pollfd poll_fd = { .events = POLLIN };
 
 	open_with(fixture, (struct block_options){ 0 });
-	poll_fd.fd = block_queue_fd(fixture->queue);
 	for (unsigned i = 0; i < NR_BLOCKS; i++)
 		memset(flood->data[i], (int)i, BLOCK);
 	for (unsigned round = 0; round < 2; round++) {
 		submit_flood(fixture, flood, round ? BLOCK_READ : BLOCK_WRITE);
-		while (flood->done < NR_BLOCKS) {
-			assert_int_equal(poll(&poll_fd, 1, 10000), 1);
-			block_queue_complete(fixture->queue);
-		}
+		complete_flood(fixture, flood);
 		if (round == 0)
 			memset(flood->data, 0xee, sizeof(flood->data));
 	}
@@ -210,6 +221,50 @@ static void a_flood_completes_through_the_descriptor(void **state)
 		assert_int_equal((unsigned char)flood->data[i][0], i & 0xff);
 		assert_memory_equal(flood->data[i], flood->data[i] + 1, BLOCK - 1);
 	}
+	close_all(fixture);
+	free(flood);
+}
+
+/* More than a run may take, while another thread flushes. What it does not complete is told. */
+static void a_run_completes_what_is_done_at_once(void **state)
+{
+	struct fixture *fixture = *state;
+	struct flood *flood = calloc(1, sizeof(*flood));
+	static struct flood flushed;
+	static struct block_request flushes[8];
+	struct block_statistics statistics;
+
+	open_with(fixture, (struct block_options){ 0 });
+	for (unsigned round = 0; round < ARRAY_SIZE(flushes); round++) {
+		unsigned first;
+
+		for (unsigned i = 0; i < NR_BLOCKS; i++)
+			memset(flood->data[i], (int)(i + round), BLOCK);
+		prepare_flood(fixture, flood, BLOCK_WRITE);
+		first = block_queue_run(fixture->queue);
+		assert_int_equal(first, flood->done);
+		complete_flood(fixture, flood);
+		memset(flood->data, 0xee, sizeof(flood->data));
+		prepare_flood(fixture, flood, BLOCK_READ);
+		first = block_queue_run(fixture->queue);
+		assert_int_equal(first, flood->done);
+		complete_flood(fixture, flood);
+		for (unsigned i = 0; i < NR_BLOCKS; i++) {
+			assert_int_equal((uint8_t)flood->data[i][0], (uint8_t)(i + round));
+			assert_memory_equal(flood->data[i], flood->data[i] + 1, BLOCK - 1);
+		}
+		flushes[round] = (struct block_request){
+			.operation = BLOCK_FLUSH, .done = note_flood, .context = &flushed
+		};
+		block_queue_submit(fixture->queue, &flushes[round]);
+		block_queue_run(fixture->queue);
+	}
+	block_queue_drain(fixture->queue, false);
+	assert_int_equal(flood->failed + flushed.failed, 0);
+	block_device_statistics(fixture->device, &statistics);
+	assert_int_equal(statistics.writes, ARRAY_SIZE(flushes) * NR_BLOCKS);
+	assert_int_equal(statistics.reads, ARRAY_SIZE(flushes) * NR_BLOCKS);
+	assert_int_equal(statistics.flushes, ARRAY_SIZE(flushes));
 	close_all(fixture);
 	free(flood);
 }
@@ -486,6 +541,8 @@ int main(void)
 			every_way_of_io_reads_what_was_written, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			a_flood_completes_through_the_descriptor, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_run_completes_what_is_done_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			what_a_guest_gets_wrong_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_full_host_stops_and_resumes, setup, teardown),

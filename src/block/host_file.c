@@ -11,10 +11,12 @@
 #include <limits.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define MAX_ALIGNMENT 4096
@@ -44,6 +46,21 @@ static uint32_t probe_alignment(struct host_file *file)
 	return alignment;
 }
 
+/* The file systems of which it is known. */
+static bool is_on_local_file_system(int fd)
+{
+	static const unsigned long local[] = { EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC,
+		F2FS_SUPER_MAGIC, TMPFS_MAGIC };
+	struct statfs system;
+
+	if (fstatfs(fd, &system))
+		return false;
+	for (unsigned i = 0; i < ARRAY_SIZE(local); i++)
+		if ((unsigned long)system.f_type == local[i])
+			return true;
+	return false;
+}
+
 static int learn_kind(struct host_file *file, struct error *err)
 {
 	struct stat status;
@@ -61,6 +78,7 @@ static int learn_kind(struct host_file *file, struct error *err)
 	file->device = status.st_dev;
 	file->inode = status.st_ino;
 	file->is_block_device = S_ISBLK(status.st_mode);
+	file->is_local = !file->is_block_device && is_on_local_file_system(file->fd);
 	file->alignment = 1;
 	file->physical_block_bytes = 512;
 	if (file->is_block_device) {

@@ -42,6 +42,7 @@ struct host_file {
 	bool read_only;
 	bool direct;
 	bool is_block_device;
+	bool is_local; /* on a file system of this host's, not a server's */
 	bool ignore_flush;
 	uint32_t alignment; /* of offsets, lengths and memory in direct access; 1 otherwise */
 	uint32_t physical_block_bytes;

@@ -262,9 +262,7 @@ void drive_run(struct drive *drive)
 {
 	if (!drive->queue)
 		return;
-	block_queue_kick(drive->queue);
-	/* What the page cache holds is done already. */
-	block_queue_complete(drive->queue);
+	block_queue_run(drive->queue);
 }
 
 void drive_drain(struct drive *drive, bool cancel)

@@ -260,9 +260,7 @@ static bool blk_serve(struct virtio_device *device, unsigned index)
 
 	while ((request = virtq_pop(queue)))
 		begin(blk, request);
-	block_queue_kick(blk->queues[index].block);
-	/* What the page cache holds is done already. */
-	block_queue_complete(blk->queues[index].block);
+	block_queue_run(blk->queues[index].block);
 	return true;
 }
 
