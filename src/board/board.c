@@ -79,6 +79,12 @@ void board_storage_place(struct board *board, struct board_storage_place *place)
 		board->type->storage_place(board, place);
 }
 
+void board_set_boot(struct board *board, const struct board_boot *boot)
+{
+	if (board->type->set_boot)
+		board->type->set_boot(board, boot);
+}
+
 struct i8042 *board_i8042(struct board *board)
 {
 	return board->type->i8042 ? board->type->i8042(board) : NULL;

@@ -75,6 +75,15 @@ struct board_storage_place {
 };
 void board_storage_place(struct board *board, struct board_storage_place *place);
 
+/* What firmware tries, in which order. */
+struct board_boot {
+	const char *order; /* Open Firmware's paths, a line each; NULL: as firmware likes */
+	bool menu;         /* it offers a choice, */
+	uint16_t wait_ms;  /* for so long */
+};
+/* Before the guest runs; the text outlives the board. A board without firmware ignores it. */
+void board_set_boot(struct board *board, const struct board_boot *boot);
+
 /* The board's PS/2 controller, which may have nothing plugged in, or NULL. */
 struct i8042 *board_i8042(struct board *board);
 
@@ -115,7 +124,8 @@ struct board_type {
 	struct pci_host *(*pci)(struct board *board);
 	struct i8042 *(*i8042)(struct board *board); /* NULL: it has none */
 	void (*storage_place)(
-		struct board *board, struct board_storage_place *place); /* likewise */
+		struct board *board, struct board_storage_place *place);      /* likewise */
+	void (*set_boot)(struct board *board, const struct board_boot *boot); /* likewise */
 	/* What the screen is if nobody says otherwise, "vga", and its slot; NULL: there is none. */
 	const char *display_device;
 	unsigned vga_slot;

@@ -296,6 +296,11 @@ static void pc_storage_place(struct board *board, struct board_storage_place *pl
 	};
 }
 
+static void pc_set_boot(struct board *board, const struct board_boot *boot)
+{
+	pc_of(board)->boot = *boot;
+}
+
 static struct i8042 *pc_i8042(struct board *board)
 {
 	return &pc_of(board)->at.keyboard;
@@ -313,6 +318,7 @@ const struct board_type pc_board_type = {
 	.pci = pc_pci,
 	.i8042 = pc_i8042,
 	.storage_place = pc_storage_place,
+	.set_boot = pc_set_boot,
 	.display_device = "vga",
 	.vga_slot = PC_SLOT_VGA,
 	.address_bits = PC_ADDRESS_BITS,

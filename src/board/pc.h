@@ -78,6 +78,7 @@ struct pc {
 	struct pci_function bridge, isa_bridge, power; /* the last on i440fx only */
 
 	bool has_firmware;
+	struct board_boot boot;
 	void *vga_bios; /* a copy; NULL: none */
 	uint64_t vga_bios_size;
 	uint64_t memory_bytes, low_end;

@@ -17,6 +17,13 @@
 #define CMOS_ABOVE_16M 0x34 /* 64 KiB units, 16 bits */
 #define CMOS_HIGH      0x5b /* 64 KiB units above 4 GiB, 24 bits */
 
+/* SeaBIOS's order where fw_cfg has none, four bits for each: 1 floppy, 2 disk, 3 disc, 4 network.
+ */
+#define CMOS_ORDER       0x3d /* the first and the second */
+#define CMOS_ORDER_THIRD 0x38 /* in its upper half */
+#define ORDER_FIRST_TWO  0x32
+#define ORDER_THIRD      0x40
+
 #define EQUIPMENT_FPU 0x02
 
 #define E820_RAM      1
@@ -46,6 +53,8 @@ static void fill_cmos(struct pc *pc)
 	put16(pc, CMOS_ABOVE_16M, pc->low_end > 16 * MIB ? (pc->low_end - 16 * MIB) >> 16 : 0);
 	for (unsigned i = 0; i < 3; i++)
 		cmos[CMOS_HIGH + i] = (uint8_t)(high >> (8 * i));
+	cmos[CMOS_ORDER] = ORDER_FIRST_TWO;
+	cmos[CMOS_ORDER_THIRD] = ORDER_THIRD;
 	cmos[CMOS_FLOPPIES] = 0;
 	cmos[CMOS_EQUIPMENT] = EQUIPMENT_FPU;
 }
@@ -55,6 +64,19 @@ static int set_file16(struct pc *pc, const char *name, uint16_t value, struct er
 	uint8_t bytes[2] = { (uint8_t)value, (uint8_t)(value >> 8) };
 
 	return fw_cfg_set_file(&pc->fw_cfg, name, bytes, sizeof(bytes), err);
+}
+
+static int fill_boot(struct pc *pc, struct error *err)
+{
+	const struct board_boot *boot = &pc->boot;
+	uint16_t menu = boot->menu;
+
+	if (boot->order && fw_cfg_set_file(&pc->fw_cfg, "bootorder", boot->order,
+				   (uint32_t)strlen(boot->order) + 1, err))
+		return -1;
+	if (fw_cfg_set(&pc->fw_cfg, FW_CFG_BOOT_MENU, &menu, sizeof(menu), err))
+		return -1;
+	return boot->menu ? set_file16(pc, "etc/boot-menu-wait", boot->wait_ms, err) : 0;
 }
 
 static int fill_items(struct pc *pc, struct error *err)
@@ -122,7 +144,7 @@ int pc_firmware_fill(struct pc *pc, struct error *err)
 		ACPI_LOADER_SCRIPT };
 
 	fill_cmos(pc);
-	if (fill_items(pc, err) || fill_tables(pc, err))
+	if (fill_items(pc, err) || fill_boot(pc, err) || fill_tables(pc, err))
 		return -1;
 	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++) {
 		struct fw_cfg_item *file = fw_cfg_file(&pc->fw_cfg, tables[i]);

@@ -15,6 +15,7 @@
 #define FW_CFG_SIGNATURE 0x00
 #define FW_CFG_ID        0x01
 #define FW_CFG_NR_CPUS   0x05
+#define FW_CFG_BOOT_MENU 0x0e
 #define FW_CFG_MAX_CPUS  0x0f
 #define FW_CFG_DIRECTORY 0x19
 #define FW_CFG_FILES     0x20 /* the first of those with names */

@@ -9,6 +9,7 @@
 #include "cli/command.h"
 #include "cli/run_options.h"
 #include "cli/vm_spec.h"
+#include "vmm/boot_order.h"
 #include "vmm/disk.h"
 #include "vmm/ports.h"
 #include "vmm/viewer.h"
@@ -78,6 +79,15 @@ static int set_firmware_vars(void *target, const char *value, struct error *err)
 	(void)err;
 	options->vm.firmware_vars = value;
 	return 0;
+}
+
+static int set_boot(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+	struct boot_order order;
+
+	options->vm.boot = value;
+	return boot_order_parse(&order, value, err);
 }
 
 static int set_firmware_log(void *target, const char *value, struct error *err)
@@ -503,6 +513,12 @@ const struct option_spec run_option_table[] = {
 		"What the variables of the firmware are at first: flash memory of this content "
 		"below its code.",
 		"with uefi OVMF's", COMPLETE_FILE, NULL, set_firmware_vars },
+	{ "boot", "order=LETTERS[,menu=on][,wait=MILLISECONDS]",
+		"What firmware tries, in which order: c disks, d discs, n the network, a floppies; "
+		"first of all what has boot=N. menu=on: it waits, 5000 ms unless said, for "
+		"somebody "
+		"who wants to choose.",
+		"order=cdn", COMPLETE_WORDS, "order= menu=on", set_boot },
 	{ "firmware-log", "FILE", "Write what the firmware prints on its debug console into FILE.",
 		NULL, COMPLETE_FILE, NULL, set_firmware_log },
 	{ "cpu", "MODEL", "What CPUID says: max is all that the host and the engine have.", "max",
@@ -567,7 +583,8 @@ const struct option_spec run_option_table[] = {
 		"(forward=tcp:2222:22+udp:..., address=10.0.2.15, mtu=); tap: a tap interface "
 		"(name=); bridge: a new tap in a bridge (name=); switch: an 'atoll switch' "
 		"(path=); "
-		"none. For all: model=virtio|e1000|rtl8139, mac=, queues=1, rate=BYTES a second, "
+		"none. For all: model=virtio|e1000|rtl8139, mac=, queues=1, boot=N, rate=BYTES a "
+		"second, "
 		"burst=BYTES, "
 		"capture=FILE.pcap. "
 		"Can be given 8 times.",

@@ -174,11 +174,11 @@ static int add(struct controllers *controllers, struct board *board, const struc
 
 int controllers_attach(struct controllers *controllers, struct board *board, enum disk_bus bus,
 	const char *name, const struct ata_identity *identity, struct block_device *image,
-	struct ata_device **device, const struct controller **of, struct error *err)
+	struct ata_device **device, const struct controller **of, unsigned *port, struct error *err)
 {
 	const struct kind *kind = kind_of(bus);
 	struct controller *controller = NULL;
-	int port, rc;
+	int rc;
 
 	for (unsigned i = 0; i < CONTROLLERS_MAX && !controller; i++) {
 		struct controller *at = &controllers->items[i];
@@ -191,11 +191,11 @@ int controllers_attach(struct controllers *controllers, struct board *board, enu
 		if (rc < 0)
 			return rc;
 	}
-	port = kind->free_port(controller->object);
-	rc = kind->attach(controller->object, (unsigned)port, name, identity, image, err);
+	*port = (unsigned)kind->free_port(controller->object);
+	rc = kind->attach(controller->object, *port, name, identity, image, err);
 	if (rc < 0)
 		return rc;
-	*device = kind->device(controller->object, (unsigned)port);
+	*device = kind->device(controller->object, *port);
 	*of = controller;
 	return 0;
 }

@@ -33,11 +33,12 @@ struct controllers {
 /*
  * Attaches a drive to the next free port of a controller of that bus; makes one if there is none
  * with room. `image` may be NULL for an optical drive. Before the guest runs. Returns 0, or fills
- * `err`.
+ * `err`. `*port` is that of AHCI, or IDE's unit.
  */
 int controllers_attach(struct controllers *controllers, struct board *board, enum disk_bus bus,
 	const char *name, const struct ata_identity *identity, struct block_device *image,
-	struct ata_device **device, const struct controller **controller, struct error *err);
+	struct ata_device **device, const struct controller **controller, unsigned *port,
+	struct error *err);
 /* What DISK_BUS_CHIPSET means on this board; another bus is what it is. */
 enum disk_bus controllers_bus(struct board *board, enum disk_bus bus);
 /* No vCPU runs. Destroys the drives too. */

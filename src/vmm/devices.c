@@ -210,16 +210,20 @@ void *devices_card_object(struct devices *devices, const char *id)
 static int add_nic(struct devices *devices, const char *value, const char **id, struct error *err)
 {
 	struct devices_entry *entry = next_entry(devices, "net", err);
+	unsigned boot = 0;
 	bool is_card;
 
-	if (!entry || nic_is_card(value, &is_card, err))
+	if (!entry || nic_is_card(value, &is_card, err) || nic_boot(value, &boot, err))
 		return -EINVAL;
-	if (is_card)
-		return devices_add_card(
-			devices, "net", nic_create_card, value, PCI_ANY_DEVICE, id, err);
-	if (nic_create(&entry->device, entry->name, value, devices->machine, err) ||
-		plug(devices, entry, virtio_net_destroy, err))
+	/* A card takes the same entry. */
+	if (is_card &&
+		devices_add_card(devices, "net", nic_create_card, value, PCI_ANY_DEVICE, id, err))
 		return -EINVAL;
+	if (!is_card && (nic_create(&entry->device, entry->name, value, devices->machine, err) ||
+				plug(devices, entry, virtio_net_destroy, err)))
+		return -EINVAL;
+	entry->is_nic = true;
+	entry->boot = boot;
 	*id = entry->name;
 	return 0;
 }

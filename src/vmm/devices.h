@@ -39,6 +39,8 @@ struct devices_entry {
 	struct virtio_pci *transport;
 	void (*destroy)(struct virtio_device *device);
 	struct devices_card card;
+	bool is_nic;
+	unsigned boot; /* of a NIC: its place in firmware's order, 0: none */
 };
 
 struct devices_events {
@@ -123,6 +125,9 @@ void devices_list(struct devices *devices,
 /* Makes the NIC "netN" of `value`, what --net was given. Returns 0, or fills `err`. */
 int nic_create(struct virtio_device **device, const char *name, const char *value,
 	struct machine *machine, struct error *err);
+
+/* Its place in firmware's order, 0: none. Returns 0, or fills `err`. */
+int nic_boot(const char *value, unsigned *boot, struct error *err);
 
 /* Sets `*is_card` if `value` names a NIC that is not virtio; nic_create_card makes that. Returns 0,
  * or fills `err`. */

@@ -259,7 +259,7 @@ static int create_ata(struct disk *disk, struct board *board, struct controllers
 			"a drive cannot be plugged into an IDE or AHCI controller while the "
 			"machine runs; use bus=virtio or bus=nvme");
 	rc = controllers_attach(controllers, board, disk->options.bus, disk->name, &identity,
-		disk->image, &disk->ata, &controller, err);
+		disk->image, &disk->ata, &controller, &disk->port, err);
 	if (rc == 0)
 		disk->function = controller->function;
 	return rc;

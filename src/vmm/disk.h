@@ -35,6 +35,7 @@ struct disk {
 	struct virtio_pci *transport; /* of `device` */
 	struct nvme *nvme;
 	struct ata_device *ata; /* the controller's, which other drives share */
+	unsigned port;          /* there */
 	/* A request was kept after a failure (block_events.stopped). */
 	void (*stopped)(void *context, const struct error *why);
 	void *context;

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define NIC_PROPERTIES "model, mac, queues, " NET_PROPERTIES
+#define NIC_PROPERTIES "model, mac, queues, boot, " NET_PROPERTIES
 
 /* QEMU's prefix, which people know for a virtual machine's; the rest is random, so that machines
  * on one switch differ. */
@@ -55,7 +55,10 @@ static int take_own(
 static int open_backend(
 	struct net_backend **backend, struct properties *properties, struct error *err)
 {
-	int ret = net_open(backend, properties, err);
+	int ret;
+
+	properties_take(properties, "boot"); /* nic_boot saw it */
+	ret = net_open(backend, properties, err);
 
 	if (ret)
 		return ret;
@@ -135,6 +138,20 @@ static int take_model(struct properties *properties, struct error *err)
 			return (int)i;
 	return error_set(err, EXIT_CODE_USAGE,
 		"--net does not know model=%s; use one of: virtio, e1000, rtl8139", name);
+}
+
+int nic_boot(const char *value, unsigned *boot, struct error *err)
+{
+	struct properties properties;
+	uint64_t number = 0;
+	int ret = properties_parse(&properties, "net", value, err);
+
+	if (ret)
+		return ret;
+	ret = properties_take_number(&properties, "boot", 1, 99, &number, err);
+	properties_finish(&properties);
+	*boot = (unsigned)number;
+	return ret;
 }
 
 int nic_is_card(const char *value, bool *is_card, struct error *err)

@@ -3,6 +3,7 @@
 #include "base/host_time.h"
 #include "base/log.h"
 #include "firmware/boot.h"
+#include "vmm/boot_order.h"
 #include "vmm/memory.h"
 #include "vmm/stats.h"
 
@@ -294,6 +295,20 @@ static int vm_open_outside(struct vm *vm, struct error *err)
 	return 0;
 }
 
+/* The devices are there. */
+static int vm_set_boot(struct vm *vm, struct error *err)
+{
+	struct boot_order order = { .menu = false };
+
+	if (vm->config->boot && boot_order_parse(&order, vm->config->boot, err))
+		return -EINVAL;
+	if (boot_order_text(&order, &vm->devices, &vm->boot_order, err))
+		return -EINVAL;
+	board_set_boot(
+		vm->board, &(struct board_boot){ vm->boot_order, order.menu, order.wait_ms });
+	return 0;
+}
+
 static int vm_create(struct vm *vm, struct error *err)
 {
 	const struct vm_config *config = vm->config;
@@ -336,7 +351,7 @@ static int vm_create(struct vm *vm, struct error *err)
 	if (vm->board->type->address_bits)
 		cpu_model_limit_addresses(&vm->cpu_model, vm->board->type->address_bits);
 	if (devices_create(&vm->devices, config, &vm->machine, vm->board, &device_events, err) ||
-		vm_create_engine(vm, err))
+		vm_set_boot(vm, err) || vm_create_engine(vm, err))
 		return -EINVAL;
 	input_init(&vm->input, &vm->machine, board_i8042(vm->board));
 	vm->input.keyboard = vm->devices.keyboard;
@@ -417,6 +432,7 @@ static void vm_destroy(struct vm *vm)
 	if (vm->engine)
 		vm->engine->ops->destroy(vm->engine);
 	board_destroy(vm->board);
+	free(vm->boot_order);
 	firmware_close(&vm->firmware);
 	if (vm->signal_fd >= 0)
 		close(vm->signal_fd);

@@ -23,6 +23,7 @@ struct vm_config {
 	const char *chipset;  /* of the board pc; NULL: its first */
 	const char *firmware; /* "bios", "uefi" or a file; NULL: "bios" if there is no kernel */
 	const char *firmware_vars; /* a template of its variables; NULL: that of "uefi" */
+	const char *boot;          /* what --boot was given; NULL: as firmware likes */
 	const char *firmware_log;  /* a file for its debug console; NULL: none */
 	const char *cpu;           /* a CPU model's name */
 	enum soft_mode soft_mode;

@@ -26,6 +26,7 @@ struct vm {
 	struct board *board;
 	struct firmware firmware;
 	struct devices devices;
+	char *boot_order;     /* board_boot.order */
 	struct input input;   /* event loop only */
 	struct viewer viewer; /* event loop only */
 	struct engine *engine;

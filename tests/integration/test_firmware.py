@@ -33,9 +33,7 @@ def boot(atoll, *options):
 @pytest.mark.parametrize("chipset", CHIPSETS)
 def test_seabios_boots_a_disk(atoll, bios, tmp_path, chipset):
     """From a virtio disk, which it finds on PCI; it has installed the ACPI tables before."""
-    image, log = tmp_path / "disk.img", tmp_path / "bios.log"
-    sector = (SECTOR.ljust(0x100, b"\0") + MARK + b"\r\n\0").ljust(510, b"\0") + b"\x55\xaa"
-    image.write_bytes(sector.ljust(1 << 20, b"\0"))
+    image, log = boot_sector(tmp_path / "disk.img", MARK), tmp_path / "bios.log"
     code, output = boot(atoll, "--board", f"pc,chipset={chipset}", "--disk", f"{image},format=raw",
                         "--debug-exit", "0x501", "--firmware-log", log)
     assert MARK in output
@@ -44,6 +42,40 @@ def test_seabios_boots_a_disk(atoll, bios, tmp_path, chipset):
     assert f"Running on QEMU ({chipset})" in text
     assert "ACPI: parse DSDT" in text
     assert "WARNING" not in text
+
+
+def boot_sector(path, mark):
+    sector = (SECTOR.ljust(0x100, b"\0") + mark + b"\r\n\0").ljust(510, b"\0") + b"\x55\xaa"
+    path.write_bytes(sector.ljust(1 << 20, b"\0"))
+    return path
+
+
+@pytest.mark.parametrize("chipset, buses, options, first", [
+    ("q35", ["virtio", "virtio", "virtio"], [], 0),
+    ("q35", ["virtio", "virtio,boot=2", "virtio,boot=1"], [], 2),
+    ("q35", ["virtio", "sata", "sata,boot=1"], [], 2),
+    ("q35", ["virtio", "sata", "nvme,boot=1"], [], 2),
+    ("i440fx", ["virtio", "ide", "ide,boot=1"], [], 2),
+    ("q35", ["virtio", "sata", "cdrom"], ["--boot", "order=dc"], 0),
+    ("q35", ["virtio,boot=9", "sata", "virtio,boot=8"], ["--boot", "order=cd,menu=on,wait=100"], 2),
+])
+def test_boot_order(atoll, bios, tmp_path, chipset, buses, options, first):
+    disks = []
+    for number, bus in enumerate(buses):
+        image = boot_sector(tmp_path / f"disk{number}", b"disk %d runs" % number)
+        disks += ["--cdrom", image] if bus == "cdrom" else ["--disk", f"{image},format=raw,bus={bus}"]
+    code, output = boot(atoll, "--board", f"pc,chipset={chipset}", "--debug-exit", "0x501", *disks, *options)
+    assert b"disk %d runs" % first in output
+    assert (b"Press ESC for boot menu" in output) == ("menu=on" in str(options))
+    assert code == 0x21
+
+
+@pytest.mark.parametrize("value, word", [("order=x", "order=x"), ("order=", "order="), ("menu=2", "menu"),
+                                         ("cdn", "cdn"), ("wait=99999", "wait")])
+def test_boot_mistakes(atoll, value, word):
+    done = subprocess.run([atoll, "run", "--board", "pc", "--boot", value], capture_output=True, text=True)
+    assert done.returncode == 64
+    assert word in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("chipset", CHIPSETS)
