@@ -45,15 +45,35 @@ struct irq_line at_pci_irq(struct at *at, unsigned irq)
 	return (struct irq_line){ .set = set_pci_irq, .context = at, .pin = irq };
 }
 
+static void set_pit_irq(void *context, unsigned irq, bool level)
+{
+	struct at *at = context;
+
+	at->pit_level = level;
+	if (!at->timers_replaced)
+		set_isa_irq(at, irq, level);
+}
+
 /* The RTC's interrupt is an ACPI event besides, when it rises. */
 static void set_rtc_irq(void *context, unsigned irq, bool level)
 {
 	struct at *at = context;
-	bool was_high = at->isa_levels & BIT(irq);
+	bool was_high = at->rtc_level;
 
-	set_isa_irq(at, irq, level);
+	at->rtc_level = level;
+	if (!at->timers_replaced)
+		set_isa_irq(at, irq, level);
 	if (level && !was_high)
 		acpi_pm_rtc_alarm(&at->pm);
+}
+
+void at_replace_timers(struct at *at, bool replace)
+{
+	if (at->timers_replaced == replace)
+		return;
+	at->timers_replaced = replace;
+	set_isa_irq(at, AT_IRQ_PIT, !replace && at->pit_level);
+	set_isa_irq(at, AT_IRQ_RTC, !replace && at->rtc_level);
 }
 
 /* The master 8259's INT. */
@@ -145,7 +165,9 @@ static void add_interrupt_controllers(struct at *at)
 static void add_timers(struct at *at, const struct board_config *config)
 {
 	struct machine *machine = at->machine;
-	const struct irq_line pit_outputs[I8254_NR_COUNTERS] = { at_isa_irq(at, AT_IRQ_PIT) };
+	const struct irq_line pit_outputs[I8254_NR_COUNTERS] = {
+		{ .set = set_pit_irq, .context = at, .pin = AT_IRQ_PIT }
+	};
 	const struct irq_line rtc_irq = { .set = set_rtc_irq, .context = at, .pin = AT_IRQ_RTC };
 
 	i8254_init(&at->pit, &machine->clock, pit_outputs);

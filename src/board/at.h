@@ -69,6 +69,9 @@ struct at {
 	struct irq_wired_or sci;
 	uint16_t isa_levels, pci_levels; /* of the 8259s' inputs, by who drives them */
 	uint8_t a20_sources;             /* any of them opens the gate */
+	/* Somebody else has the PIT's and the RTC's interrupts; what those two drive meanwhile. */
+	bool timers_replaced;
+	bool pit_level, rtc_level;
 };
 
 /* The board's machine and cpu_bus are there; `at` is zeroed. `soft_off` is the SLP_TYP of S5 in the
@@ -81,6 +84,10 @@ struct irq_line at_isa_irq(struct at *at, unsigned irq);
 /* An input of the 8259s that PCI's interrupts are routed to, apart from ISA's of the same number.
  */
 struct irq_line at_pci_irq(struct at *at, unsigned irq);
+
+/* The PIT and the RTC are cut off from their interrupts, or connected again: for a HPET, whose
+ * lines are at_isa_irq's of the same numbers. */
+void at_replace_timers(struct at *at, bool replace);
 
 /* Sets what the ACPI tables say of these chips, but for the ports of power management. */
 void at_describe(const struct at *at, struct acpi_config *acpi);

@@ -68,6 +68,55 @@ static void add_isa_devices(struct pc *pc)
 	machine_add_device(machine, &ps2_mouse_type, "mouse", &pc->mouse);
 }
 
+/* As PCI's, these inputs are low when they are asserted. */
+static void set_hpet_input(void *context, unsigned input, bool level)
+{
+	struct pc *pc = context;
+	struct irq_line ioapic = ioapic_input(&pc->at.ioapic, input);
+
+	irq_line_set(&ioapic, !level);
+}
+
+static void set_hpet_replaces(void *context, unsigned pin, bool level)
+{
+	(void)pin;
+	at_replace_timers(&((struct pc *)context)->at, level);
+}
+
+static uint64_t pc_hpet_read(void *device, uint64_t offset, unsigned size)
+{
+	return hpet_read(device, (uint32_t)offset, size);
+}
+
+static void pc_hpet_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	hpet_write(device, (uint32_t)offset, size, value);
+}
+
+static void add_hpet(struct pc *pc)
+{
+	static const struct io_ops ops = { pc_hpet_read, pc_hpet_write, 8 };
+	struct machine *machine = pc->board.machine;
+	const struct hpet_wiring wiring = {
+		.routes = pc->chipset->hpet_inputs,
+		.set = set_hpet_input,
+		.context = pc,
+		.legacy = { at_isa_irq(&pc->at, AT_IRQ_PIT), at_isa_irq(&pc->at, AT_IRQ_RTC) },
+		.replaces = { .set = set_hpet_replaces, .context = pc },
+	};
+
+	if (!wiring.routes)
+		return;
+	hpet_init(&pc->hpet, &machine->clock, &wiring);
+	machine_add_device(machine, &hpet_type, "hpet", &pc->hpet);
+	address_space_map(&machine->mmio,
+		&(struct io_region){ PC_HPET_BASE, HPET_MMIO_SIZE, &ops, &pc->hpet, "hpet" });
+	for (unsigned i = 0; i < IOAPIC_NR_PINS; i++) {
+		if (wiring.routes >> i & 1)
+			set_hpet_input(pc, i, false);
+	}
+}
+
 static uint64_t pm_read(void *device, uint64_t offset, unsigned size)
 {
 	struct pc *pc = device;
@@ -237,6 +286,7 @@ static int pc_create(struct board **board, const struct board_config *config,
 	}
 	at_init(&pc->at, machine, config, PC_SLEEP_S5);
 	add_isa_devices(pc);
+	add_hpet(pc);
 	add_firmware_devices(pc, config);
 	rc = add_pci(pc, err);
 	if (rc == 0)

@@ -11,6 +11,7 @@
 #include "chip/acpi_pm_regs.h"
 #include "chip/debug_console.h"
 #include "chip/fw_cfg.h"
+#include "chip/hpet.h"
 #include "chip/ps2_keyboard.h"
 #include "chip/ps2_mouse.h"
 #include "pci/pci_host.h"
@@ -22,6 +23,8 @@ enum pc_port {
 	PC_PORT_PCI_HOTPLUG = 0xae00,
 	PC_PORT_GPE = 0xafe0,
 };
+
+#define PC_HPET_BASE UINT64_C(0xfed00000)
 
 /* Where a screen is plugged into the PCI bus. */
 #define PC_SLOT_VGA 2
@@ -48,6 +51,7 @@ struct pc_chipset {
 	uint16_t pm_size;       /* ports at PMBASE */
 	gpa_t ecam_base;        /* where it is put without firmware; 0: there is none */
 	uint64_t ecam_size;
+	uint32_t hpet_inputs; /* of the IOAPIC, which nobody else has; 0: no HPET */
 	/* Its disk controller. */
 	enum board_storage storage;
 	unsigned storage_device, storage_function;
@@ -70,6 +74,7 @@ struct pc {
 	struct pc_flash flash;
 	struct at at;
 	struct acpi_gpe gpe;
+	struct hpet hpet; /* if the chipset has one */
 	struct ps2_keyboard keyboard;
 	struct ps2_mouse mouse;
 	struct fw_cfg fw_cfg;

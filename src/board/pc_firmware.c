@@ -174,6 +174,7 @@ void pc_describe(const struct board *board, struct acpi_config *acpi)
 		.dsdt = acpi_pc_dsdt,
 		.dsdt_size = acpi_pc_dsdt_size,
 	};
+	acpi->hpet_address = pc->chipset->hpet_inputs ? PC_HPET_BASE : 0;
 	at_describe(&pc->at, acpi);
 	if (pc->pm_base) {
 		acpi->pm1_event_port = (uint16_t)(pc->pm_base + ACPI_PM_STATUS);

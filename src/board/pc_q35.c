@@ -198,6 +198,7 @@ const struct pc_chipset pc_q35 = {
 	.pm_size = 0x80,
 	.ecam_base = UINT64_C(0xb0000000),
 	.ecam_size = UINT64_C(256) << 20,
+	.hpet_inputs = BITS(19, 16),
 	.storage = BOARD_STORAGE_AHCI,
 	.storage_device = LPC_DEVICE,
 	.storage_function = 2,

@@ -69,6 +69,18 @@ DefinitionBlock ("", "SSDT", 2, "ATOLL", "PCI", 0x00000001)
 #endif
         }
 
+#ifdef Q35
+        Device (HPET)
+        {
+            Name (_HID, EisaId ("PNP0103"))
+            Name (_UID, Zero)
+            Name (_CRS, ResourceTemplate ()
+            {
+                Memory32Fixed (ReadOnly, 0xFED00000, 0x00000400)
+            })
+        }
+#endif
+
         Device (PCI0)
         {
             Name (_HID, EisaId ("PNP0A08"))

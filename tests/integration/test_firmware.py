@@ -104,6 +104,17 @@ def test_kernel_without_firmware(atoll, kernel, initramfs, chipset):
         assert line not in output
 
 
+def test_hpet(atoll, kernel, initramfs):
+    """As the clock; Linux takes its timers in the place of the PIT's and the RTC's besides."""
+    code, output = boot(atoll, "--board", "pc", "--kernel", kernel("cloud-amd64"), "--initrd", initramfs(),
+                        "--no-reboot", "--memory", "512M", "--append",
+                        "console=ttyS0 quiet panic=-1 atoll.mode=selftest clocksource=hpet")
+    assert code == 0, output[-3000:]
+    assert b"atoll: clocksource hpet" in output
+    assert b"atoll: ok sleep" in output
+    assert b"not ok" not in output
+
+
 @pytest.mark.parametrize("chipset", CHIPSETS)
 def test_seabios_on_the_screen(vms, bios, chipset):  # noqa: F811
     """Through the VGA BIOS."""
