@@ -218,12 +218,10 @@ bool block_device_keeps(
 		return true;
 	if (is_out_of_room(result))
 		error_set(&why, EXIT_CODE_HOST,
-			"the host has no room left for the image '%s': make room, then resume the "
-			"machine",
+			"the host has no room left for the image '%s': make room",
 			device->image->path);
 	else
-		error_set(&why, EXIT_CODE_HOST,
-			"the host cannot %s the image '%s' (%s): mend it, then resume the machine",
+		error_set(&why, EXIT_CODE_HOST, "the host cannot %s the image '%s' (%s): mend it",
 			request->operation == BLOCK_READ ? "read" : "write", device->image->path,
 			strerror(-result));
 	device->events.stopped(device->events.context, &why);
