@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #define CONSOLE_QUEUE_SIZE 128
+/* What one round of a port passes on, so that nobody waits long for the lane. */
+#define CONSOLE_ROUND_BYTES (1u << 20)
 
 /* 5.3.3 */
 #define CONSOLE_F_SIZE      BIT(0)
@@ -53,13 +55,15 @@ struct console_port {
 	struct console *console;
 	unsigned index;
 	char name[VIRTIO_CONSOLE_NAME_BYTES];
-	bool is_console;
+	bool is_console, takes_turns;
 	bool owns_client; /* in_fd and out_fd came from listen_fd */
 
 	/* Lane. */
 	struct virtio_watch in, out, listen; /* their fd: -1 for none */
-	bool in_watched, out_watched;
+	bool in_watched, out_watched, listen_watched;
 	bool guest_open;
+	bool heard;       /* the guest was given something of this client's */
+	bool last_words;  /* its program is gone: the client gets what it said, then the end */
 	uint32_t pending; /* 1 << enum console_event: to be told the driver */
 	size_t sent;      /* of the next request to transmit */
 };
@@ -87,10 +91,17 @@ static bool is_multiport(const struct console *console)
 	return virtio_has_feature(&console->device, CONSOLE_F_MULTIPORT);
 }
 
-/* A port takes input once the driver has opened it; a console without ports always does. */
+/* A port takes input once the driver has opened it; a console of a driver without ports always
+ * does. */
 static bool is_open(const struct console_port *port)
 {
-	return port->guest_open || (port->index == 0 && !is_multiport(port->console));
+	return port->guest_open ||
+	       (port->index == 0 && port->is_console && !is_multiport(port->console));
+}
+
+static bool is_connected(const struct console_port *port)
+{
+	return port->in.fd >= 0 || port->out.fd >= 0;
 }
 
 static void watch(struct console_port *port, struct virtio_watch *watch, bool *watched, bool wanted)
@@ -105,6 +116,23 @@ static void watch(struct console_port *port, struct virtio_watch *watch, bool *w
 	else if (virtio_lane_watch(lane, watch) < 0)
 		return; /* a regular file is always ready, and is no input */
 	*watched = wanted;
+}
+
+/* Waits for input; or, if the guest takes none, for a client's going only. */
+static void watch_input(struct console_port *port, bool wanted)
+{
+	if (port->in_watched && wanted == !port->in.for_hang_up)
+		return;
+	watch(port, &port->in, &port->in_watched, false);
+	port->in.for_hang_up = !wanted;
+	watch(port, &port->in, &port->in_watched, wanted || port->owns_client);
+}
+
+/* Who waits for a turn waits in the socket's backlog. */
+static void watch_listener(struct console_port *port)
+{
+	watch(port, &port->listen, &port->listen_watched,
+		!port->takes_turns || !is_connected(port));
 }
 
 static void tell(struct console_port *port, enum console_event event)
@@ -125,12 +153,16 @@ static void disconnect(struct console_port *port)
 		close(port->out.fd);
 	port->in.fd = port->out.fd = -1;
 	port->sent = 0;
+	port->heard = port->last_words = false;
+	watch_listener(port);
 }
 
 static void hang_up(struct console_port *port)
 {
 	disconnect(port);
 	tell(port, CONSOLE_PORT_OPEN);
+	/* What the guest still says is for nobody. */
+	virtio_serve_again(&port->console->device, receive_queue(port->index) + 1);
 }
 
 /* Two descriptors for one socket, since each is watched for one thing. */
@@ -141,7 +173,6 @@ static void connected(void *context)
 
 	if (fd < 0)
 		return;
-	/* The newest client is the one that somebody is waiting at. */
 	disconnect(port);
 	port->in.fd = fd;
 	port->out.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -149,6 +180,8 @@ static void connected(void *context)
 		disconnect(port);
 		return;
 	}
+	watch_input(port, false);
+	watch_listener(port);
 	tell(port, CONSOLE_PORT_OPEN);
 	virtio_serve_again(&port->console->device, receive_queue(port->index));
 	virtio_serve_again(&port->console->device, receive_queue(port->index) + 1);
@@ -158,7 +191,10 @@ static void readable(void *context)
 {
 	struct console_port *port = context;
 
-	virtio_serve_again(&port->console->device, receive_queue(port->index));
+	if (port->in.for_hang_up)
+		hang_up(port);
+	else
+		virtio_serve_again(&port->console->device, receive_queue(port->index));
 }
 
 static void writable(void *context)
@@ -177,57 +213,83 @@ static bool serve_receive(struct console_port *port)
 	struct virtq_request *request;
 
 	while (is_open(port) && port->in.fd >= 0 && (request = virtq_pop(queue))) {
-		ssize_t got = readv(port->in.fd, request->writable,
-			request->nr_writable < IOV_MAX ? (int)request->nr_writable : IOV_MAX);
+		ssize_t got;
 
+		/* Nothing fits, which must not look like the client's end. */
+		if (request->writable_bytes == 0) {
+			virtq_push(queue, request, 0);
+			continue;
+		}
+		got = readv(port->in.fd, request->writable,
+			request->nr_writable < IOV_MAX ? (int)request->nr_writable : IOV_MAX);
 		if (got > 0) {
 			virtq_push(queue, request, (uint64_t)got);
+			port->heard = true;
 			continue;
 		}
 		virtq_unpop(queue, request);
-		if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
-			watch(port, &port->in, &port->in_watched, true);
-			return false;
-		}
-		if (port->owns_client)
+		if (got < 0 && (errno == EAGAIN || errno == EINTR))
+			watch_input(port, true);
+		else if (port->owns_client)
 			hang_up(port);
 		else
 			watch(port, &port->in, &port->in_watched, false);
 		return false;
 	}
 	/* Nowhere to put it: look again when there are buffers. */
-	watch(port, &port->in, &port->in_watched, false);
+	watch_input(port, false);
 	return !virtq_has_more(queue) || queue->budget == 0;
+}
+
+/* Passes on what the outside takes, `*left` bytes at most. False: it takes no more now. */
+static bool pass_on(struct console_port *port, struct virtq_request *request, size_t *left)
+{
+	ssize_t put = 0;
+
+	virtq_skip(request, port->sent);
+	while (port->out.fd >= 0 && request->readable_bytes > 0 && *left > 0) {
+		put = writev(port->out.fd, request->readable,
+			request->nr_readable < IOV_MAX ? (int)request->nr_readable : IOV_MAX);
+		if (put <= 0)
+			break;
+		virtq_skip(request, (size_t)put);
+		port->sent += (size_t)put;
+		*left -= (size_t)put < *left ? (size_t)put : *left;
+	}
+	if (put >= 0)
+		return port->out.fd < 0 || put == 0 || request->readable_bytes == 0;
+	if (errno == EAGAIN || errno == EINTR) {
+		watch(port, &port->out, &port->out_watched, true);
+		return false;
+	}
+	if (port->owns_client)
+		hang_up(port);
+	return true;
 }
 
 static bool serve_transmit(struct console_port *port)
 {
-	struct virtq *queue = virtio_queue(&port->console->device, receive_queue(port->index) + 1);
+	unsigned index = receive_queue(port->index) + 1;
+	struct virtq *queue = virtio_queue(&port->console->device, index);
+	size_t left = CONSOLE_ROUND_BYTES;
 	struct virtq_request *request;
 
-	while ((request = virtq_pop(queue))) {
-		ssize_t put = 0;
-
-		virtq_skip(request, port->sent);
-		while (port->out.fd >= 0 && request->readable_bytes > 0) {
-			put = writev(port->out.fd, request->readable,
-				request->nr_readable < IOV_MAX ? (int)request->nr_readable
-							       : IOV_MAX);
-			if (put <= 0)
-				break;
-			virtq_skip(request, (size_t)put);
-			port->sent += (size_t)put;
-		}
-		if (put < 0 && (errno == EAGAIN || errno == EINTR)) {
+	while (left > 0 && (request = virtq_pop(queue))) {
+		if (!pass_on(port, request, &left)) {
 			virtq_unpop(queue, request);
-			watch(port, &port->out, &port->out_watched, true);
+			if (left == 0)
+				break;
 			return false;
 		}
-		if (put < 0 && port->owns_client)
-			hang_up(port);
 		port->sent = 0;
 		virtq_push(queue, request, 0);
 	}
+	if (left == 0) {
+		virtio_serve_again(&port->console->device, index);
+		return false;
+	}
+	if (port->last_words && !virtq_has_more(queue))
+		hang_up(port);
 	return true;
 }
 
@@ -238,7 +300,7 @@ static size_t fill(const struct console_port *port, enum console_event event, ui
 	size_t size = sizeof(control);
 
 	if (event == CONSOLE_PORT_OPEN)
-		control.value = port->in.fd >= 0 || port->out.fd >= 0;
+		control.value = is_connected(port);
 	if (event == CONSOLE_RESIZE) {
 		memcpy(bytes + size, &port->console->size, sizeof(struct console_size));
 		size += sizeof(struct console_size);
@@ -292,11 +354,15 @@ static void control_message(struct console *console, const struct console_contro
 			tell(port, CONSOLE_RESIZE);
 		if (port->name[0])
 			tell(port, CONSOLE_PORT_NAME);
-		if (port->in.fd >= 0 || port->out.fd >= 0)
+		if (is_connected(port))
 			tell(port, CONSOLE_PORT_OPEN);
 	} else if (control->event == CONSOLE_PORT_OPEN) {
+		/* Who waits for the program waits on; who was talking to it waits in vain. */
+		port->last_words = port->takes_turns && port->guest_open && !control->value &&
+				   port->heard && is_connected(port);
 		port->guest_open = control->value;
 		virtio_serve_again(&console->device, receive_queue(port->index));
+		virtio_serve_again(&console->device, receive_queue(port->index) + 1);
 	}
 }
 
@@ -337,10 +403,13 @@ static void console_reset(struct virtio_device *device)
 		struct console_port *port = &console->ports[i];
 
 		port->guest_open = false;
-		port->pending = 0;
 		port->sent = 0;
-		watch(port, &port->in, &port->in_watched, false);
+		watch_input(port, false);
 		watch(port, &port->out, &port->out_watched, false);
+		/* Half a request to the guest before means nothing to the one after. */
+		if (port->takes_turns && is_connected(port))
+			disconnect(port);
+		port->pending = 0;
 	}
 	virtio_lane_leave(lane_of(console));
 }
@@ -384,6 +453,7 @@ static void open_port(
 	port->console = console;
 	port->index = index;
 	port->is_console = config->is_console;
+	port->takes_turns = config->takes_turns;
 	port->owns_client = config->listen_fd >= 0;
 	if (config->name)
 		strncpy(port->name, config->name, sizeof(port->name) - 1);
@@ -405,8 +475,11 @@ static int listen_at_ports(struct console *console)
 
 	virtio_lane_enter(lane_of(console));
 	for (unsigned i = 0; i < console->nr_ports && rc == 0; i++) {
-		if (console->ports[i].listen.fd >= 0)
-			rc = virtio_lane_watch(lane_of(console), &console->ports[i].listen);
+		struct console_port *port = &console->ports[i];
+
+		if (port->listen.fd >= 0)
+			rc = virtio_lane_watch(lane_of(console), &port->listen);
+		port->listen_watched = rc == 0 && port->listen.fd >= 0;
 	}
 	virtio_lane_leave(lane_of(console));
 	return rc;

@@ -1,10 +1,11 @@
 /*
- * The console device (virtio 1.2, 5.3): a console, and ports with names for programs in the guest.
+ * The console device (virtio 1.2, 5.3): consoles, and ports with names for programs in the guest,
+ * such as the line to a guest agent.
  *
  * A port's outside is a listening unix socket that serves one client at a time, or a pair of
  * descriptors. What the outside cannot take stays in the guest's queue; what the guest cannot take
  * stays outside. What the guest writes to a port that nobody has connected to is lost.
- * Not modelled: removal of ports.
+ * Not modelled: removal of ports, emergency writes.
  */
 #ifndef VIRTIO_VIRTIO_CONSOLE_H
 #define VIRTIO_VIRTIO_CONSOLE_H
@@ -15,8 +16,12 @@
 #define VIRTIO_CONSOLE_NAME_BYTES 64
 
 struct virtio_console_port_config {
-	const char *name;  /* /dev/virtio-ports/NAME; NULL: none */
-	bool is_console;   /* hvcN */
+	const char *name; /* /dev/virtio-ports/NAME; NULL: none */
+	bool is_console;  /* hvcN */
+	/* Clients wait for each other, and a client whose program in the guest closes the port, or
+	 * whose guest is reset, is sent away. Else the newest client is the one that somebody is
+	 * waiting at. */
+	bool takes_turns;
 	int listen_fd;     /* -1: in_fd and out_fd */
 	int in_fd, out_fd; /* each may be -1 */
 };

@@ -110,6 +110,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	ports[0].in_fd = pair[0];
 	ports[0].out_fd = fcntl(pair[0], F_DUPFD_CLOEXEC, 0);
 	world.peer = pair[1];
+	ports[1].takes_turns = size & 1;
 	virtio_fuzz_init(&fuzz, bytes, size);
 	config.machine = &fuzz.pci.machine;
 	if (virtio_console_create(&device, &config, NULL))

@@ -182,7 +182,10 @@ void virtio_lane_finish(struct virtio_lane *lane)
 
 int virtio_lane_watch(struct virtio_lane *lane, struct virtio_watch *watch)
 {
-	struct epoll_event event = { .events = watch->for_writing ? EPOLLOUT : EPOLLIN,
+	/* That the other end is gone is told in any case. */
+	struct epoll_event event = { .events = watch->for_hang_up   ? 0
+					       : watch->for_writing ? EPOLLOUT
+								    : EPOLLIN,
 		.data.ptr = watch };
 
 	if (epoll_ctl(lane->epoll_fd, EPOLL_CTL_ADD, watch->fd, &event) < 0)

@@ -25,7 +25,8 @@ struct virtio_watch {
 	int fd;
 	void (*ready)(void *context);
 	void *context;
-	bool for_writing;          /* wait until it can be written, not read */
+	bool for_writing;          /* wait until it can be written, not read; */
+	bool for_hang_up;          /* or until its other end is gone */
 	struct virtio_watch *next; /* the lane's */
 };
 

@@ -6,7 +6,6 @@
 #include "virtio/virtio_net.h"
 #include "virtio/virtio_pmem.h"
 #include "virtio/virtio_rng.h"
-#include "virtio/virtio_serial.h"
 #include "virtio/virtio_vsock.h"
 #include "vmm/memory.h"
 #include "vmm/screen.h"
@@ -146,6 +145,8 @@ static void destroy_entry(struct devices *devices, struct devices_entry *entry)
 		devices->keyboard = NULL;
 	if (entry->device && entry->device == devices->tablet)
 		devices->tablet = NULL;
+	if (entry->device && entry->device == devices->console)
+		devices->console = NULL;
 	if (entry->card.object && entry->card.object == devices->vga)
 		devices->vga = NULL;
 	if (devices->mem && entry->device == virtio_mem_device(devices->mem))
@@ -258,6 +259,8 @@ static int create_console(
 	if (!entry || ports_create(&devices->ports, &entry->device, entry->name, config,
 			      devices->machine, err))
 		return -EINVAL;
+	if (config->console)
+		devices->console = entry->device;
 	return plug(devices, entry, virtio_console_destroy, err);
 }
 
@@ -326,22 +329,26 @@ static int create_vsock(struct devices *devices, const char *value, struct error
 static int create_agent(struct devices *devices, const struct vm_config *config, struct error *err)
 {
 	struct devices_entry *entry = next_entry(devices, "agent", err);
-	struct virtio_serial_config serial = { .machine = devices->machine,
-		.port_name = "org.qemu.guest_agent.0" };
+	struct virtio_console_port_config port = {
+		.name = "org.qemu.guest_agent.0", .takes_turns = true, .in_fd = -1, .out_fd = -1
+	};
+	struct virtio_console_config console = {
+		.machine = devices->machine, .ports = &port, .nr_ports = 1
+	};
 
 	if (!entry)
 		return -EINVAL;
 	if (!config->bundle)
 		return error_set(err, EXIT_CODE_CONFIG,
 			"--agent is for a VM with a name; give it one with --name NAME");
-	serial.name = entry->name;
-	serial.listen_fd = bundle_listen(config->bundle, BUNDLE_AGENT);
-	if (serial.listen_fd < 0)
-		return error_set_errno(err, EXIT_CODE_CANNOT_WRITE, -serial.listen_fd,
+	console.name = entry->name;
+	port.listen_fd = bundle_listen(config->bundle, BUNDLE_AGENT);
+	if (port.listen_fd < 0)
+		return error_set_errno(err, EXIT_CODE_CANNOT_WRITE, -port.listen_fd,
 			"cannot listen on %s/" BUNDLE_AGENT, config->bundle->path);
-	if (virtio_serial_create(&entry->device, &serial, err))
+	if (virtio_console_create(&entry->device, &console, err))
 		return -EINVAL;
-	return plug(devices, entry, virtio_serial_destroy, err);
+	return plug(devices, entry, virtio_console_destroy, err);
 }
 
 static int create_input(struct devices *devices, enum virtio_input_kind kind,

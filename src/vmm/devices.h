@@ -73,6 +73,7 @@ struct devices {
 	/* Of the entries: what the VM is asked about. NULL: not there. */
 	struct virtio_balloon *balloon;
 	struct virtio_mem *mem;
+	struct virtio_device *console; /* of --console: hvc0 */
 	struct devices_entry entries[DEVICES_MAX];
 	/* Of these, those that a person sees and uses; NULL: not there. */
 	struct vga_card *vga;

@@ -48,7 +48,7 @@ def test_both_ways(vms, guest):
     line = port(vms)
     # The host's bytes wait until somebody in the guest opens the port.
     line.sendall(b"hello\n")
-    tell(guest, "exec 3<>$(ls /dev/vport*p1); read -r word <&3; echo heard $word", b"heard hello\r\n")
+    tell(guest, "exec 3<>$(ls /dev/vport*p0); read -r word <&3; echo heard $word", b"heard hello\r\n")
     tell(guest, "echo answer >&3; echo sa''id", b"said\r\n")
     assert line.recv(100) == b"answer\n"
 
@@ -68,7 +68,7 @@ def test_both_ways(vms, guest):
 
 
 def test_clients_come_one_after_the_other(vms, guest):
-    tell(guest, "while :; do while read -r w; do echo got $w; done <$(ls /dev/vport*p1); sleep 0.1; done &"
+    tell(guest, "while :; do while read -r w; do echo got $w; done <$(ls /dev/vport*p0); sleep 0.1; done &"
          " echo rea''dy", b"ready\r\n")
     first, second = port(vms), port(vms)
     second.sendall(b"second\n")
@@ -84,7 +84,7 @@ def test_clients_come_one_after_the_other(vms, guest):
     expect(guest, b"atoll: userland")
     fourth = port(vms)
     fourth.sendall(b"fourth\n")
-    tell(guest, "read -r w <$(ls /dev/vport*p1); echo got $w", b"got fourth\r\n")
+    tell(guest, "read -r w <$(ls /dev/vport*p0); echo got $w", b"got fourth\r\n")
     vms.good("kill", "vm")
 
 
@@ -92,11 +92,11 @@ def test_program_that_ends(vms, guest):
     """Who was heard gets its last words and the end; who was not waits for the next program."""
     line = port(vms)
     line.sendall(b"question\n")
-    guest.sendall(b"{ read -r w; echo answer; } <>$(ls /dev/vport*p1) >&0\n")
+    guest.sendall(b"{ read -r w; echo answer; } <>$(ls /dev/vport*p0) >&0\n")
     with line.makefile("rb") as answers:
         assert answers.read() == b"answer\n"
     line = port(vms)
-    tell(guest, "exec 3<$(ls /dev/vport*p1); exec 3<&-; echo clo''sed", b"closed\r\n")
+    tell(guest, "exec 3<$(ls /dev/vport*p0); exec 3<&-; echo clo''sed", b"closed\r\n")
     line.sendall(b"more\n")
-    tell(guest, "read -r w <$(ls /dev/vport*p1); echo got $w", b"got more\r\n")
+    tell(guest, "read -r w <$(ls /dev/vport*p0); echo got $w", b"got more\r\n")
     vms.good("kill", "vm")
