@@ -31,6 +31,7 @@
 #define BUNDLE_CONTROL     "control.sock"
 #define BUNDLE_CONSOLE     "console.sock"
 #define BUNDLE_AGENT       "agent.sock"
+#define BUNDLE_HVC         "hvc0.sock"
 #define BUNDLE_VNC         "vnc.sock"
 #define BUNDLE_VARIABLES   "uefi-vars.fd"
 #define BUNDLE_SSH_KEY     "id_ed25519"

@@ -4,13 +4,17 @@
 #include "cli/attach.h"
 
 #include "base/log.h"
+#include "bundle/control_client.h"
 #include "cli/command.h"
 #include "vmm/terminal.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,7 +22,9 @@
 #define KEY_ESCAPE 1 /* Ctrl-A */
 
 struct attachment {
+	const struct bundle *bundle;
 	int socket_fd;
+	int resized_fd;   /* of SIGWINCH, if somebody has to hear of it; -1: nobody */
 	bool input_ended; /* a pipe's end; the output goes on */
 	bool escaped;     /* the last key was Ctrl-A */
 	bool detached;
@@ -113,16 +119,53 @@ static bool attachment_output(const struct attachment *attachment)
 	return count > 0 && write_all(STDOUT_FILENO, bytes, (size_t)count);
 }
 
+/* Tells the VM how large this terminal is; who cannot be told has the size of before. */
+static void attachment_tell_size(const struct attachment *attachment)
+{
+	struct control_client client;
+	struct error err = { 0 };
+	struct winsize size;
+
+	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0 || !size.ws_col || !size.ws_row ||
+		control_connect(&client, attachment->bundle, CONTROL_PATIENCE_NS, &err))
+		return;
+	control_call(&client, "console-size",
+		json_pack("{s:i, s:i}", "columns", size.ws_col, "rows", size.ws_row), NULL, &err);
+	control_disconnect(&client);
+}
+
+static void attachment_resized(const struct attachment *attachment)
+{
+	struct signalfd_siginfo signal;
+
+	if (read(attachment->resized_fd, &signal, sizeof(signal)) == sizeof(signal))
+		attachment_tell_size(attachment);
+}
+
+static void attachment_watch_size(struct attachment *attachment)
+{
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGWINCH);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	attachment->resized_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	attachment_tell_size(attachment);
+}
+
 static void attachment_serve(struct attachment *attachment)
 {
-	struct pollfd ready[2];
+	struct pollfd ready[3];
 
 	do {
 		ready[0] = (struct pollfd){ .fd = attachment->socket_fd, .events = POLLIN };
 		ready[1] = (struct pollfd){ .fd = attachment->input_ended ? -1 : STDIN_FILENO,
 			.events = POLLIN };
-		if (poll(ready, 2, -1) < 0)
+		ready[2] = (struct pollfd){ .fd = attachment->resized_fd, .events = POLLIN };
+		if (poll(ready, 3, -1) < 0)
 			continue;
+		if (ready[2].revents)
+			attachment_resized(attachment);
 		if (ready[1].revents)
 			attachment_input(attachment);
 		if (ready[0].revents && !attachment_output(attachment))
@@ -140,13 +183,16 @@ static int wait_for_exit(const struct bundle *bundle)
 	return bundle_last_exit(bundle);
 }
 
-int attach_to_console(const struct bundle *bundle, bool pass_exit)
+int attach_to_console(const struct bundle *bundle, enum attach_line line, bool pass_exit)
 {
-	struct attachment attachment = { .terminal = { .fd = -1, .keeper_fd = -1, .keeper = -1 } };
+	struct attachment attachment = { .bundle = bundle,
+		.resized_fd = -1,
+		.terminal = { .fd = -1, .keeper_fd = -1, .keeper = -1 } };
 	struct error err = { 0 };
 	int exit_code;
 
-	attachment.socket_fd = bundle_connect(bundle, BUNDLE_CONSOLE);
+	attachment.socket_fd =
+		bundle_connect(bundle, line == ATTACH_HVC ? BUNDLE_HVC : BUNDLE_CONSOLE);
 	if (attachment.socket_fd < 0) {
 		/* It may have ended already, all said and done. */
 		if (pass_exit && !bundle_is_running(bundle, NULL))
@@ -155,6 +201,10 @@ int attach_to_console(const struct bundle *bundle, bool pass_exit)
 		if (!bundle_is_running(bundle, NULL))
 			log_error("the VM '%s' is not running; 'atoll start %s' starts it",
 				bundle->name, bundle->name);
+		else if (line == ATTACH_HVC)
+			log_error("the VM '%s' has no hvc0 to attach to; start it with --console "
+				  "attach",
+				bundle->name);
 		else
 			log_error("the console of the VM '%s' is not here; its 'serial' option "
 				  "sends it elsewhere",
@@ -164,6 +214,8 @@ int attach_to_console(const struct bundle *bundle, bool pass_exit)
 	if (isatty(STDIN_FILENO)) {
 		log_info("this is the console of '%s'; Ctrl-A d leaves it", bundle->name);
 		terminal_init(&attachment.terminal, STDIN_FILENO, &err);
+		if (line == ATTACH_HVC)
+			attachment_watch_size(&attachment);
 	}
 	if (err.exit_code) {
 		log_error("%s", err.text);
@@ -173,6 +225,8 @@ int attach_to_console(const struct bundle *bundle, bool pass_exit)
 	attachment_serve(&attachment);
 	terminal_finish(&attachment.terminal);
 	close(attachment.socket_fd);
+	if (attachment.resized_fd >= 0)
+		close(attachment.resized_fd);
 	if (attachment.detached) {
 		fputc('\n', stderr);
 		log_info("left the console; the VM '%s' goes on", bundle->name);
@@ -187,14 +241,31 @@ int attach_to_console(const struct bundle *bundle, bool pass_exit)
 	return pass_exit && exit_code >= 0 ? exit_code : EXIT_CODE_OK;
 }
 
+static int set_hvc(void *target, const char *value, struct error *err)
+{
+	(void)value;
+	(void)err;
+	*(enum attach_line *)target = ATTACH_HVC;
+	return 0;
+}
+
+const struct option_spec console_option_table[] = {
+	{ "hvc", NULL,
+		"The VM's second console (--console attach), hvc0 in the guest, which is told how "
+		"large this terminal is.",
+		NULL, COMPLETE_NOTHING, NULL, set_hvc },
+	{ 0 },
+};
+
 int console_main(const struct command *command, int argc, char **argv)
 {
+	enum attach_line line = ATTACH_SERIAL;
 	struct bundle bundle = { 0 };
 	struct error err = { 0 };
 	int nr_operands, exit_code;
 	bool help;
 
-	if (options_parse(command, argc, argv, NULL, &nr_operands, &help, &err) == 0) {
+	if (options_parse(command, argc, argv, &line, &nr_operands, &help, &err) == 0) {
 		if (help) {
 			command_print_help(stdout, command);
 			return EXIT_CODE_OK;
@@ -204,7 +275,7 @@ int console_main(const struct command *command, int argc, char **argv)
 				"one VM has to be named: atoll console NAME; 'atoll ls' lists "
 				"them");
 		else if (bundle_open(&bundle, argv[0], &err) == 0) {
-			exit_code = attach_to_console(&bundle, false);
+			exit_code = attach_to_console(&bundle, line, false);
 			bundle_close(&bundle);
 			return exit_code;
 		}

@@ -102,7 +102,7 @@ const struct command commands[] = {
 		"Attaches this terminal to the console of a virtual machine that runs in the "
 		"background. Ctrl-A d leaves it. Several may be attached: all see the output, who "
 		"came last has the keyboard.",
-		no_options, console_main },
+		console_option_table, console_main },
 	{ "logs", "NAME", "print what a guest printed on its console",
 		"Prints what the guest printed on its console: the last one to two megabytes.",
 		logs_option_table, logs_main },

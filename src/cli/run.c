@@ -589,11 +589,11 @@ const struct option_spec run_option_table[] = {
 		"capture=FILE.pcap. "
 		"Can be given 8 times.",
 		NULL, COMPLETE_WORDS, "user tap bridge switch none", set_net },
-	{ "console", "unix:PATH|file:PATH",
-		"A second console (virtio-console), hvc0 in the guest. A unix socket serves one "
-		"client "
-		"at a time.",
-		NULL, COMPLETE_WORDS, "unix: file:", set_console },
+	{ "console", "attach|unix:PATH|file:PATH",
+		"A second console (virtio-console), hvc0 in the guest. attach: that of 'atoll "
+		"console --hvc', whose window's size the guest follows. A unix socket serves one "
+		"client at a time.",
+		NULL, COMPLETE_WORDS, "attach unix: file:", set_console },
 	{ "port", "unix:PATH,name=NAME",
 		"A line to a program in the guest: /dev/virtio-ports/NAME there, a unix socket "
 		"here. "

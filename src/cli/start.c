@@ -235,7 +235,7 @@ int vm_start_named(const char *name, bool attach)
 		close(bundle.lock_fd);
 		bundle.lock_fd = -1;
 		if (exit_code == EXIT_CODE_OK && attach)
-			exit_code = attach_to_console(&bundle, true);
+			exit_code = attach_to_console(&bundle, ATTACH_SERIAL, true);
 	}
 	bundle_close(&bundle);
 	spec_finish(&spec);

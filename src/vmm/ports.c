@@ -26,10 +26,10 @@ static const char *after(const char *text, const char *prefix)
 
 int ports_check_console(const char *value, struct error *err)
 {
-	if (after(value, "unix:") || after(value, "file:"))
+	if (after(value, "unix:") || after(value, "file:") || strcmp(value, "attach") == 0)
 		return 0;
 	return error_set(err, EXIT_CODE_USAGE,
-		"--console does not know '%s'; use unix:PATH or file:PATH", value);
+		"--console does not know '%s'; use attach, unix:PATH or file:PATH", value);
 }
 
 /* Splits unix:PATH,name=NAME; both are to be freed. */
@@ -110,12 +110,31 @@ static struct virtio_console_port_config *next_port(struct ports *ports, struct 
 	return port;
 }
 
-static int open_console(struct ports *ports, const char *value, struct error *err)
+/* A socket in the VM's directory, for 'atoll console --hvc'. */
+static int listen_in_bundle(const struct bundle *bundle, struct error *err)
+{
+	int fd;
+
+	if (!bundle)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"--console attach is for a VM with a name; give it one with --name NAME");
+	fd = bundle_listen(bundle, BUNDLE_HVC);
+	if (fd < 0)
+		return error_set_errno(err, EXIT_CODE_CANNOT_WRITE, -fd,
+			"cannot listen on %s/" BUNDLE_HVC, bundle->path);
+	return fd;
+}
+
+static int open_console(struct ports *ports, const struct vm_config *config, struct error *err)
 {
 	struct virtio_console_port_config *port = next_port(ports, err);
-	const char *path = after(value, "unix:");
+	const char *value = config->console, *path = after(value, "unix:");
 
 	port->is_console = true; /* the first of all, so there was room */
+	if (strcmp(value, "attach") == 0) {
+		port->listen_fd = listen_in_bundle(config->bundle, err);
+		return port->listen_fd < 0 ? -EINVAL : 0;
+	}
 	if (path) {
 		port->listen_fd = listen_at(path, err);
 		if (port->listen_fd < 0)
@@ -158,7 +177,7 @@ static int open_all(struct ports *ports, const struct vm_config *config, struct 
 	int rc = 0;
 
 	if (config->console)
-		rc = open_console(ports, config->console, err);
+		rc = open_console(ports, config, err);
 	for (unsigned i = 0; i < config->nr_ports && rc == 0; i++)
 		rc = open_port(ports, config->ports[i], err);
 	return rc;

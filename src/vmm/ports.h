@@ -17,7 +17,7 @@ struct ports {
 
 bool ports_are_wanted(const struct vm_config *config);
 
-/* Reads what --console was given: unix:PATH or file:PATH. Returns 0, or fills `err`. */
+/* Reads what --console was given: attach, unix:PATH or file:PATH. Returns 0, or fills `err`. */
 int ports_check_console(const char *value, struct error *err);
 /* The same for --port: unix:PATH,name=NAME. */
 int ports_check_port(const char *value, struct error *err);

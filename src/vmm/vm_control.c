@@ -128,6 +128,34 @@ static int run_stats(void *context, const json_t *arguments, json_t **result, st
 	return 0;
 }
 
+/* {"columns": N, "rows": N}: of the window that shows hvc0. */
+static int run_console_size(
+	void *context, const json_t *arguments, json_t **result, struct error *err)
+{
+	struct vm *vm = context;
+	json_error_t why;
+	int columns, rows;
+
+	(void)result;
+	if (!arguments)
+		return error_set(err, EXIT_CODE_USAGE, "this command needs 'columns' and 'rows'");
+	if (json_unpack_ex((json_t *)arguments, &why, JSON_STRICT, "{s:i, s:i}", "columns",
+		    &columns, "rows", &rows))
+		return error_set(err, EXIT_CODE_USAGE,
+			"the arguments are not those of this command: %s", why.text);
+	if (columns < 1 || columns > UINT16_MAX || rows < 1 || rows > UINT16_MAX)
+		return error_set(
+			err, EXIT_CODE_USAGE, "a console has 1 to %u columns and rows", UINT16_MAX);
+	if (!vm->devices.console)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"the VM '%s' has no hvc0; start it with --console attach",
+			vm->config->bundle->name);
+	machine_lock(&vm->machine);
+	virtio_console_resize(vm->devices.console, (uint16_t)columns, (uint16_t)rows);
+	machine_unlock(&vm->machine);
+	return 0;
+}
+
 const struct control_command vm_control_commands[] = {
 	{ "status", run_status },
 	{ "stop", run_stop },
@@ -145,6 +173,7 @@ const struct control_command vm_control_commands[] = {
 	{ "type", vm_run_type },
 	{ "keys", vm_run_keys },
 	{ "mouse", vm_run_mouse },
+	{ "console-size", run_console_size },
 	{ "memory", vm_run_memory },
 	{ "balloon", vm_run_balloon },
 	{ 0 },
