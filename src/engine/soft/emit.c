@@ -248,6 +248,7 @@ static void emit_state_modrm(struct emitter *emitter, unsigned reg, size_t offse
 void emit_state_group(struct emitter *emitter, unsigned op, size_t offset, uint32_t value)
 {
 	emit_u8(emitter, PREFIX_GS);
+	emit_u8(emitter, 0x48);
 	emit_u8(emitter, 0x81);
 	emit_state_modrm(emitter, op, offset);
 	emit_u32(emitter, value);

@@ -128,8 +128,10 @@ void emit_restore_flags(struct emitter *emitter, unsigned temporary);
 #define GROUP_AND 4
 void emit_group(struct emitter *emitter, unsigned op, unsigned reg, uint32_t value);
 void emit_test(struct emitter *emitter, unsigned reg, uint32_t value);
-/* The same with DWORD GS:[offset]. */
+/* The same with QWORD GS:[offset] and the value's sign extended: what is next read as a whole is
+ * written as a whole, or the load would wait for the store to leave the core. */
 void emit_state_group(struct emitter *emitter, unsigned op, size_t offset, uint32_t value);
+/* TEST DWORD GS:[offset], value */
 void emit_state_test(struct emitter *emitter, size_t offset, uint32_t value);
 /* SHL and SHR of 32 bits, as ModRM.reg of C1. */
 #define SHIFT_LEFT  4
