@@ -264,6 +264,7 @@ static struct stack return_stack(
 static void drop_inner_segments(struct vcpu *vcpu)
 {
 	static const uint8_t data[] = { X86_ES, X86_FS, X86_GS, X86_DS };
+	bool dropped = false;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(data); i++) {
 		struct cpu_segment *segment = &vcpu->segment[data[i]];
@@ -271,10 +272,13 @@ static void drop_inner_segments(struct vcpu *vcpu)
 		bool conforming = attributes & SEG_TYPE_CODE && attributes & SEG_TYPE_CONFORMING;
 
 		if (!(attributes & SEG_UNUSABLE) && !conforming &&
-			attributes_dpl(attributes) < vcpu->mode.cpl)
+			attributes_dpl(attributes) < vcpu->mode.cpl) {
 			*segment = segment_null(0, 0);
+			dropped = true;
+		}
 	}
-	vcpu_update_mode(vcpu);
+	if (dropped)
+		vcpu_update_mode(vcpu);
 }
 
 static void return_real(struct vcpu *vcpu, unsigned operand_bytes, unsigned pop_bytes)
@@ -452,9 +456,63 @@ static void iret_protected(struct vcpu *vcpu, unsigned operand_bytes)
 		drop_inner_segments(vcpu);
 }
 
+/* Flat segments of 64-bit code and its stack, by DPL, as kernels have them: present, accessed. */
+#define FLAT_CODE64 UINT64_C(0x00af9b000000ffff)
+#define FLAT_STACK  UINT64_C(0x00cf93000000ffff)
+
+static bool is_flat_descriptor(
+	struct vcpu *vcpu, uint16_t selector, uint64_t flat, struct descriptor *descriptor)
+{
+	uint64_t dpl = (uint64_t)(selector & SELECTOR_RPL) << 45;
+
+	return !selector_is_null(selector) && descriptor_read(vcpu, selector, descriptor) &&
+	       descriptor->low == (flat | dpl);
+}
+
+/*
+ * The same of a 64-bit kernel between two flat segments, with the frame in one page: nearly every
+ * return from an interrupt or exception. False: nothing is done.
+ */
+static bool iret_flat(struct vcpu *vcpu)
+{
+	gva_t rsp = vcpu->gpr[X86_RSP];
+	struct descriptor code, data;
+	uint64_t rip, rflags;
+	const uint8_t *frame;
+	uint16_t cs, ss;
+	unsigned cpl;
+
+	if (vcpu->mode.insn != INSN_MODE_64 || vcpu->mode.cpl != 0 || !x86_is_canonical(rsp))
+		return false;
+	frame = mmu_pointer(vcpu, rsp, 40, MMU_READ);
+	if (!frame)
+		return false;
+	rip = host_load(frame, 8);
+	cs = (uint16_t)host_load(frame + 8, 2);
+	rflags = host_load(frame + 16, 8);
+	ss = (uint16_t)host_load(frame + 32, 2);
+	cpl = cs & SELECTOR_RPL;
+	if (!x86_is_canonical(rip) || (ss & SELECTOR_RPL) != cpl ||
+		!is_flat_descriptor(vcpu, cs, FLAT_CODE64, &code) ||
+		!is_flat_descriptor(vcpu, ss, FLAT_STACK, &data))
+		return false;
+	vcpu->next_rip = rip;
+	vcpu->gpr[X86_RSP] = host_load(frame + 24, 8);
+	vcpu->segment[X86_CS] = descriptor_segment(&code, cs);
+	vcpu->segment[X86_SS] = descriptor_segment(&data, ss);
+	set_flags(vcpu, rflags, iret_flags(vcpu, 8));
+	vcpu->mode.cpl = (uint8_t)cpl;
+	mmu_update_mode(vcpu);
+	if (cpl != 0)
+		drop_inner_segments(vcpu);
+	return true;
+}
+
 void interrupt_return(struct vcpu *vcpu, unsigned operand_bytes)
 {
 	vcpu->nmi_blocked = false;
+	if (operand_bytes == 8 && !(vcpu->flags_system & RFLAGS_NT) && iret_flat(vcpu))
+		return;
 	if (!vcpu->mode.protected_mode)
 		iret_real(vcpu, operand_bytes);
 	else if (vcpu->mode.virtual_8086)

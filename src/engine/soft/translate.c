@@ -451,17 +451,24 @@ static const char *const exit_names[] = {
 
 /*
  * An access of the `n`th instruction was not in the TLB. Where that is all, it is now, and the
- * instruction is tried again; but not for ever, should its accesses be in each other's way.
+ * instruction is tried again; but not for ever, should its accesses be in each other's way. What
+ * raises does so at once. False: nothing is done; else `*offset` is where to go on, or NONE.
  */
-static uint32_t fill_and_retry(
-	struct vcpu *vcpu, const struct translation *translation, unsigned n, bool retried)
+static bool fill_and_retry(struct vcpu *vcpu, const struct translation *translation, unsigned n,
+	bool retried, uint32_t *offset)
 {
-	if (retried ||
-		translate_fill(vcpu, translation_mode(vcpu->translate.translator, translation),
-			insn_at(vcpu, translation, n)) != MMU_FILLED ||
-		!can_resume(vcpu, translation, n))
-		return NONE;
-	return site_offset(vcpu, translation, n);
+	const struct insn *insn = insn_at(vcpu, translation, n);
+
+	if (retried)
+		return false;
+	switch (translate_fill(
+		vcpu, translation_mode(vcpu->translate.translator, translation), insn)) {
+	case MMU_RAISES: *offset = interpret_site(vcpu, translation, n); return true;
+	case MMU_FILLED:
+		*offset = site_offset(vcpu, translation, n);
+		return can_resume(vcpu, translation, n);
+	default: return false;
+	}
 }
 
 /* A group's check has failed: the host address to go on at. */
@@ -470,11 +477,11 @@ static uint32_t leave_group(struct vcpu *vcpu, uint32_t word, bool retried)
 	struct translator *translator = vcpu->translate.translator;
 	uint32_t n = word >> EXIT_INSN_SHIFT;
 	const struct translation *from = &translator->translations[translator->links[n].from];
-	uint32_t offset = fill_and_retry(vcpu, from, translator->links[n].insn, retried);
 	uint64_t flushes = translator->counters.flushes;
 	const struct translation *single;
+	uint32_t offset;
 
-	if (offset != NONE)
+	if (fill_and_retry(vcpu, from, translator->links[n].insn, retried, &offset))
 		return offset;
 	if (interpret_must_look(vcpu))
 		return NONE;
@@ -495,11 +502,12 @@ static uint32_t leave_insn(struct vcpu *vcpu, uint32_t word, bool retried)
 	const struct translator *translator = vcpu->translate.translator;
 	const struct translation *translation = &translator->translations[word >> EXIT_BLOCK_SHIFT];
 	unsigned n = word >> EXIT_INSN_SHIFT & (BLOCK_MAX_INSNS - 1);
-	uint32_t offset = NONE;
+	uint32_t offset;
 
-	if (!translator->sites[translation->sites + n + 1].resumable)
-		offset = fill_and_retry(vcpu, translation, n, retried);
-	return offset != NONE ? offset : interpret_site(vcpu, translation, n);
+	if (!translator->sites[translation->sites + n + 1].resumable &&
+		fill_and_retry(vcpu, translation, n, retried, &offset))
+		return offset;
+	return interpret_site(vcpu, translation, n);
 }
 
 /* An indirect branch whose target the jump cache does not have. */
