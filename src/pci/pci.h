@@ -24,6 +24,8 @@ struct pci_host;
 struct pci_function;
 
 #define PCI_NR_BARS          6
+#define PCI_ROM_BAR          6 /* the expansion ROM, in `bars` behind them */
+#define PCI_NR_DECODED       7
 #define PCI_MAX_MSIX_VECTORS 128
 #define PCI_MAX_MSI_VECTORS  32
 
@@ -132,7 +134,8 @@ struct pci_function {
 	struct pci_host *host; /* NULL: not plugged; written under `lock` too */
 	uint8_t number;        /* of its device on bus 0 */
 	uint8_t sub_number;    /* of the function in its device, 0 to 7 */
-	struct pci_bar bars[PCI_NR_BARS];
+	struct pci_bar bars[PCI_NR_DECODED];
+	uint8_t *rom; /* of the expansion ROM's size, padded with ffh; NULL: none */
 	struct pci_doorbell *doorbells;
 
 	/* A leaf lock: `state`'s MSI-X table, pending bits and irqfds, for notifies from any
@@ -153,6 +156,12 @@ void pci_function_finish(struct pci_function *function);
 
 /* A BAR's address, kind and size; `device` of its ops is the function's device. */
 void pci_add_bar(struct pci_function *function, unsigned index, const struct pci_bar *bar);
+
+/*
+ * An expansion ROM with these bytes, which are copied (PCI 3.0, 6.2.5.2); up to 16 MiB, and not
+ * empty. Before the guest runs, plugged or not. Returns 0 or -ENOMEM.
+ */
+int pci_add_rom(struct pci_function *function, const void *bytes, size_t size);
 
 /* A register of 1, 2 or 4 bytes beyond the standard ones: its reset value, and the bits that the
  * guest may change. */

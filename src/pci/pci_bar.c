@@ -28,11 +28,16 @@ static struct address_space *space_of(
 	return is_io(bar) ? &machine->pio : &machine->mmio;
 }
 
+static unsigned register_of(unsigned index)
+{
+	return index == PCI_ROM_BAR ? PCI_EXPANSION_ROM : PCI_BAR0 + 4 * index;
+}
+
 /* The address that the register holds. */
 static uint64_t bar_register(const struct pci_function *function, unsigned index)
 {
 	const struct pci_bar *bar = &function->bars[index];
-	uint64_t value = pci_config_get(function, PCI_BAR0 + 4 * index, 4);
+	uint64_t value = pci_config_get(function, register_of(index), 4);
 
 	if (bar->kind == PCI_BAR_MEMORY64)
 		value |= (uint64_t)pci_config_get(function, PCI_BAR0 + 4 * index + 4, 4) << 32;
@@ -110,7 +115,7 @@ static bool is_unshadowed(const struct pci_host *host, unsigned devfn, unsigned 
 	for (unsigned i = 0; i <= devfn; i++) {
 		const struct pci_function *other = host->functions[i];
 
-		for (unsigned j = 0; other && j < (i == devfn ? index : PCI_NR_BARS); j++) {
+		for (unsigned j = 0; other && j < (i == devfn ? index : PCI_NR_DECODED); j++) {
 			const struct pci_bar *earlier = &other->bars[j];
 
 			if (earlier->kind == PCI_BAR_NONE || is_io(earlier) != is_io(bar) ||
@@ -132,6 +137,9 @@ static void resolve(struct pci_host *host, struct pci_function *function, unsign
 	uint64_t address = bar_register(function, index);
 
 	bar->next_address = PCI_UNMAPPED;
+	if (index == PCI_ROM_BAR &&
+		!(pci_config_get(function, PCI_EXPANSION_ROM, 1) & PCI_ROM_ENABLE))
+		return;
 	if (!(command & (is_io(bar) ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY)) ||
 		!in_window(host, bar, address))
 		return;
@@ -164,7 +172,7 @@ static void bar_moved(struct pci_function *function, unsigned index, gpa_t addre
 		if (doorbell->bar == index)
 			update_doorbell(function, doorbell, address);
 	}
-	if (function->ops->bar_moved)
+	if (function->ops->bar_moved && index < PCI_NR_BARS)
 		function->ops->bar_moved(function->device, index, address);
 }
 
@@ -227,7 +235,7 @@ static void map(struct pci_function *function, unsigned index)
 static void for_each_bar(struct pci_host *host, void (*visit)(struct pci_function *, unsigned))
 {
 	for (unsigned devfn = 0; devfn < PCI_NR_FUNCTIONS; devfn++) {
-		for (unsigned i = 0; host->functions[devfn] && i < PCI_NR_BARS; i++) {
+		for (unsigned i = 0; host->functions[devfn] && i < PCI_NR_DECODED; i++) {
 			if (host->functions[devfn]->bars[i].kind != PCI_BAR_NONE)
 				visit(host->functions[devfn], i);
 		}
@@ -251,7 +259,7 @@ void pci_bar_decode(struct pci_host *host)
 
 void pci_bar_unmap(struct pci_function *function)
 {
-	for (unsigned i = 0; i < PCI_NR_BARS; i++)
+	for (unsigned i = 0; i < PCI_NR_DECODED; i++)
 		unmap(function, i);
 }
 
@@ -259,7 +267,9 @@ static struct io_region region_of(struct pci_function *function, unsigned index)
 {
 	const struct pci_bar *bar = &function->bars[index];
 
-	return (struct io_region){ .size = bar->size, .ops = bar->ops, .device = function->device };
+	return (struct io_region){ .size = bar->size,
+		.ops = bar->ops,
+		.device = index == PCI_ROM_BAR ? function : function->device };
 }
 
 uint64_t pci_bar_read(struct pci_function *function, unsigned bar, uint64_t offset, unsigned size)
@@ -267,7 +277,7 @@ uint64_t pci_bar_read(struct pci_function *function, unsigned bar, uint64_t offs
 	struct io_region region;
 	uint64_t value;
 
-	if (bar >= PCI_NR_BARS || function->bars[bar].kind == PCI_BAR_NONE)
+	if (bar >= PCI_NR_DECODED || function->bars[bar].kind == PCI_BAR_NONE)
 		return byte_mask(size);
 	if (pci_msix_read(function, bar, offset, size, &value))
 		return value;
@@ -280,7 +290,7 @@ void pci_bar_write(
 {
 	struct io_region region;
 
-	if (bar >= PCI_NR_BARS || function->bars[bar].kind == PCI_BAR_NONE ||
+	if (bar >= PCI_NR_DECODED || function->bars[bar].kind == PCI_BAR_NONE ||
 		pci_msix_write(function, bar, offset, size, value))
 		return;
 	region = region_of(function, bar);

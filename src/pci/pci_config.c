@@ -79,7 +79,8 @@ void pci_config_write(struct pci_function *function, unsigned offset, unsigned s
 		return;
 	}
 	store(function, offset, size, value);
-	if (is_command || overlap(offset, size, PCI_BAR0, PCI_BARS_SIZE))
+	if (is_command || overlap(offset, size, PCI_BAR0, PCI_BARS_SIZE) ||
+		overlap(offset, size, PCI_EXPANSION_ROM, 4))
 		pci_bar_decode(function->host);
 	if (is_command || (function->msi && overlap(offset, size, function->msi, PCI_MSI_SIZE)) ||
 		(function->msix && overlap(offset, size, function->msix, PCI_MSIX_SIZE)))

@@ -5,7 +5,12 @@
 #include "pci/pci_bus.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+
+#define MIN_ROM 2048u /* what the register's reserved bits leave */
+#define MAX_ROM (16u << 20)
 
 #define CAPABILITY_ALIGNMENT 4
 
@@ -36,7 +41,7 @@ void pci_function_init(struct pci_function *function, const char *name,
 	function->next_free = PCI_HEADER_END;
 	for (unsigned i = 0; i < PCI_MAX_MSIX_VECTORS; i++)
 		function->msix_irqfd[i] = -1;
-	for (unsigned i = 0; i < PCI_NR_BARS; i++)
+	for (unsigned i = 0; i < PCI_NR_DECODED; i++)
 		function->bars[i].address = PCI_UNMAPPED;
 	pthread_mutex_init(&function->lock, NULL);
 
@@ -62,6 +67,8 @@ void pci_add_register(struct pci_function *function, unsigned offset, unsigned s
 void pci_function_finish(struct pci_function *function)
 {
 	assert(!function->host);
+	free(function->rom);
+	function->rom = NULL;
 	pthread_mutex_destroy(&function->lock);
 }
 
@@ -92,6 +99,39 @@ void pci_add_bar(struct pci_function *function, unsigned index, const struct pci
 	define(function, PCI_BAR0 + 4 * index, 4, type, (uint32_t)-bar->size);
 	if (is_64bit)
 		define(function, PCI_BAR0 + 4 * index + 4, 4, 0, (uint32_t)(-bar->size >> 32));
+}
+
+static uint64_t rom_read(void *device, uint64_t offset, unsigned size)
+{
+	const struct pci_function *function = device;
+	uint64_t value = 0;
+
+	memcpy(&value, function->rom + offset, size);
+	return value;
+}
+
+int pci_add_rom(struct pci_function *function, const void *bytes, size_t size)
+{
+	static const struct io_ops ops = { .read = rom_read, .max_size = 8 };
+	uint64_t decoded = MIN_ROM;
+
+	assert(size > 0 && size <= MAX_ROM && !function->rom);
+	while (decoded < size)
+		decoded *= 2;
+	function->rom = malloc(decoded);
+	if (!function->rom)
+		return -ENOMEM;
+	memset(function->rom, 0xff, decoded);
+	memcpy(function->rom, bytes, size);
+	function->bars[PCI_ROM_BAR] = (struct pci_bar){ .kind = PCI_BAR_MEMORY32,
+		.size = decoded,
+		.ops = &ops,
+		.name = "option-rom",
+		.function = function,
+		.address = PCI_UNMAPPED,
+		.next_address = PCI_UNMAPPED };
+	define(function, PCI_EXPANSION_ROM, 4, 0, (uint32_t)-decoded | PCI_ROM_ENABLE);
+	return 0;
 }
 
 unsigned pci_add_capability(struct pci_function *function, uint8_t id, const void *bytes,

@@ -43,6 +43,8 @@
 #define PCI_STATUS_INTERRUPT    BIT(3)
 #define PCI_STATUS_CAPABILITIES BIT(4)
 
+#define PCI_ROM_ENABLE BIT(0) /* of the expansion ROM's register */
+
 #define PCI_BAR_IO_SPACE     BIT(0)
 #define PCI_BAR_64BIT        BIT(2)
 #define PCI_BAR_PREFETCHABLE BIT(3)

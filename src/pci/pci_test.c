@@ -158,6 +158,36 @@ static void test_bars_are_sized_and_assigned(void **context)
 	assert_int_equal(config_get(f, CARD, PCI_EXPANSION_ROM, 4), 0);
 }
 
+/* PCI 3.0, 6.2.5.2: decoded if both its own enable bit and that of memory are set. */
+static void test_expansion_rom(void **context)
+{
+	struct pci_fixture *f = *context;
+	struct card_fixture *c = (struct card_fixture *)f;
+	struct machine *machine = &f->machine;
+	uint8_t bytes[5000] = { 0x55, 0xaa };
+
+	assert_int_equal(pci_add_rom(&c->card.function, bytes, sizeof(bytes)), 0);
+	assert_int_equal(config_get(f, CARD, PCI_EXPANSION_ROM, 4), 0);
+	config_set(f, CARD, PCI_EXPANSION_ROM, 4, 0xffffffff);
+	assert_int_equal(config_get(f, CARD, PCI_EXPANSION_ROM, 4), 0xffffe001);
+	config_set(f, CARD, PCI_EXPANSION_ROM, 4, 0xd0200001);
+	assert_int_equal(machine_mmio_read(machine, 0xd0200000, 4), 0xffffffff);
+	config_set(f, CARD, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	assert_int_equal(machine_mmio_read(machine, 0xd0200000, 4), 0xaa55);
+	assert_int_equal(machine_mmio_read(machine, 0xd0200000 + 4996, 8), 0xffffffff00000000);
+	machine_mmio_write(machine, 0xd0200000, 4, 0);
+	assert_int_equal(machine_mmio_read(machine, 0xd0200000, 4), 0xaa55);
+	config_set(f, CARD, PCI_EXPANSION_ROM, 4, 0xd0200000);
+	assert_int_equal(machine_mmio_read(machine, 0xd0200000, 4), 0xffffffff);
+	/* A BAR comes first. */
+	config_set(f, CARD, PCI_EXPANSION_ROM, 4, 0xd0200001);
+	config_set(f, CARD, PCI_BAR0, 4, 0xd0201000);
+	assert_int_equal(machine_mmio_read(machine, 0xd0200000, 4), 0xffffffff);
+	assert_int_equal(card_get(f, PCI_TEST_CARD_ID), PCI_TEST_CARD_MAGIC);
+	machine_reset_locked(machine);
+	assert_int_equal(config_get(f, CARD, PCI_EXPANSION_ROM, 4), 0);
+}
+
 static void test_bars_are_decoded_where_the_guest_puts_them(void **context)
 {
 	struct pci_fixture *f = *context;
@@ -635,6 +665,7 @@ int main(void)
 		CARD_TEST(test_ecam),
 		CARD_TEST(test_capability_list),
 		CARD_TEST(test_bars_are_sized_and_assigned),
+		CARD_TEST(test_expansion_rom),
 		CARD_TEST(test_bars_are_decoded_where_the_guest_puts_them),
 		CARD_TEST(test_bars_outside_the_windows_are_not_decoded),
 		CARD_TEST(test_the_first_of_overlapping_bars_wins),
