@@ -53,6 +53,13 @@ int boot_order_parse(struct boot_order *order, const char *value, struct error *
 	return rc;
 }
 
+bool boot_order_has_network(const char *value)
+{
+	struct boot_order order;
+
+	return value && boot_order_parse(&order, value, NULL) == 0 && strchr(order.letters, 'n');
+}
+
 struct candidate {
 	char letter;
 	unsigned index; /* boot=N; 0: none */

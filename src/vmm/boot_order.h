@@ -15,6 +15,9 @@ struct boot_order {
 /* Reads the value of --boot. Returns 0, or fills `err`. */
 int boot_order_parse(struct boot_order *order, const char *value, struct error *err);
 
+/* Does a value of --boot name the network? NULL: no. */
+bool boot_order_has_network(const char *value);
+
 /* What the board is told (board_set_boot): a text for board_boot.order, to be freed; NULL in
  * `*text` if nobody said anything. Returns 0, or fills `err`. */
 int boot_order_text(const struct boot_order *order, const struct devices *devices, char **text,

@@ -7,6 +7,7 @@
 #include "virtio/virtio_pmem.h"
 #include "virtio/virtio_rng.h"
 #include "virtio/virtio_vsock.h"
+#include "vmm/boot_order.h"
 #include "vmm/memory.h"
 #include "vmm/screen.h"
 
@@ -223,6 +224,10 @@ static int add_nic(struct devices *devices, const char *value, const char **id, 
 	if (!is_card && (nic_create(&entry->device, entry->name, value, devices->machine, err) ||
 				plug(devices, entry, virtio_net_destroy, err)))
 		return -EINVAL;
+	/* Firmware has looked already if the guest runs. */
+	if (!devices->running && nic_add_rom(entry->function, value, devices->network_boot || boot,
+					 devices->uefi, err))
+		return -EINVAL;
 	entry->is_nic = true;
 	entry->boot = boot;
 	*id = entry->name;
@@ -391,6 +396,8 @@ int devices_create(struct devices *devices, const struct vm_config *config, stru
 	devices->machine = machine;
 	devices->board = board;
 	devices->events = *events;
+	devices->uefi = config->firmware && strcmp(config->firmware, "uefi") == 0;
+	devices->network_boot = boot_order_has_network(config->boot);
 	if (config->test_card && create_test_cards(devices, board, err))
 		return -EINVAL;
 	if (create_screen_and_input(devices, config, err))

@@ -62,8 +62,9 @@ struct devices {
 	struct machine *machine;
 	struct board *board;
 	struct devices_events events;
-	bool running;          /* the guest is told of what comes now */
-	_Atomic bool ejection; /* set by any thread */
+	bool running;            /* the guest is told of what comes now */
+	bool network_boot, uefi; /* NICs get the ROM of their model, for either firmware */
+	_Atomic bool ejection;   /* set by any thread */
 	/* Two: the second is for the guest to plug and unplug. NULL: not asked for. */
 	struct pci_test_card *test_cards;
 	/* Both with holes, where a device was removed. */
@@ -129,6 +130,12 @@ int nic_create(struct virtio_device **device, const char *name, const char *valu
 
 /* Its place in firmware's order, 0: none. Returns 0, or fills `err`. */
 int nic_boot(const char *value, unsigned *boot, struct error *err);
+
+/* Gives a NIC's function the network boot ROM that `value` names (romfile=), or that of its model
+ * if somebody wants to boot from it (`wanted`). Before the guest runs. Returns 0, or fills `err`.
+ */
+int nic_add_rom(struct pci_function *function, const char *value, bool wanted, bool uefi,
+	struct error *err);
 
 /* Sets `*is_card` if `value` names a NIC that is not virtio; nic_create_card makes that. Returns 0,
  * or fills `err`. */

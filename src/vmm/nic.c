@@ -9,10 +9,14 @@
 #include "vmm/devices.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
-#define NIC_PROPERTIES "model, mac, queues, boot, " NET_PROPERTIES
+#define NIC_PROPERTIES "model, mac, queues, boot, romfile, " NET_PROPERTIES
+
+#define NIC_MAX_ROM (2u << 20)
 
 /* QEMU's prefix, which people know for a virtual machine's; the rest is random, so that machines
  * on one switch differ. */
@@ -57,7 +61,9 @@ static int open_backend(
 {
 	int ret;
 
-	properties_take(properties, "boot"); /* nic_boot saw it */
+	/* nic_boot and nic_add_rom see to these. */
+	properties_take(properties, "boot");
+	properties_take(properties, "romfile");
 	ret = net_open(backend, properties, err);
 
 	if (ret)
@@ -151,6 +157,94 @@ int nic_boot(const char *value, unsigned *boot, struct error *err)
 	ret = properties_take_number(&properties, "boot", 1, 99, &number, err);
 	properties_finish(&properties);
 	*boot = (unsigned)number;
+	return ret;
+}
+
+/* iPXE's, of the package ipxe-qemu. OVMF has a driver of its own for virtio. */
+static const char *rom_of_model(const char *model, bool uefi)
+{
+	static const char *const roms[][3] = {
+		{ "virtio", "/usr/lib/ipxe/qemu/pxe-virtio.rom", NULL },
+		{ "e1000", "/usr/lib/ipxe/qemu/pxe-e1000.rom", "/usr/lib/ipxe/qemu/efi-e1000.rom" },
+		{ "rtl8139", "/usr/lib/ipxe/qemu/pxe-rtl8139.rom",
+			"/usr/lib/ipxe/qemu/efi-rtl8139.rom" },
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(roms); i++) {
+		if (strcmp(roms[i][0], model) == 0)
+			return roms[i][1 + uefi];
+	}
+	return NULL;
+}
+
+/*
+ * A ROM says for which device it is, and firmware believes it (PCI Firmware 3.2, 5.1.2). iPXE's for
+ * virtio is for modern devices, but can do with transitional ones: it is made theirs. The sum of
+ * its bytes has to stay 0; byte 6, behind the jump to its entry, means nothing.
+ */
+static void adapt_rom(uint8_t *bytes, size_t size, const struct pci_function *function)
+{
+	uint16_t device = (uint16_t)pci_config_get(function, PCI_DEVICE_ID, 2);
+	size_t at = size >= 0x1a ? (size_t)(bytes[0x18] | bytes[0x19] << 8) : size;
+	uint8_t before;
+
+	if (bytes[0] != 0x55 || at + 8 > size || memcmp(bytes + at, "PCIR", 4) != 0 ||
+		(bytes[at + 4] | bytes[at + 5] << 8) !=
+			(int)pci_config_get(function, PCI_VENDOR_ID, 2))
+		return;
+	before = (uint8_t)(bytes[at + 6] + bytes[at + 7]);
+	bytes[at + 6] = (uint8_t)device;
+	bytes[at + 7] = (uint8_t)(device >> 8);
+	bytes[6] = (uint8_t)(bytes[6] + before - bytes[at + 6] - bytes[at + 7]);
+}
+
+static int add_rom_file(struct pci_function *function, const char *path, struct error *err)
+{
+	FILE *file = fopen(path, "re");
+	uint8_t *bytes = malloc(NIC_MAX_ROM);
+	size_t size = file && bytes ? fread(bytes, 1, NIC_MAX_ROM, file) : 0;
+	int ret = 0;
+
+	if (!file)
+		ret = error_set_errno(err, EXIT_CODE_BAD_FILE, errno,
+			"cannot read the boot ROM '%s'; install the package ipxe-qemu, or give "
+			"romfile=FILE or romfile=none",
+			path);
+	else if (!bytes)
+		ret = error_set_errno(err, EXIT_CODE_HOST, ENOMEM, "no memory for '%s'", path);
+	else if (size < 512 || size == NIC_MAX_ROM || bytes[0] != 0x55 || bytes[1] != 0xaa)
+		ret = error_set(err, EXIT_CODE_BAD_FILE,
+			"'%s' is no boot ROM: it must begin with 55h, AAh and have less than %u "
+			"bytes; give another file with romfile=",
+			path, NIC_MAX_ROM);
+	if (!ret) {
+		adapt_rom(bytes, size, function);
+		if (pci_add_rom(function, bytes, size))
+			ret = error_set_errno(
+				err, EXIT_CODE_HOST, ENOMEM, "no memory for '%s'", path);
+	}
+	free(bytes);
+	if (file)
+		fclose(file);
+	return ret;
+}
+
+int nic_add_rom(
+	struct pci_function *function, const char *value, bool wanted, bool uefi, struct error *err)
+{
+	struct properties properties;
+	const char *path, *model;
+	int ret = properties_parse(&properties, "net", value, err);
+
+	if (ret)
+		return ret;
+	path = properties_take(&properties, "romfile");
+	model = properties_take(&properties, "model");
+	if (!path && wanted)
+		path = rom_of_model(model ? model : "virtio", uefi);
+	if (path && strcmp(path, "none") != 0)
+		ret = add_rom_file(function, path, err);
+	properties_finish(&properties);
 	return ret;
 }
 
