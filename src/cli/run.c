@@ -514,7 +514,7 @@ const struct option_spec run_option_table[] = {
 		"below its code.",
 		"with uefi OVMF's", COMPLETE_FILE, NULL, set_firmware_vars },
 	{ "boot", "order=LETTERS[,menu=on][,wait=MILLISECONDS]",
-		"What firmware tries, in which order: c disks, d discs, n the network, a floppies; "
+		"What firmware tries, in which order: c disks, d discs, n the network; "
 		"first of all what has boot=N. menu=on: it waits, 5000 ms unless said, for "
 		"somebody "
 		"who wants to choose.",

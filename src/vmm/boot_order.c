@@ -13,8 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ALL_LETTERS "acdn"
-#define DEFAULT     "cdna"
+#define ALL_LETTERS "cdn"
 #define WAIT_MS     5000
 
 int boot_order_parse(struct boot_order *order, const char *value, struct error *err)
@@ -41,8 +40,8 @@ int boot_order_parse(struct boot_order *order, const char *value, struct error *
 
 		if (letters[length] || length == 0 || length >= sizeof(order->letters))
 			rc = error_set(err, EXIT_CODE_USAGE,
-				"--boot cannot use order=%s; give some of: a (floppy), c (disk), d "
-				"(disc), n (network)",
+				"--boot cannot use order=%s; give some of: c (disk), d (disc), n "
+				"(network)",
 				letters);
 		else
 			memcpy(order->letters, letters, length + 1);
@@ -150,7 +149,7 @@ int boot_order_text(const struct boot_order *order, const struct devices *device
 	struct error *err)
 {
 	struct candidates *candidates = malloc(sizeof(*candidates));
-	const char *letters = order->letters[0] ? order->letters : DEFAULT;
+	const char *letters = order->letters[0] ? order->letters : ALL_LETTERS;
 
 	*text = NULL;
 	if (!candidates)

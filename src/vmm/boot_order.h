@@ -7,7 +7,7 @@
 #include "vmm/devices.h"
 
 struct boot_order {
-	char letters[5]; /* of "acdn": floppy, disk, disc, network; "": not said */
+	char letters[4]; /* of "cdn": disk, disc, network; "": not said */
 	bool menu;
 	uint16_t wait_ms;
 };
