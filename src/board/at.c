@@ -211,11 +211,43 @@ static void add_power(struct at *at, uint8_t soft_off)
 
 static void add_serial(struct at *at, const struct board_config *config)
 {
+	static const uint16_t ports[] = { AT_PORT_COM1, AT_PORT_COM2, AT_PORT_COM3, AT_PORT_COM4 };
+	static const char *const names[] = { "com1", "com2", "com3", "com4" };
 	struct machine *machine = at->machine;
 
-	ns16550_init(&at->com1, &machine->clock, at_isa_irq(at, AT_IRQ_COM1), config->com1);
-	machine_add_device(machine, &ns16550_type, "com1", &at->com1);
-	isa_map_ns16550(machine, AT_PORT_COM1, "com1", &at->com1);
+	at->serial_irqs[0].line = at_isa_irq(at, AT_IRQ_COM1);
+	at->serial_irqs[1].line = at_isa_irq(at, AT_IRQ_COM2);
+	for (unsigned i = 0; i < BOARD_NR_SERIALS; i++) {
+		if (i > 0 && !config->lines[i].present)
+			continue;
+		at->has_serial[i] = true;
+		ns16550_init(&at->serials[i], &machine->clock,
+			irq_wired_or_output(&at->serial_irqs[i % 2], i / 2),
+			i ? config->lines[i].line : config->com1);
+		machine_add_device(machine, &ns16550_type, names[i], &at->serials[i]);
+		isa_map_ns16550(machine, ports[i], names[i], &at->serials[i]);
+	}
+}
+
+static void add_parallel(struct at *at, const struct board_config *config)
+{
+	if (!config->lines[BOARD_PARALLEL].present)
+		return;
+	at->has_parallel = true;
+	parallel_port_init(
+		&at->parallel, at_isa_irq(at, AT_IRQ_LPT1), config->lines[BOARD_PARALLEL].line);
+	machine_add_device(at->machine, &parallel_port_type, "lpt1", &at->parallel);
+	isa_map_parallel_port(at->machine, AT_PORT_LPT1, "lpt1", &at->parallel);
+}
+
+static void add_pvpanic(struct at *at, const struct board_config *config)
+{
+	if (!config->has_pvpanic)
+		return;
+	at->has_pvpanic = true;
+	at->pvpanic =
+		(struct pvpanic){ .told = config->panicked, .context = config->panic_context };
+	isa_map_pvpanic(at->machine, AT_PORT_PVPANIC, &at->pvpanic);
 }
 
 void at_init(
@@ -227,6 +259,26 @@ void at_init(
 	add_timers(at, config);
 	add_power(at, soft_off);
 	add_serial(at, config);
+	add_parallel(at, config);
+	add_pvpanic(at, config);
+}
+
+static void add_ssdt(struct acpi_config *acpi, const uint8_t *bytes, size_t size)
+{
+	acpi->ssdts[acpi->nr_ssdts++] = (struct acpi_aml){ bytes, size };
+}
+
+/* COM1 is in the boards' DSDTs. */
+static void describe_lines(const struct at *at, struct acpi_config *acpi)
+{
+	if (at->has_serial[BOARD_COM2])
+		add_ssdt(acpi, acpi_com2_ssdt, acpi_com2_ssdt_size);
+	if (at->has_serial[BOARD_COM3])
+		add_ssdt(acpi, acpi_com3_ssdt, acpi_com3_ssdt_size);
+	if (at->has_serial[BOARD_COM4])
+		add_ssdt(acpi, acpi_com4_ssdt, acpi_com4_ssdt_size);
+	if (at->has_parallel)
+		add_ssdt(acpi, acpi_lpt1_ssdt, acpi_lpt1_ssdt_size);
 }
 
 void at_describe(const struct at *at, struct acpi_config *acpi)
@@ -244,6 +296,30 @@ void at_describe(const struct at *at, struct acpi_config *acpi)
 	acpi->sci_irq = AT_IRQ_SCI;
 	acpi->reset_port = AT_PORT_RESET;
 	acpi->reset_value = RESET_CONTROL_HARD_RESET;
+	describe_lines(at, acpi);
+	if (at->has_pvpanic)
+		add_ssdt(acpi, acpi_pvpanic_ssdt, acpi_pvpanic_ssdt_size);
+}
+
+size_t at_line_receive(struct at *at, enum board_line line, const uint8_t *bytes, size_t size)
+{
+	return line < BOARD_NR_SERIALS && at->has_serial[line]
+		       ? ns16550_receive(&at->serials[line], bytes, size)
+		       : size;
+}
+
+void at_line_receive_break(struct at *at, enum board_line line)
+{
+	if (line < BOARD_NR_SERIALS && at->has_serial[line])
+		ns16550_receive_break(&at->serials[line]);
+}
+
+void at_line_writable(struct at *at, enum board_line line)
+{
+	if (line == BOARD_PARALLEL && at->has_parallel)
+		parallel_port_writable(&at->parallel);
+	else if (line < BOARD_NR_SERIALS && at->has_serial[line])
+		ns16550_writable(&at->serials[line]);
 }
 
 int at_add_debug_exit(struct at *at, const char *board, int port, struct error *err)

@@ -21,11 +21,16 @@ enum at_port {
 	AT_PORT_PIC_SLAVE = 0xa0,
 	AT_PORT_IDE_SECONDARY = 0x170,
 	AT_PORT_IDE_PRIMARY = 0x1f0,
+	AT_PORT_COM4 = 0x2e8,
+	AT_PORT_COM2 = 0x2f8,
 	AT_PORT_IDE_SECONDARY_CONTROL = 0x376,
+	AT_PORT_LPT1 = 0x378,
+	AT_PORT_COM3 = 0x3e8,
 	AT_PORT_IDE_PRIMARY_CONTROL = 0x3f6,
 	AT_PORT_COM1 = 0x3f8,
 	AT_PORT_ELCR_MASTER = 0x4d0,
 	AT_PORT_ELCR_SLAVE = 0x4d1,
+	AT_PORT_PVPANIC = 0x505,
 	AT_PORT_PCI_CONFIG = 0xcf8,
 	AT_PORT_RESET = 0xcf9,
 };
@@ -34,7 +39,9 @@ enum at_irq {
 	AT_IRQ_PIT = 0,
 	AT_IRQ_KEYBOARD = 1,
 	AT_IRQ_CASCADE = 2,
-	AT_IRQ_COM1 = 4,
+	AT_IRQ_COM2 = 3, /* and COM4 */
+	AT_IRQ_COM1 = 4, /* and COM3 */
+	AT_IRQ_LPT1 = 7,
 	AT_IRQ_RTC = 8,
 	AT_IRQ_SCI = 9,
 	AT_IRQ_AUX = 12,
@@ -65,7 +72,12 @@ struct at {
 	struct i8042 keyboard;
 	struct system_port system_port;
 	struct reset_control reset_control;
-	struct ns16550 com1;
+	struct ns16550 serials[BOARD_NR_SERIALS];
+	struct irq_wired_or serial_irqs[2]; /* of COM1 and COM3, of COM2 and COM4 */
+	struct parallel_port parallel;
+	struct pvpanic pvpanic;
+	/* What there is of these. */
+	bool has_serial[BOARD_NR_SERIALS], has_parallel, has_pvpanic;
 	struct irq_wired_or sci;
 	uint16_t isa_levels, pci_levels; /* of the 8259s' inputs, by who drives them */
 	uint8_t a20_sources;             /* any of them opens the gate */
@@ -89,8 +101,14 @@ struct irq_line at_pci_irq(struct at *at, unsigned irq);
  * lines are at_isa_irq's of the same numbers. */
 void at_replace_timers(struct at *at, bool replace);
 
-/* Sets what the ACPI tables say of these chips, but for the ports of power management. */
+/* Sets what the ACPI tables say of these chips, but for the ports of power management; adds their
+ * SSDTs. */
 void at_describe(const struct at *at, struct acpi_config *acpi);
+
+/* As board_line_receive and the others. */
+size_t at_line_receive(struct at *at, enum board_line line, const uint8_t *bytes, size_t size);
+void at_line_receive_break(struct at *at, enum board_line line);
+void at_line_writable(struct at *at, enum board_line line);
 
 /* Maps the debug exit at the user's port, -1 for none, which must not be another chip's. Last of
  * all. Returns 0, or fills `err`. */

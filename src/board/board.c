@@ -4,8 +4,9 @@
 #include "board/board.h"
 
 #include "base/bits.h"
-#include "chip/ns16550.h"
+#include "board/at.h"
 
+#include <errno.h>
 #include <string.h>
 
 const struct board_type *const boards[] = { &micro_board_type, &pc_board_type, NULL };
@@ -19,10 +20,31 @@ static const struct board_type *board_find(const char *name)
 	return NULL;
 }
 
+/* What SMBIOS says of memory. */
+static void describe_memory(struct board *board, const struct board_config *config)
+{
+	const struct guest_memory *memory = &board->machine->memory;
+	struct smbios_config *smbios = &board->smbios;
+
+	*smbios = config->smbios;
+	smbios->nr_cpus = config->nr_vcpus;
+	smbios->memory_bytes = config->memory_bytes;
+	smbios->low_end = config->memory_bytes;
+	for (unsigned i = 0; i < memory->nr_regions; i++) {
+		const struct ram_region *region = &memory->regions[i];
+
+		if (region->movable || region->device || ram_region_base(region) < BIT(32))
+			continue;
+		smbios->high_base = ram_region_base(region);
+		smbios->low_end = config->memory_bytes - region->size;
+	}
+}
+
 int board_create(struct board **board, const struct board_config *config, struct machine *machine,
 	struct error *err)
 {
 	const struct board_type *type = board_find(config->name);
+	int rc;
 
 	*board = NULL;
 	if (!type)
@@ -33,7 +55,10 @@ int board_create(struct board **board, const struct board_config *config, struct
 		return error_set(err, EXIT_CODE_CONFIG,
 			"a machine cannot have %u CPUs; use --cpus with 1 to %u", config->nr_vcpus,
 			MACHINE_MAX_VCPUS);
-	return type->create(board, config, machine, err);
+	rc = type->create(board, config, machine, err);
+	if (rc == 0)
+		describe_memory(*board, config);
+	return rc;
 }
 
 void board_destroy(struct board *board)
@@ -95,17 +120,37 @@ void board_power_button(struct board *board)
 	board->type->power_button(board);
 }
 
-size_t board_com1_receive(struct board *board, const uint8_t *bytes, size_t size)
+int board_add_generation(struct board *board, struct irq_line event, struct error *err)
 {
-	return ns16550_receive(board->type->com1(board), bytes, size);
+	int rc = generation_init(&board->generation, event);
+
+	if (rc < 0)
+		return error_set_errno(err, EXIT_CODE_HOST, -rc,
+			"there are no random numbers for the machine's generation");
+	board->has_generation = true;
+	return 0;
 }
 
-void board_com1_receive_break(struct board *board)
+int board_renew_generation(struct board *board)
 {
-	ns16550_receive_break(board->type->com1(board));
+	if (!board->has_generation)
+		return -ENOTSUP;
+	return generation_renew(
+		&board->generation, &board->machine->memory, board->type->generation_page(board));
 }
 
-void board_com1_writable(struct board *board)
+size_t board_line_receive(
+	struct board *board, enum board_line line, const uint8_t *bytes, size_t size)
 {
-	ns16550_writable(board->type->com1(board));
+	return at_line_receive(board->type->at(board), line, bytes, size);
+}
+
+void board_line_receive_break(struct board *board, enum board_line line)
+{
+	at_line_receive_break(board->type->at(board), line);
+}
+
+void board_line_writable(struct board *board, enum board_line line)
+{
+	at_line_writable(board->type->at(board), line);
 }

@@ -5,9 +5,11 @@
 #ifndef BOARD_BOARD_H
 #define BOARD_BOARD_H
 
+#include "board/generation.h"
 #include "chip/char_line.h"
 #include "chip/i8042.h"
 #include "firmware/acpi.h"
+#include "firmware/smbios.h"
 #include "machine/machine.h"
 #include "pci/pci_host.h"
 
@@ -24,6 +26,23 @@ struct board_firmware {
 	uint64_t vga_bios_size;
 };
 
+/* The ends of cables: serial lines, and a parallel port. */
+enum board_line {
+	BOARD_COM1,
+	BOARD_COM2,
+	BOARD_COM3,
+	BOARD_COM4,
+	BOARD_NR_SERIALS,
+	BOARD_PARALLEL = BOARD_NR_SERIALS,
+	BOARD_NR_LINES
+};
+
+/* What is at the other end of one; a port that is not present is not there at all. */
+struct board_line_config {
+	bool present;
+	struct char_line line;
+};
+
 struct board_config {
 	const char *name;    /* "micro", "pc" */
 	const char *chipset; /* of the board pc: "q35", "i440fx"; NULL: its first */
@@ -33,6 +52,13 @@ struct board_config {
 	int debug_exit_port;   /* isa-debug-exit, or -1 */
 	bool has_pci;          /* a PCI bus, for functions plugged into board_pci */
 	struct char_line com1; /* the other end of COM1's cable */
+	struct board_line_config lines[BOARD_NR_LINES]; /* of the others */
+	/* pvpanic, and who hears of the guest's crash, under the machine lock. */
+	bool has_pvpanic;
+	void (*panicked)(void *context, uint8_t events);
+	void *panic_context;
+	bool has_generation;         /* an identifier of the machine's generation */
+	struct smbios_config smbios; /* all but the memory */
 	struct board_firmware firmware;
 	/* Takes the lines of firmware's debug console, under the machine lock; may be NULL. */
 	void (*firmware_line)(void *context, const char *line);
@@ -41,6 +67,7 @@ struct board_config {
 };
 
 struct board;
+struct at;
 
 /*
  * Adds memory, chips and wiring to `machine`, which is initialised and empty, and fills nr_vcpus
@@ -97,18 +124,23 @@ gpa_t board_take_device_memory(struct board *board, uint64_t bytes, struct error
 
 /* These run under the machine lock. */
 
+/* The machine is not the one that it was: it was restored, or copied. Returns 0, -errno, or
+ * -ENOTSUP if the guest has no such identifier. */
+int board_renew_generation(struct board *board);
+
 /* The user presses the power button: an ACPI event that asks the guest to power off. */
 void board_power_button(struct board *board);
 
 /*
- * Input for COM1: takes what the chip has room for and returns how many bytes that was; if fewer
- * than offered, char_line.room is called when there is room again.
+ * Input for a serial line: takes what the chip has room for and returns how many bytes that was; if
+ * fewer than offered, char_line.room is called when there is room again.
  */
-size_t board_com1_receive(struct board *board, const uint8_t *bytes, size_t size);
-void board_com1_receive_break(struct board *board);
+size_t board_line_receive(
+	struct board *board, enum board_line line, const uint8_t *bytes, size_t size);
+void board_line_receive_break(struct board *board, enum board_line line);
 
 /* char_line.write took fewer bytes than it was given, and now can take more. */
-void board_com1_writable(struct board *board);
+void board_line_writable(struct board *board, enum board_line line);
 
 /* What a board is made of; `boards` ends with a NULL. */
 struct board_type {
@@ -120,8 +152,10 @@ struct board_type {
 	int (*start)(struct board *board, struct error *err); /* NULL: nothing to do */
 	void (*describe)(const struct board *board, struct acpi_config *acpi);
 	void (*power_button)(struct board *board);
-	struct ns16550 *(*com1)(struct board *board);
+	struct at *(*at)(struct board *board);
 	struct pci_host *(*pci)(struct board *board);
+	/* The page with the generation's identifier; 0: the guest has not told it yet. */
+	gpa_t (*generation_page)(struct board *board);
 	struct i8042 *(*i8042)(struct board *board); /* NULL: it has none */
 	void (*storage_place)(
 		struct board *board, struct board_storage_place *place);      /* likewise */
@@ -133,11 +167,17 @@ struct board_type {
 	unsigned address_bits;
 };
 
+/* For boards: the identifier, and the event that tells of another. Returns 0, or fills `err`. */
+int board_add_generation(struct board *board, struct irq_line event, struct error *err);
+
 /* First member of each board's own struct. */
 struct board {
 	const struct board_type *type;
 	struct machine *machine;
 	gpa_t device_memory, device_memory_end; /* room that is left; both 0: none */
+	struct smbios_config smbios;            /* whole */
+	bool has_generation;
+	struct generation generation;
 };
 
 extern const struct board_type micro_board_type, pc_board_type;

@@ -26,7 +26,8 @@ static const struct port_group groups[] = {
 	{ { 0x40, 0x43, 0x20, 0x21, 0x71, 0x3f8, 0x3f9, 0x3fc, 0x600 }, 9 },
 	{ { 0xcf8, 0xcf9, 0xcfc, 0xcfe, 0x610, 0x612, 0x600, 0x620, 0x628 }, 9 },
 	{ { 0xcf8, 0xcfc, 0xcfd, 0xcfe, 0xcff, 0xae00, 0xae08, 0xafe0, 0x634 }, 9 },
-	{ { 0x510, 0x511, 0x514, 0x518, 0x402 }, 5 },
+	{ { 0x510, 0x511, 0x514, 0x518, 0x402, 0x505 }, 6 },
+	{ { 0x378, 0x379, 0x37a, 0x2f8, 0x2fc, 0x3e9, 0x3ec, 0x2e8, 0x2ec }, 9 },
 };
 
 struct fuzz {
@@ -118,12 +119,15 @@ static void act(struct fuzz *fuzz, const struct port_group *group, struct fuzz_i
 		break;
 	case 15:
 		fuzz->outside_room = fuzz_u8(input);
-		board_com1_receive(fuzz->board, text, fuzz_u8(input) % sizeof(text));
-		board_com1_writable(fuzz->board);
+		board_line_receive(fuzz->board, (enum board_line)(action / 16 % BOARD_NR_LINES),
+			text, fuzz_u8(input) % sizeof(text));
+		for (unsigned i = 0; i < BOARD_NR_LINES; i++)
+			board_line_writable(fuzz->board, (enum board_line)i);
 		if (action & 0x80)
-			board_com1_receive_break(fuzz->board);
+			board_line_receive_break(fuzz->board, BOARD_COM1);
 		if (action & 0x40)
 			board_power_button(fuzz->board);
+		board_renew_generation(fuzz->board);
 		break;
 	}
 }
@@ -140,11 +144,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 		.debug_exit_port = 0xf4,
 		.has_pci = true,
 		.com1 = { .write = fuzz_char_write, .context = &fuzz },
+		.has_pvpanic = true,
+		.has_generation = true,
 		.wall_clock_ns = INT64_C(1700000000123456789),
 	};
 	uint8_t first = fuzz_u8(&input);
 	const struct port_group *group = &groups[first % 128 % ARRAY_SIZE(groups)];
 
+	for (unsigned i = BOARD_COM2; i < BOARD_NR_LINES; i++)
+		config.lines[i] = (struct board_line_config){ true, config.com1 };
 	if (first & 128) {
 		config.name = "pc";
 		config.chipset = first & 64 ? "i440fx" : "q35";

@@ -267,7 +267,7 @@ static void test_serial_line(void **context)
 
 	out(f, 0x3fc, 1, 0x0b);
 	out(f, 0x3f9, 1, 0x01);
-	assert_int_equal(board_com1_receive(f->board, (const uint8_t *)"x", 1), 1);
+	assert_int_equal(board_line_receive(f->board, BOARD_COM1, (const uint8_t *)"x", 1), 1);
 	assert_true(f->intr);
 	assert_int_equal(f->machine.cpu_bus.acknowledge(f->machine.cpu_bus.board), 0x24);
 	assert_int_equal(in(f, 0x3f8, 1), 'x');
@@ -457,7 +457,7 @@ static void exercise(struct fixture *f)
 	out(f, 0x64, 1, 0xd1);
 	out(f, 0xcf9, 1, 0x02);
 	out(f, 0x92, 1, 0x02);
-	board_com1_receive(f->board, (const uint8_t *)"abc", 3);
+	board_line_receive(f->board, BOARD_COM1, (const uint8_t *)"abc", 3);
 	out(f, 0x612, 2, 0x02);
 	out(f, 0xcf8, 4, 0x80000004);
 	out(f, 0xcfc, 2, 0x04);

@@ -34,6 +34,7 @@
 	(UINT64_C(32) << 30) /* its size, and what its base is a multiple of */
 #define MICRO_PCI_IOAPIC_PIN 16
 #define MICRO_GPE_PCI        1
+#define MICRO_GPE_GENERATION 5 /* as in generation.asl */
 
 enum micro_port {
 	MICRO_PORT_PM = 0x600, /* status, enable, control, timer */
@@ -46,8 +47,9 @@ enum micro_port {
 struct micro {
 	struct board board;
 	struct at at;
+	struct acpi_gpe gpe; /* with PCI or a generation only */
+	bool has_events;
 	/* With PCI only. */
-	struct acpi_gpe gpe;
 	struct pci_host *pci;
 	struct irq_wired_or pci_irqs[2]; /* at the 8259s */
 };
@@ -75,7 +77,17 @@ static void micro_route_pci_irqs(struct micro *micro, struct pci_host_config *co
 	}
 }
 
-/* After memory and power, on whose reset control register CONFIG_ADDRESS lies. */
+static void micro_add_events(struct micro *micro)
+{
+	struct machine *machine = micro->board.machine;
+
+	acpi_gpe_init(&micro->gpe, irq_wired_or_output(&micro->at.sci, AT_SCI_GPE));
+	machine_add_device(machine, &acpi_gpe_type, "gpe", &micro->gpe);
+	isa_map_acpi_gpe(machine, MICRO_PORT_GPE, "gpe", &micro->gpe);
+	micro->has_events = true;
+}
+
+/* After memory, events and power, on whose reset control register CONFIG_ADDRESS lies. */
 static int micro_add_pci(struct micro *micro, struct error *err)
 {
 	struct machine *machine = micro->board.machine;
@@ -88,10 +100,6 @@ static int micro_add_pci(struct micro *micro, struct error *err)
 		.hotplug_event = acpi_gpe_input(&micro->gpe, MICRO_GPE_PCI),
 	};
 	int rc;
-
-	acpi_gpe_init(&micro->gpe, irq_wired_or_output(&micro->at.sci, AT_SCI_GPE));
-	machine_add_device(machine, &acpi_gpe_type, "gpe", &micro->gpe);
-	isa_map_acpi_gpe(machine, MICRO_PORT_GPE, "gpe", &micro->gpe);
 
 	micro_route_pci_irqs(micro, &config);
 	rc = pci_host_create(&micro->pci, machine, &config, err);
@@ -144,8 +152,13 @@ static int micro_create(struct board **board, const struct board_config *config,
 	micro->board.device_memory_end = micro->board.device_memory + config->device_memory_bytes;
 	at_init(&micro->at, machine, config, MICRO_SLEEP_S5);
 	isa_map_acpi_pm(machine, MICRO_PORT_PM, "pm", &micro->at.pm);
+	if (config->has_pci || config->has_generation)
+		micro_add_events(micro);
 	if (config->has_pci)
 		rc = micro_add_pci(micro, err);
+	if (rc == 0 && config->has_generation)
+		rc = board_add_generation(
+			&micro->board, acpi_gpe_input(&micro->gpe, MICRO_GPE_GENERATION), err);
 	if (rc == 0)
 		rc = at_add_debug_exit(&micro->at, "micro", config->debug_exit_port, err);
 	if (rc < 0) {
@@ -168,10 +181,14 @@ static void micro_describe(const struct board *board, struct acpi_config *acpi)
 		.dsdt_size = acpi_micro_dsdt_size,
 	};
 	at_describe(&micro->at, acpi);
+	acpi->has_generation = board->has_generation;
+	acpi->generation_address = ACPI_GENERATION_PAGE;
+	if (micro->has_events) {
+		acpi->gpe0_port = MICRO_PORT_GPE;
+		acpi->gpe0_length = ACPI_GPE_SIZE;
+	}
 	if (!micro->pci)
 		return;
-	acpi->gpe0_port = MICRO_PORT_GPE;
-	acpi->gpe0_length = ACPI_GPE_SIZE;
 	acpi->ecam_address = MICRO_PCI_ECAM;
 	acpi->ssdts[acpi->nr_ssdts++] = (struct acpi_aml){ acpi_pci_ssdt, acpi_pci_ssdt_size };
 }
@@ -181,14 +198,20 @@ static struct pci_host *micro_pci(struct board *board)
 	return container_of(board, struct micro, board)->pci;
 }
 
+static gpa_t micro_generation_page(struct board *board)
+{
+	(void)board;
+	return ACPI_GENERATION_PAGE;
+}
+
 static void micro_power_button(struct board *board)
 {
 	acpi_pm_press_power_button(&container_of(board, struct micro, board)->at.pm);
 }
 
-static struct ns16550 *micro_com1(struct board *board)
+static struct at *micro_at(struct board *board)
 {
-	return &container_of(board, struct micro, board)->at.com1;
+	return &container_of(board, struct micro, board)->at;
 }
 
 const struct board_type micro_board_type = {
@@ -198,6 +221,7 @@ const struct board_type micro_board_type = {
 	.destroy = micro_destroy,
 	.describe = micro_describe,
 	.power_button = micro_power_button,
-	.com1 = micro_com1,
+	.at = micro_at,
 	.pci = micro_pci,
+	.generation_page = micro_generation_page,
 };

@@ -12,6 +12,7 @@
 #define PC_MAX_RAM        (UINT64_C(512) << 30)
 #define PC_HIGH_ALIGNMENT (UINT64_C(32) << 30) /* of PCI's window above RAM */
 #define PC_GPE_PCI        1
+#define PC_GPE_GENERATION 5 /* as in generation.asl */
 #define PC_ROUTE_OFF      BIT(7)
 
 /* The 8259s' input, by all that are routed to it. */
@@ -289,6 +290,9 @@ static int pc_create(struct board **board, const struct board_config *config,
 	add_hpet(pc);
 	add_firmware_devices(pc, config);
 	rc = add_pci(pc, err);
+	if (rc == 0 && config->has_generation)
+		rc = board_add_generation(
+			&pc->board, acpi_gpe_input(&pc->gpe, PC_GPE_GENERATION), err);
 	if (rc == 0)
 		rc = at_add_debug_exit(&pc->at, "pc", config->debug_exit_port, err);
 	if (rc < 0) {
@@ -323,9 +327,9 @@ static void pc_power_button(struct board *board)
 	acpi_pm_press_power_button(&pc_of(board)->at.pm);
 }
 
-static struct ns16550 *pc_com1(struct board *board)
+static struct at *pc_at(struct board *board)
 {
-	return &pc_of(board)->at.com1;
+	return &pc_of(board)->at;
 }
 
 /* The interrupt pin is ICH9's for SATA, and the one for which SeaBIOS and OVMF, who do not rotate
@@ -364,8 +368,9 @@ const struct board_type pc_board_type = {
 	.start = pc_start,
 	.describe = pc_describe,
 	.power_button = pc_power_button,
-	.com1 = pc_com1,
+	.at = pc_at,
 	.pci = pc_pci,
+	.generation_page = pc_generation_page,
 	.i8042 = pc_i8042,
 	.storage_place = pc_storage_place,
 	.set_boot = pc_set_boot,

@@ -104,6 +104,8 @@ void pc_route_pirq(struct pc *pc, unsigned pirq, uint8_t route);
 
 /* pc_firmware.c: what firmware finds in fw_cfg and in the RTC's memory. At each reset. */
 int pc_firmware_fill(struct pc *pc, struct error *err);
+/* As board_type.generation_page. */
+gpa_t pc_generation_page(struct board *board);
 /* The ACPI tables' numbers. */
 void pc_describe(const struct board *board, struct acpi_config *acpi);
 

@@ -79,6 +79,54 @@ static int fill_boot(struct pc *pc, struct error *err)
 	return boot->menu ? set_file16(pc, "etc/boot-menu-wait", boot->wait_ms, err) : 0;
 }
 
+static int fill_smbios(struct pc *pc, struct error *err)
+{
+	struct smbios_image *image = malloc(sizeof(*image));
+	int rc = -1;
+
+	if (!image)
+		return error_set(err, EXIT_CODE_HOST, "no memory for SMBIOS tables");
+	if (!smbios_build(&pc->board.smbios, 0, image))
+		error_set(err, EXIT_CODE_CONFIG, "the texts of --smbios are too long");
+	else if (fw_cfg_set_file(&pc->fw_cfg, SMBIOS_FILE_ANCHOR, image->anchor,
+			 sizeof(image->anchor), err) == 0)
+		rc = fw_cfg_set_file(
+			&pc->fw_cfg, SMBIOS_FILE_TABLES, image->tables, (uint32_t)image->size, err);
+	free(image);
+	return rc;
+}
+
+/* Its page, and the address that firmware answers with. */
+static int fill_generation(struct pc *pc, struct error *err)
+{
+	uint8_t page[GUEST_PAGE_SIZE];
+	uint64_t none = 0;
+
+	if (!pc->board.has_generation)
+		return 0;
+	generation_fill(&pc->board.generation, page);
+	if (fw_cfg_set_file(&pc->fw_cfg, ACPI_LOADER_GENERATION, page, sizeof(page), err) ||
+		fw_cfg_set_file(
+			&pc->fw_cfg, ACPI_LOADER_GENERATION_ADDRESS, &none, sizeof(none), err))
+		return -1;
+	fw_cfg_file(&pc->fw_cfg, ACPI_LOADER_GENERATION_ADDRESS)->writable = true;
+	return 0;
+}
+
+gpa_t pc_generation_page(struct board *board)
+{
+	const struct fw_cfg_item *item;
+	struct pc *pc = pc_of(board);
+	gpa_t address = 0;
+
+	if (!pc->has_firmware)
+		return ACPI_GENERATION_PAGE;
+	item = fw_cfg_file(&pc->fw_cfg, ACPI_LOADER_GENERATION_ADDRESS);
+	if (item && item->size == sizeof(address))
+		memcpy(&address, item->bytes, sizeof(address));
+	return address;
+}
+
 static int fill_items(struct pc *pc, struct error *err)
 {
 	uint32_t id = FW_CFG_ID_TRADITIONAL | FW_CFG_ID_DMA;
@@ -99,6 +147,8 @@ static int fill_items(struct pc *pc, struct error *err)
 	/* By the PCI IDs of src/vga. */
 	if (pc->vga_bios && fw_cfg_set_file(chip, "pci1234,1111.rom", pc->vga_bios,
 				    (uint32_t)pc->vga_bios_size, err))
+		return -1;
+	if (fill_smbios(pc, err) || fill_generation(pc, err))
 		return -1;
 	/* With or without a screen it talks to the first serial line. */
 	return set_file16(pc, "etc/sercon-port", AT_PORT_COM1, err);
@@ -176,6 +226,8 @@ void pc_describe(const struct board *board, struct acpi_config *acpi)
 	};
 	acpi->hpet_address = pc->chipset->hpet_inputs ? PC_HPET_BASE : 0;
 	at_describe(&pc->at, acpi);
+	acpi->has_generation = board->has_generation;
+	acpi->generation_address = pc->has_firmware ? 0 : ACPI_GENERATION_PAGE;
 	if (pc->pm_base) {
 		acpi->pm1_event_port = (uint16_t)(pc->pm_base + ACPI_PM_STATUS);
 		acpi->pm1_control_port = (uint16_t)(pc->pm_base + ACPI_PM_CONTROL);

@@ -11,8 +11,11 @@
 #include "cli/vm_spec.h"
 #include "vmm/boot_order.h"
 #include "vmm/disk.h"
+#include "vmm/identity.h"
+#include "vmm/lines.h"
 #include "vmm/ports.h"
 #include "vmm/viewer.h"
+#include "vmm/watchdog.h"
 #include "vmm/vm.h"
 #include "vmm/serial.h"
 
@@ -293,6 +296,68 @@ static int set_serial(void *target, const char *value, struct error *err)
 	return serial_parse(value, &kind, &path, err);
 }
 
+static int set_line(struct run_options *options, enum board_line line, const char *name,
+	const char *value, struct error *err)
+{
+	options->vm.lines[line] = value;
+	return lines_parse(name, value, err);
+}
+
+static int set_com2(void *target, const char *value, struct error *err)
+{
+	return set_line(target, BOARD_COM2, "com2", value, err);
+}
+
+static int set_com3(void *target, const char *value, struct error *err)
+{
+	return set_line(target, BOARD_COM3, "com3", value, err);
+}
+
+static int set_com4(void *target, const char *value, struct error *err)
+{
+	return set_line(target, BOARD_COM4, "com4", value, err);
+}
+
+static int set_parallel(void *target, const char *value, struct error *err)
+{
+	return set_line(target, BOARD_PARALLEL, "parallel", value, err);
+}
+
+static int set_smbios(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+	struct identity identity;
+	int rc = identity_init(&identity, value, NULL, NULL, err);
+
+	identity_finish(&identity);
+	options->vm.smbios = value;
+	return rc;
+}
+
+static int set_watchdog(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	return set_word(&options->vm.watchdog, "watchdog", value, WATCHDOG_ACTIONS, err);
+}
+
+static int set_panic(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	return set_word(&options->vm.panic, "panic", value, WATCHDOG_ACTIONS, err);
+}
+
+static int set_generation_id(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	(void)value;
+	(void)err;
+	options->vm.generation_id = true;
+	return 0;
+}
+
 static int set_share(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
@@ -374,8 +439,9 @@ static int set_keyboard(void *target, const char *value, struct error *err)
 	struct run_options *options = target;
 	const char *kind;
 
-	if (set_word(&kind, "keyboard", value, "ps2 virtio", err))
+	if (set_word(&kind, "keyboard", value, "ps2 virtio usb", err))
 		return -EINVAL;
+	options->vm.usb_keyboard = strcmp(kind, "usb") == 0;
 	options->vm.virtio_keyboard = strcmp(kind, "virtio") == 0;
 	return 0;
 }
@@ -383,10 +449,22 @@ static int set_keyboard(void *target, const char *value, struct error *err)
 static int set_tablet(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
+	const char *kind;
+
+	if (set_word(&kind, "tablet", value ? value : "virtio", "virtio usb", err))
+		return -EINVAL;
+	options->vm.tablet = strcmp(kind, "virtio") == 0;
+	options->vm.usb_tablet = !options->vm.tablet;
+	return 0;
+}
+
+static int set_usb(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
 
 	(void)value;
 	(void)err;
-	options->vm.tablet = true;
+	options->vm.usb = true;
 	return 0;
 }
 
@@ -554,7 +632,8 @@ const struct option_spec run_option_table[] = {
 		"(isa-debug-exit).",
 		NULL, COMPLETE_NOTHING, NULL, set_debug_exit },
 	{ "disk", "FILE,format=raw|qcow2[,...]",
-		"A disk: /dev/vda for the first. Further: bus=virtio|nvme|sata|ide (virtio unless "
+		"A disk: /dev/vda for the first. Further: bus=virtio|nvme|sata|ide|usb (virtio "
+		"unless "
 		"said), boot=N (1 is tried first), readonly=on, serial=TEXT, "
 		"queues=N, cache=writeback|none|writethrough|directsync|unsafe, "
 		"aio=auto|io_uring|threads, discard=off, on-error=enospc|stop|report|ignore (stop "
@@ -633,14 +712,41 @@ const struct option_spec run_option_table[] = {
 		"an address of this host. Pictures and text can always be had with 'atoll "
 		"screenshot'.",
 		"none", COMPLETE_WORDS, "none vnc", set_display },
-	{ "keyboard", "ps2|virtio",
-		"The keyboard: ps2 is that of a board that has one, virtio a virtio-input device.",
-		"ps2", COMPLETE_WORDS, "ps2 virtio", set_keyboard },
-	{ "tablet", NULL,
-		"A pointer that says where it is, a virtio-input device: a viewer's pointer and "
-		"the "
-		"guest's stay together.",
-		NULL, COMPLETE_NOTHING, NULL, set_tablet },
+	{ "keyboard", "ps2|virtio|usb",
+		"The keyboard: ps2 is that of a board that has one, virtio a virtio-input device, "
+		"usb a USB keyboard.",
+		"ps2", COMPLETE_WORDS, "ps2 virtio usb", set_keyboard },
+	{ "tablet", "[=virtio|usb]",
+		"A pointer that says where it is, a virtio-input device or a USB tablet: a "
+		"viewer's pointer and the guest's stay together.",
+		NULL, COMPLETE_WORDS, "virtio usb", set_tablet },
+	{ "usb", NULL,
+		"A USB 3 controller (xHCI), which also comes with what is plugged into it: "
+		"--keyboard usb, --tablet=usb, --disk ...,bus=usb.",
+		NULL, COMPLETE_NOTHING, NULL, set_usb },
+	{ "com2", "file:PATH|unix:PATH", "A second serial line, at 0x2f8.", NULL, COMPLETE_WORDS,
+		"file: unix:", set_com2 },
+	{ "com3", "file:PATH|unix:PATH", "A third serial line, at 0x3e8.", NULL, COMPLETE_WORDS,
+		"file: unix:", set_com3 },
+	{ "com4", "file:PATH|unix:PATH", "A fourth serial line, at 0x2e8.", NULL, COMPLETE_WORDS,
+		"file: unix:", set_com4 },
+	{ "parallel", "file:PATH|unix:PATH",
+		"A parallel port at 0x378, and where what is printed goes.", NULL, COMPLETE_WORDS,
+		"file: unix:", set_parallel },
+	{ "smbios", "KEY=VALUE,...",
+		"What the machine says of itself: manufacturer, product, version, serial, uuid, "
+		"sku, family, asset. A VM with a name keeps its uuid.",
+		NULL, COMPLETE_NOTHING, NULL, set_smbios },
+	{ "watchdog", "none|reset|poweroff|pause",
+		"A watchdog (i6300esb), and what is done about a guest that no longer serves it.",
+		NULL, COMPLETE_WORDS, WATCHDOG_ACTIONS, set_watchdog },
+	{ "panic", "none|reset|poweroff|pause",
+		"A line on which the guest says that it has crashed (pvpanic), and what is done "
+		"then; 'none' only tells.",
+		NULL, COMPLETE_WORDS, WATCHDOG_ACTIONS, set_panic },
+	{ "generation-id", NULL,
+		"Tell the guest when it is not the machine that it was (VM generation ID).", NULL,
+		COMPLETE_NOTHING, NULL, set_generation_id },
 	{ "no-reboot", NULL, "A reset by the guest ends atoll instead of restarting the guest.",
 		NULL, COMPLETE_NOTHING, NULL, set_no_reboot },
 	{ "soft-mode", "interpret|translate|direct",

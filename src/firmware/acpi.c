@@ -9,6 +9,7 @@
 
 #include "firmware/acpi_tables.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -211,8 +212,33 @@ static gpa_t put_hpet(struct writer *writer, gpa_t address)
 	return put_table(writer, &hpet.header);
 }
 
+#define GENERATION_MARKER 0x56474941
+
+/* With the page's address in place. */
+static gpa_t put_generation(struct writer *writer, gpa_t page)
+{
+	struct acpi_image *image = writer->image;
+	gpa_t address =
+		put(writer, acpi_generation_ssdt, acpi_generation_ssdt_size, TABLE_ALIGNMENT);
+	uint32_t marker = GENERATION_MARKER, value = (uint32_t)page;
+	struct acpi_header *header;
+	uint8_t *at;
+
+	if (!address)
+		return 0;
+	image->generation = address - image->base;
+	header = (struct acpi_header *)(image->bytes + image->generation);
+	at = memmem(header, acpi_generation_ssdt_size, &marker, sizeof(marker));
+	assert(at);
+	image->generation_pointer = (size_t)(at - image->bytes);
+	memcpy(at, &value, sizeof(value));
+	header->checksum = 0;
+	header->checksum = checksum(header, acpi_generation_ssdt_size);
+	return address;
+}
+
 /* What the root tables list. */
-#define MAX_TABLES (4 + ACPI_MAX_SSDTS)
+#define MAX_TABLES (5 + ACPI_MAX_SSDTS)
 struct table_list {
 	gpa_t addresses[MAX_TABLES];
 	unsigned nr;
@@ -287,6 +313,8 @@ bool acpi_build(const struct acpi_config *config, gpa_t base, struct acpi_image 
 	for (unsigned i = 0; i < config->nr_ssdts; i++)
 		list(&tables, put(&writer, config->ssdts[i].bytes, config->ssdts[i].size,
 				      TABLE_ALIGNMENT));
+	if (config->has_generation)
+		list(&tables, put_generation(&writer, config->generation_address));
 	rsdt = put_rsdt(&writer, &tables);
 	xsdt = put_xsdt(&writer, &tables);
 	put_rsdp(image, rsdt, xsdt);
@@ -303,6 +331,9 @@ int acpi_install(const struct acpi_config *config, struct guest_memory *memory, 
 		return error_set_errno(err, EXIT_CODE_HOST, ENOMEM, "no memory for ACPI tables");
 	fits = acpi_build(config, ACPI_BASE, image) &&
 	       guest_memory_write(memory, ACPI_BASE, image->bytes, image->size) == 0;
+	if (fits && config->has_generation)
+		fits = guest_memory_write(memory, config->generation_address,
+			       config->generation_page, GUEST_PAGE_SIZE) == 0;
 	free(image);
 	if (!fits)
 		return error_set(err, EXIT_CODE_CONFIG,

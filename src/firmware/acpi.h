@@ -15,7 +15,7 @@ struct acpi_interrupt_override {
 };
 
 #define ACPI_MAX_OVERRIDES 16
-#define ACPI_MAX_SSDTS     4
+#define ACPI_MAX_SSDTS     12
 
 struct acpi_aml {
 	const uint8_t *bytes; /* with its header */
@@ -47,6 +47,10 @@ struct acpi_config {
 	size_t dsdt_size;
 	struct acpi_aml ssdts[ACPI_MAX_SSDTS];
 	unsigned nr_ssdts;
+	/* The page with the machine's generation identifier, with an SSDT of its own. */
+	bool has_generation;
+	gpa_t generation_address;       /* 0: firmware will choose it */
+	const uint8_t *generation_page; /* what acpi_install writes there */
 };
 
 /* The DSDT of the board "micro", compiled from micro.asl. */
@@ -65,15 +69,29 @@ extern const size_t acpi_q35_ssdt_size;
 extern const uint8_t acpi_i440fx_ssdt[];
 extern const size_t acpi_i440fx_ssdt_size;
 
-/* Where the tables lie: RAM in the BIOS area, where PCs search for the RSDP. */
-#define ACPI_BASE 0xe0000
-#define ACPI_END  0x100000
+/* Serial lines, the parallel port and pvpanic of boards that have them: lines.asl, pvpanic.asl. */
+extern const uint8_t acpi_com2_ssdt[], acpi_com3_ssdt[], acpi_com4_ssdt[], acpi_lpt1_ssdt[];
+extern const size_t acpi_com2_ssdt_size, acpi_com3_ssdt_size, acpi_com4_ssdt_size,
+	acpi_lpt1_ssdt_size;
+extern const uint8_t acpi_pvpanic_ssdt[];
+extern const size_t acpi_pvpanic_ssdt_size;
+/* With a marker in place of the page's address. */
+extern const uint8_t acpi_generation_ssdt[];
+extern const size_t acpi_generation_ssdt_size;
+
+/* Where the tables lie: RAM in the BIOS area, where PCs search for the RSDP. Behind them are the
+ * generation's page and what smbios.h describes. */
+#define ACPI_BASE            0xe0000
+#define ACPI_END             0xef000
+#define ACPI_GENERATION_PAGE 0xef000
 
 /* The tables as bytes; `base` is where the first is meant to lie, which is the RSDP. */
 #define ACPI_MAX_SIZE (ACPI_END - ACPI_BASE)
 struct acpi_image {
 	gpa_t base;
 	size_t size;
+	size_t generation; /* the SSDT with the generation's address, and where that is; 0: none */
+	size_t generation_pointer;
 	uint8_t bytes[ACPI_MAX_SIZE];
 };
 
@@ -82,11 +100,14 @@ bool acpi_build(const struct acpi_config *config, gpa_t base, struct acpi_image 
 
 /* acpi_loader.c: what firmware does with the tables of an image, whose base is 0: commands for
  * QEMU's table loader, which put it in two files. */
-#define ACPI_LOADER_RSDP         "etc/acpi/rsdp"
-#define ACPI_LOADER_TABLES       "etc/acpi/tables"
-#define ACPI_LOADER_SCRIPT       "etc/table-loader"
-#define ACPI_LOADER_COMMAND_SIZE 128
-#define ACPI_LOADER_MAX_COMMANDS 64
+#define ACPI_LOADER_RSDP   "etc/acpi/rsdp"
+#define ACPI_LOADER_TABLES "etc/acpi/tables"
+#define ACPI_LOADER_SCRIPT "etc/table-loader"
+/* A page, whose address firmware writes into the second. */
+#define ACPI_LOADER_GENERATION         "etc/vmgenid_guid"
+#define ACPI_LOADER_GENERATION_ADDRESS "etc/vmgenid_addr"
+#define ACPI_LOADER_COMMAND_SIZE       128
+#define ACPI_LOADER_MAX_COMMANDS       64
 struct acpi_loader {
 	uint8_t commands[ACPI_LOADER_MAX_COMMANDS][ACPI_LOADER_COMMAND_SIZE];
 	unsigned nr_commands;

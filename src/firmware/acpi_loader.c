@@ -9,13 +9,14 @@
 #include <stddef.h>
 #include <string.h>
 
-#define COMMAND_ALLOCATE     1
-#define COMMAND_ADD_POINTER  2
-#define COMMAND_ADD_CHECKSUM 3
-#define ZONE_HIGH            1
-#define ZONE_FSEG            2
-#define TABLES_ALIGNMENT     64
-#define RSDP_ALIGNMENT       16
+#define COMMAND_ALLOCATE      1
+#define COMMAND_ADD_POINTER   2
+#define COMMAND_ADD_CHECKSUM  3
+#define COMMAND_WRITE_POINTER 4
+#define ZONE_HIGH             1
+#define ZONE_FSEG             2
+#define TABLES_ALIGNMENT      64
+#define RSDP_ALIGNMENT        16
 
 #define FILE_NAME_SIZE 56
 
@@ -39,6 +40,13 @@ struct command {
 			uint32_t start;
 			uint32_t length;
 		} __attribute__((packed)) checksum;
+		struct {
+			char file[FILE_NAME_SIZE]; /* which the device takes back */
+			char pointee[FILE_NAME_SIZE];
+			uint32_t offset;
+			uint32_t pointee_offset;
+			uint8_t size;
+		} __attribute__((packed)) write;
 		uint8_t bytes[ACPI_LOADER_COMMAND_SIZE - 4];
 	};
 } __attribute__((packed));
@@ -62,15 +70,21 @@ static void allocate(struct acpi_loader *loader, const char *file, uint32_t alig
 }
 
 /* `offset` is in the image. */
-static void add_pointer(struct acpi_loader *loader, const char *file, size_t offset, uint8_t size)
+static void add_pointer_to(struct acpi_loader *loader, const char *pointee, const char *file,
+	size_t offset, uint8_t size)
 {
 	struct command command = { .number = COMMAND_ADD_POINTER };
 
 	strncpy(command.pointer.file, file, FILE_NAME_SIZE - 1);
-	strncpy(command.pointer.pointee, ACPI_LOADER_TABLES, FILE_NAME_SIZE - 1);
+	strncpy(command.pointer.pointee, pointee, FILE_NAME_SIZE - 1);
 	command.pointer.offset = (uint32_t)offset;
 	command.pointer.size = size;
 	append(loader, &command);
+}
+
+static void add_pointer(struct acpi_loader *loader, const char *file, size_t offset, uint8_t size)
+{
+	add_pointer_to(loader, ACPI_LOADER_TABLES, file, offset, size);
 }
 
 static void add_checksum(
@@ -113,6 +127,23 @@ static void add_root(
 	add_table_checksum(loader, image, root);
 }
 
+/* A page of its own, which the device learns the address of. */
+static void add_generation(struct acpi_loader *loader, const struct acpi_image *image)
+{
+	struct command command = { .number = COMMAND_WRITE_POINTER };
+
+	if (!image->generation)
+		return;
+	allocate(loader, ACPI_LOADER_GENERATION, GUEST_PAGE_SIZE, ZONE_HIGH);
+	add_pointer_to(
+		loader, ACPI_LOADER_GENERATION, ACPI_LOADER_TABLES, image->generation_pointer, 4);
+	add_table_checksum(loader, image, image->generation);
+	strncpy(command.write.file, ACPI_LOADER_GENERATION_ADDRESS, FILE_NAME_SIZE - 1);
+	strncpy(command.write.pointee, ACPI_LOADER_GENERATION, FILE_NAME_SIZE - 1);
+	command.write.size = 8;
+	append(loader, &command);
+}
+
 /* The tables' file begins with the RSDP's bytes too, which nobody looks at there: so offsets in the
  * image are offsets in the file. */
 void acpi_loader_build(const struct acpi_image *image, struct acpi_loader *loader)
@@ -126,6 +157,7 @@ void acpi_loader_build(const struct acpi_image *image, struct acpi_loader *loade
 	allocate(loader, ACPI_LOADER_TABLES, TABLES_ALIGNMENT, ZONE_HIGH);
 	allocate(loader, ACPI_LOADER_RSDP, RSDP_ALIGNMENT, ZONE_FSEG);
 	add_fadt(loader, image, entries[0]);
+	add_generation(loader, image);
 	add_root(loader, image, rsdp->rsdt, 4);
 	add_root(loader, image, (size_t)rsdp->xsdt, 8);
 	add_pointer(loader, ACPI_LOADER_RSDP, offsetof(struct acpi_rsdp, rsdt), 4);

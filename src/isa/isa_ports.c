@@ -294,3 +294,44 @@ void isa_map_debug_console(struct machine *machine, uint16_t port, struct debug_
 
 	isa_map(machine, port, 1, "debug-console", &ops, chip);
 }
+
+static uint64_t isa_parallel_port_read(void *device, uint64_t offset, unsigned size)
+{
+	(void)size;
+	return parallel_port_read(device, (unsigned)offset);
+}
+
+static void isa_parallel_port_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	(void)size;
+	parallel_port_write(device, (unsigned)offset, (uint8_t)value);
+}
+
+void isa_map_parallel_port(
+	struct machine *machine, uint16_t port, const char *name, struct parallel_port *chip)
+{
+	static const struct io_ops ops = { isa_parallel_port_read, isa_parallel_port_write, 1 };
+
+	isa_map(machine, port, PARALLEL_PORT_PORTS, name, &ops, chip);
+}
+
+static uint64_t isa_pvpanic_read(void *device, uint64_t offset, unsigned size)
+{
+	(void)offset;
+	(void)size;
+	return pvpanic_read(device);
+}
+
+static void isa_pvpanic_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	(void)offset;
+	(void)size;
+	pvpanic_write(device, (uint8_t)value);
+}
+
+void isa_map_pvpanic(struct machine *machine, uint16_t port, struct pvpanic *chip)
+{
+	static const struct io_ops ops = { isa_pvpanic_read, isa_pvpanic_write, 1 };
+
+	isa_map(machine, port, 1, "pvpanic", &ops, chip);
+}

@@ -14,6 +14,8 @@
 #include "chip/i8259.h"
 #include "chip/mc146818.h"
 #include "chip/ns16550.h"
+#include "chip/parallel_port.h"
+#include "chip/pvpanic.h"
 #include "chip/reset_control.h"
 #include "chip/system_port.h"
 #include "machine/machine.h"
@@ -47,6 +49,11 @@ void isa_map_acpi_pm(
 void isa_map_fw_cfg(struct machine *machine, uint16_t port, struct fw_cfg *chip);
 /* One port. */
 void isa_map_debug_console(struct machine *machine, uint16_t port, struct debug_console *chip);
+/* PARALLEL_PORT_PORTS ports. */
+void isa_map_parallel_port(
+	struct machine *machine, uint16_t port, const char *name, struct parallel_port *chip);
+/* One port. */
+void isa_map_pvpanic(struct machine *machine, uint16_t port, struct pvpanic *chip);
 /* One register at each of ISA_DEBUG_EXIT_PORTS ports. */
 #define ISA_DEBUG_EXIT_PORTS 4
 void isa_map_debug_exit(struct machine *machine, uint16_t port);

@@ -58,6 +58,7 @@ void machine_request(struct machine *machine, enum machine_request request)
 		[MACHINE_REQUEST_NONE] = "none",
 		[MACHINE_REQUEST_RESET] = "reset",
 		[MACHINE_REQUEST_POWEROFF] = "poweroff",
+		[MACHINE_REQUEST_PAUSE] = "pause",
 		[MACHINE_REQUEST_TRIPLE_FAULT] = "triple-fault",
 		[MACHINE_REQUEST_DEBUG_EXIT] = "debug-exit",
 	};

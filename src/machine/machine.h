@@ -25,7 +25,8 @@ enum machine_request {
 	MACHINE_REQUEST_RESET,
 	MACHINE_REQUEST_POWEROFF,
 	MACHINE_REQUEST_TRIPLE_FAULT, /* a reset, and said so */
-	MACHINE_REQUEST_DEBUG_EXIT,   /* isa-debug-exit; machine.exit_code holds the code */
+	MACHINE_REQUEST_PAUSE,
+	MACHINE_REQUEST_DEBUG_EXIT, /* isa-debug-exit; machine.exit_code holds the code */
 };
 
 #define MACHINE_MAX_DEVICES 128

@@ -173,7 +173,7 @@ static bool console_take(struct console *console)
 		console->history[at + i] = console->ring[console->ring_tail++ % CONSOLE_RING_SIZE];
 	if (console->refused && ring_used(console) < CONSOLE_RING_SIZE / 2) {
 		console->refused = false;
-		board_com1_writable(console->board);
+		board_line_writable(console->board, BOARD_COM1);
 	}
 	machine_unlock(console->machine);
 	console->printed += size;
@@ -186,7 +186,7 @@ static void console_type(struct console *console)
 	if (console->input_used == console->input_size)
 		return;
 	machine_lock(console->machine);
-	console->input_used += board_com1_receive(console->board,
+	console->input_used += board_line_receive(console->board, BOARD_COM1,
 		console->input + console->input_used, console->input_size - console->input_used);
 	machine_unlock(console->machine);
 }

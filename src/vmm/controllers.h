@@ -8,12 +8,14 @@
 
 #include "board/board.h"
 #include "storage/ata.h"
+#include "vmm/usb.h"
 
 enum disk_bus {
 	DISK_BUS_VIRTIO,
 	DISK_BUS_NVME,
 	DISK_BUS_AHCI,
 	DISK_BUS_IDE,
+	DISK_BUS_USB,
 	DISK_BUS_CHIPSET, /* the chipset's controller; AHCI if it has none */
 };
 
@@ -28,6 +30,7 @@ struct controller {
 
 struct controllers {
 	struct controller items[CONTROLLERS_MAX];
+	struct usb usb;
 };
 
 /*

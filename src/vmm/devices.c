@@ -10,6 +10,7 @@
 #include "vmm/boot_order.h"
 #include "vmm/memory.h"
 #include "vmm/screen.h"
+#include "vmm/watchdog.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,7 +22,8 @@ bool devices_need_pci(const struct vm_config *config)
 	return config->pci || config->test_card || config->nr_shares > 0 || config->nr_nets > 0 ||
 	       config->nr_disks > 0 || config->nr_cdroms > 0 || ports_are_wanted(config) ||
 	       config->balloon || config->rng || config->vsock || config->agent ||
-	       config->virtio_keyboard || config->nr_pmems > 0 ||
+	       config->virtio_keyboard || config->usb || config->usb_keyboard ||
+	       config->usb_tablet || config->watchdog || config->nr_pmems > 0 ||
 	       config->memory_max_bytes > config->memory_bytes || config->tablet ||
 	       (config->display_device && strcmp(config->display_device, "none") != 0);
 }
@@ -86,7 +88,7 @@ static int add_disk(struct devices *devices, bool is_optical, const char *value,
 		disk_destroy(disk);
 		return rc;
 	}
-	if (!disk->ata)
+	if (!disk_shares_function(disk))
 		watch_ejection(devices, disk->function);
 	*id = disk->name;
 	return 0;
@@ -385,6 +387,14 @@ static int create_screen_and_input(
 		return -EINVAL;
 	if (config->tablet && create_input(devices, VIRTIO_INPUT_TABLET, &devices->tablet, err))
 		return -EINVAL;
+	if (config->usb && usb_create(&devices->controllers.usb, devices->board, err))
+		return -EINVAL;
+	if (config->usb_keyboard &&
+		usb_add_hid(&devices->controllers.usb, devices->board, USB_HID_KEYBOARD, err))
+		return -EINVAL;
+	if (config->usb_tablet &&
+		usb_add_hid(&devices->controllers.usb, devices->board, USB_HID_TABLET, err))
+		return -EINVAL;
 	return 0;
 }
 
@@ -425,6 +435,9 @@ int devices_create(struct devices *devices, const struct vm_config *config, stru
 		if (create_share(devices, config->shares[i], err))
 			return -EINVAL;
 	}
+	if (config->watchdog && devices_add_card(devices, "watchdog", watchdog_create,
+					config->watchdog, PCI_ANY_DEVICE, &id, err))
+		return -EINVAL;
 	if (config->rng && create_rng(devices, err))
 		return -EINVAL;
 	if (config->agent && create_agent(devices, config, err))
@@ -514,7 +527,8 @@ static bool remove_one(void *context, const struct found *found)
 			found->id);
 		return true;
 	}
-	if (removal->by_force) {
+	/* A USB disk is pulled out, which the guest is told of. */
+	if (removal->by_force || (found->disk && found->disk->usb)) {
 		destroy(removal->devices, found);
 		return true;
 	}
@@ -545,7 +559,7 @@ static bool sweep_one(void *context, const struct found *found)
 	const struct sweep *sweep = context;
 	bool is_plugged;
 
-	if (found->disk && found->disk->ata)
+	if (found->disk && disk_shares_function(found->disk))
 		return false;
 	/* The vCPU that ejected it has let go of the lock by then. */
 	machine_lock(sweep->devices->machine);
@@ -595,6 +609,7 @@ void devices_destroy(struct devices *devices)
 	controllers_destroy(&devices->controllers, devices->machine);
 	for (unsigned i = 0; i < VM_MAX_DISKS; i++)
 		disk_destroy(&devices->disks[i]);
+	usb_destroy(&devices->controllers.usb, devices->machine);
 	for (unsigned i = 0; i < DEVICES_MAX; i++) {
 		if (devices->entries[i].function)
 			destroy_entry(devices, &devices->entries[i]);

@@ -37,6 +37,7 @@ static const struct word buses[] = {
 	{ "ahci", DISK_BUS_AHCI },
 	{ "sata", DISK_BUS_AHCI },
 	{ "ide", DISK_BUS_IDE },
+	{ "usb", DISK_BUS_USB },
 	{ NULL, 0 },
 };
 
@@ -265,6 +266,26 @@ static int create_ata(struct disk *disk, struct board *board, struct controllers
 	return rc;
 }
 
+static int create_usb(struct disk *disk, struct board *board, struct controllers *controllers,
+	bool hot, struct error *err)
+{
+	struct usb *usb = &controllers->usb;
+
+	if (hot && !usb->xhci)
+		return error_set(err, EXIT_CODE_USAGE,
+			"this machine has no USB; start it with --usb, or use bus=virtio");
+	if (usb_storage_create(&disk->usb, disk->name, disk->options.serial, disk->machine,
+		    disk->image, err) ||
+		usb_add(usb, board, &disk->usb->device, disk->name, err))
+		return -EINVAL;
+	machine_lock(disk->machine);
+	snprintf(disk->usb_name, sizeof(disk->usb_name), "%s-usb", disk->name);
+	machine_add_device(disk->machine, &usb_storage_type, disk->usb_name, disk->usb);
+	machine_unlock(disk->machine);
+	disk->function = &usb->xhci->function;
+	return 0;
+}
+
 static int open_image(struct disk *disk, struct block_device **image, struct error *err)
 {
 	const struct block_events events = {
@@ -297,6 +318,7 @@ int disk_create(struct disk *disk, const char *name, bool is_optical, const char
 	switch (disk->options.bus) {
 	case DISK_BUS_VIRTIO: return create_virtio(disk, board, hot, err);
 	case DISK_BUS_NVME: return create_nvme(disk, board, hot, err);
+	case DISK_BUS_USB: return create_usb(disk, board, controllers, hot, err);
 	default: return create_ata(disk, board, controllers, hot, err);
 	}
 }
@@ -313,6 +335,14 @@ void disk_destroy(struct disk *disk)
 			pci_unplug(nvme_function(disk->nvme));
 		machine_unlock(disk->machine);
 		nvme_destroy(disk->nvme);
+	}
+	if (disk->usb) {
+		usb_remove(disk->machine, &disk->usb->device);
+		machine_lock(disk->machine);
+		if (disk->usb_name[0])
+			machine_remove_device(disk->machine, disk->usb);
+		machine_unlock(disk->machine);
+		usb_storage_destroy(disk->usb);
 	}
 	block_device_close(disk->image);
 	disk_options_finish(&disk->options);

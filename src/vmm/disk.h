@@ -9,6 +9,7 @@
 #include "block/block.h"
 #include "board/board.h"
 #include "storage/nvme.h"
+#include "usb/usb_storage.h"
 #include "virtio/virtio_pci.h"
 #include "vmm/controllers.h"
 
@@ -36,6 +37,8 @@ struct disk {
 	struct nvme *nvme;
 	struct ata_device *ata; /* the controller's, which other drives share */
 	unsigned port;          /* there */
+	struct usb_storage *usb;
+	char usb_name[24];
 	/* A request was kept after a failure (block_events.stopped). */
 	void (*stopped)(void *context, const struct error *why);
 	void *context;
@@ -59,6 +62,12 @@ int disk_create(struct disk *disk, const char *name, bool is_optical, const char
 /* Unplugs it first, if the guest has not ejected it; after its controller, if it is on one. A
  * zeroed disk is fine. */
 void disk_destroy(struct disk *disk);
+
+/* Its function is a controller's, which others may use too. */
+static inline bool disk_shares_function(const struct disk *disk)
+{
+	return disk->ata || disk->usb;
+}
 
 /*
  * Changes the medium of an optical drive while the guest runs: `text` as --cdrom has it, or NULL to

@@ -9,12 +9,12 @@
 
 bool input_has_keyboard(const struct input *input)
 {
-	return input->keyboard || (input->i8042 && input->i8042->keyboard);
+	return input->keyboard || input->usb_keyboard || (input->i8042 && input->i8042->keyboard);
 }
 
 bool input_has_tablet(const struct input *input)
 {
-	return input->tablet;
+	return input->tablet || input->usb_tablet;
 }
 
 bool input_has_mouse(const struct input *input)
@@ -29,6 +29,8 @@ static bool deliver(struct input *input, const struct input_key *key)
 
 	if (input->keyboard)
 		return virtio_input_report(input->keyboard, &event, 1);
+	if (input->usb_keyboard)
+		return usb_hid_key(input->usb_keyboard, key->key, key->down);
 	if (!input_has_keyboard(input))
 		return true;
 	return ps2_keyboard_key(input->i8042->keyboard, key->key, key->down) ||
@@ -176,6 +178,17 @@ static void point_tablet(
 		input->buttons = buttons;
 }
 
+static void point_usb(
+	struct input *input, int x, int y, int width, int height, int wheel, unsigned buttons)
+{
+	_Static_assert(VIRTIO_INPUT_AXIS_MAX == USB_HID_AXIS_MAX, "axes have one scale");
+	machine_lock(input->machine);
+	if (usb_hid_point(input->usb_tablet, (uint16_t)axis(x, width), (uint16_t)axis(y, height),
+		    wheel, buttons))
+		input->buttons = buttons;
+	machine_unlock(input->machine);
+}
+
 void input_move(struct input *input, int right, int down, int wheel, unsigned buttons)
 {
 	if (!input_has_mouse(input))
@@ -189,7 +202,9 @@ void input_move(struct input *input, int right, int down, int wheel, unsigned bu
 void input_point(
 	struct input *input, int x, int y, int width, int height, int wheel, unsigned buttons)
 {
-	if (input->tablet)
+	if (!input->tablet && input->usb_tablet)
+		point_usb(input, x, y, width, height, wheel, buttons);
+	else if (input->tablet)
 		point_tablet(input, x, y, width, height, wheel, buttons);
 	else
 		input_move(input, x - input->x, y - input->y, wheel, buttons);

@@ -1,6 +1,6 @@
 /*
  * What a person at the machine does: keys and a pointer, sent to whatever keyboard and pointer the
- * machine has. virtio devices come before PS/2 ones.
+ * machine has. virtio devices come before USB's, and those before PS/2's.
  *
  * Keys are Linux's codes. They go to the guest in order, as fast as its keyboard takes them, and
  * not faster than INPUT_PERIOD_NS of guest time each once some are waiting, so that what is typed
@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "chip/i8042.h"
 #include "machine/machine.h"
+#include "usb/usb_hid.h"
 #include "virtio/virtio_input.h"
 
 #define INPUT_MAX_KEYS  8192
@@ -29,7 +30,8 @@ struct input {
 	struct i8042 *i8042;            /* NULL, or perhaps with nothing plugged in */
 	struct virtio_device *keyboard; /* NULL: none */
 	struct virtio_device *tablet;
-	struct input_key keys[INPUT_MAX_KEYS]; /* a ring of those that wait */
+	struct usb_hid *usb_keyboard, *usb_tablet; /* likewise */
+	struct input_key keys[INPUT_MAX_KEYS];     /* a ring of those that wait */
 	unsigned first, count;
 	struct timer timer;
 	unsigned buttons;

@@ -240,13 +240,13 @@ void serial_service(struct serial *serial)
 		return;
 	machine_lock(serial->machine);
 	if (serial->input_used < serial->input_size)
-		serial->input_used +=
-			board_com1_receive(serial->board, serial->input + serial->input_used,
-				serial->input_size - serial->input_used);
+		serial->input_used += board_line_receive(serial->board, serial->line,
+			serial->input + serial->input_used,
+			serial->input_size - serial->input_used);
 	blocked = serial->blocked;
 	if (serial->refused && ring_used(serial) < SERIAL_RING_SIZE / 2) {
 		serial->refused = false;
-		board_com1_writable(serial->board);
+		board_line_writable(serial->board, serial->line);
 	}
 	machine_unlock(serial->machine);
 

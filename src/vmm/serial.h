@@ -31,7 +31,8 @@ struct serial {
 	const char *path; /* of the file or socket */
 	struct loop *loop;
 	struct machine *machine;
-	struct board *board; /* whose COM1 this is; set before the first vCPU runs */
+	struct board *board; /* whose port this is; set before the first vCPU runs */
+	enum board_line line;
 	void (*key)(void *context, enum serial_key key);
 	void *key_context;
 	struct terminal terminal;

@@ -6,6 +6,8 @@
 #include "vmm/boot_order.h"
 #include "vmm/memory.h"
 #include "vmm/stats.h"
+#include "chip/pvpanic.h"
+#include "vmm/watchdog.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -54,6 +56,7 @@ static int vm_load(struct vm *vm, struct error *err)
 		.prefer_32bit = !cpu_model_has(&vm->cpu_model, CPU_FEATURE_LM),
 	};
 	struct acpi_config acpi = { 0 };
+	uint8_t generation_page[GUEST_PAGE_SIZE];
 	struct cpu_state *state = aligned_alloc(64, align_up(sizeof(*state), 64));
 	int result;
 
@@ -65,7 +68,11 @@ static int vm_load(struct vm *vm, struct error *err)
 	result = board_start(vm->board, err);
 	if (!result && !vm->firmware.code) {
 		board_describe(vm->board, &acpi);
+		generation_fill(&vm->board->generation, generation_page);
+		acpi.generation_page = generation_page;
 		result = acpi_install(&acpi, &vm->machine.memory, &boot.rsdp, err);
+		if (!result)
+			result = smbios_install(&vm->board->smbios, &vm->machine.memory, err);
 	}
 	for (unsigned i = 0; i < vm->machine.nr_vcpus && !result; i++) {
 		cpu_state_reset(state, i);
@@ -137,11 +144,28 @@ void vm_power_button(struct vm *vm)
 	machine_unlock(&vm->machine);
 }
 
+/* On a vCPU's thread, under the machine lock. */
+static void vm_panicked(void *context, uint8_t events)
+{
+	struct vm *vm = context;
+	enum machine_request action = watchdog_action(vm->config->panic);
+
+	log_guest("the guest says that it has crashed");
+	if (!(events & PVPANIC_PANICKED))
+		return; /* and goes on to save its memory */
+	atomic_store(&vm->crashed, true);
+	if (action != MACHINE_REQUEST_NONE)
+		machine_request(&vm->machine, action);
+	loop_wake(&vm->loop);
+}
+
 /* Does what the guest asked for. */
 static void vm_serve_request(struct vm *vm)
 {
 	enum machine_request request;
 
+	if (atomic_exchange(&vm->crashed, false))
+		control_event(&vm->control, "crashed", NULL);
 	machine_lock(&vm->machine);
 	request = vm->machine.request;
 	vm->machine.request = MACHINE_REQUEST_NONE;
@@ -162,8 +186,9 @@ static void vm_serve_request(struct vm *vm)
 			vm_end(vm, EXIT_CODE_TRIPLE_FAULT);
 			return;
 		}
-		log_warning("the guest triple-faulted; it is reset");
+		log_guest("the guest triple-faulted; it is reset");
 		break;
+	case MACHINE_REQUEST_PAUSE: vm_pause(vm); return;
 	case MACHINE_REQUEST_RESET:
 		if (vm->config->no_reboot) {
 			vm_end(vm, EXIT_CODE_OK);
@@ -280,6 +305,8 @@ static int vm_open_outside(struct vm *vm, struct error *err)
 	if (viewer_open(&vm->viewer, config->display, config->bundle, &vm->loop, &vm->devices,
 		    &vm->input, err))
 		return -EINVAL;
+	if (lines_open(&vm->lines, config, &vm->loop, vm->board, err))
+		return -EINVAL;
 	if (vm->console) {
 		if (console_open(vm->console, config->bundle, &vm->loop, &vm->machine, err))
 			return -EINVAL;
@@ -322,6 +349,10 @@ static int vm_create(struct vm *vm, struct error *err)
 		.debug_exit_port = config->debug_exit_port,
 		.has_pci = devices_need_pci(config),
 		.com1 = serial_line(&vm->serial),
+		.has_pvpanic = config->panic,
+		.panicked = vm_panicked,
+		.panic_context = vm,
+		.has_generation = config->generation_id,
 		.wall_clock_ns = wall_clock_now(),
 	};
 	const struct devices_events device_events = {
@@ -346,7 +377,11 @@ static int vm_create(struct vm *vm, struct error *err)
 	vm->machine.clock.deadline_context = vm;
 	if (vm_open_signals(vm, err) ||
 		cpu_model_init(&vm->cpu_model, config->cpu, config->nr_cpus, err) ||
-		board_create(&vm->board, &board, &vm->machine, err))
+		identity_init(&vm->identity, config->smbios, config, &vm->cpu_model, err) ||
+		lines_describe(&vm->lines, config, &board, err))
+		return -EINVAL;
+	board.smbios = vm->identity.smbios;
+	if (board_create(&vm->board, &board, &vm->machine, err))
 		return -EINVAL;
 	if (vm->board->type->address_bits)
 		cpu_model_limit_addresses(&vm->cpu_model, vm->board->type->address_bits);
@@ -356,6 +391,8 @@ static int vm_create(struct vm *vm, struct error *err)
 	input_init(&vm->input, &vm->machine, board_i8042(vm->board));
 	vm->input.keyboard = vm->devices.keyboard;
 	vm->input.tablet = vm->devices.tablet;
+	vm->input.usb_keyboard = vm->devices.controllers.usb.keyboard;
+	vm->input.usb_tablet = vm->devices.controllers.usb.tablet;
 	stages_reach(&vm->stages, STAGE_MACHINE);
 	result = vm_load(vm, err);
 	if (result)
@@ -393,6 +430,7 @@ static void vm_loop(struct vm *vm)
 		vm_serve_disks(vm);
 		vm_serve_ejections(vm);
 		serial_service(&vm->serial);
+		lines_service(&vm->lines);
 		viewer_service(&vm->viewer);
 		if (vm->console)
 			console_service(vm->console);
@@ -422,6 +460,7 @@ static void vm_destroy(struct vm *vm)
 {
 	vcpu_threads_end(&vm->vcpus);
 	serial_close(&vm->serial);
+	lines_close(&vm->lines);
 	if (vm->console)
 		console_close(vm->console);
 	free(vm->console);
@@ -434,6 +473,7 @@ static void vm_destroy(struct vm *vm)
 	board_destroy(vm->board);
 	free(vm->boot_order);
 	firmware_close(&vm->firmware);
+	identity_finish(&vm->identity);
 	if (vm->signal_fd >= 0)
 		close(vm->signal_fd);
 	loop_finish(&vm->loop);

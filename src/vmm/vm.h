@@ -6,6 +6,7 @@
 #define VMM_VM_H
 
 #include "base/error.h"
+#include "board/board.h"
 #include "bundle/bundle.h"
 #include "engine/engine.h"
 
@@ -36,6 +37,11 @@ struct vm_config {
 	uint64_t memory_max_bytes; /* what it can grow to; 0: it cannot */
 	unsigned nr_cpus;
 	const char *serial;
+	const char
+		*lines[BOARD_NR_LINES]; /* what --com2 to --parallel were given; NULL: not there */
+	const char *smbios;             /* what --smbios was given; NULL: nothing */
+	const char *watchdog, *panic;   /* the actions; NULL: no such device */
+	bool generation_id;
 	int debug_exit_port;           /* -1: none */
 	bool pci;                      /* a PCI bus, even if nothing is on it yet */
 	bool test_card;                /* pci/pci_test_card.h */
@@ -51,6 +57,7 @@ struct vm_config {
 	const char *display_device; /* "vga", "none"; NULL: the board's */
 	const char *display;        /* what --display was given; NULL: none */
 	bool virtio_keyboard, tablet;
+	bool usb, usb_keyboard, usb_tablet;
 	bool agent; /* a port for the guest agent */
 	bool rng, balloon;
 	const char *vsock;                 /* NULL: none */

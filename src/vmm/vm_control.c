@@ -6,6 +6,7 @@
 #include "vmm/stats.h"
 #include "vmm/vm_parts.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -156,6 +157,29 @@ static int run_console_size(
 	return 0;
 }
 
+/* For who has restored or copied the machine. */
+static int run_new_generation(
+	void *context, const json_t *arguments, json_t **result, struct error *err)
+{
+	struct vm *vm = context;
+	int rc;
+
+	(void)result;
+	if (check_arguments(arguments, NULL, err))
+		return -1;
+	machine_lock(&vm->machine);
+	rc = board_renew_generation(vm->board);
+	machine_unlock(&vm->machine);
+	if (rc == -ENOTSUP)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"this machine tells its guest of no generation; start it with "
+			"--generation-id");
+	if (rc < 0)
+		return error_set_errno(
+			err, EXIT_CODE_HOST, -rc, "the guest cannot be told of its generation");
+	return 0;
+}
+
 const struct control_command vm_control_commands[] = {
 	{ "status", run_status },
 	{ "stop", run_stop },
@@ -164,6 +188,7 @@ const struct control_command vm_control_commands[] = {
 	{ "pause", run_pause },
 	{ "resume", run_resume },
 	{ "stats", run_stats },
+	{ "new-generation", run_new_generation },
 	{ "device-add", vm_run_device_add },
 	{ "device-remove", vm_run_device_remove },
 	{ "devices", vm_run_devices },

@@ -11,7 +11,9 @@
 #include "vmm/devices.h"
 #include "vmm/firmware.h"
 #include "vmm/guest_clock.h"
+#include "vmm/identity.h"
 #include "vmm/input.h"
+#include "vmm/lines.h"
 #include "vmm/serial.h"
 #include "vmm/stages.h"
 #include "vmm/vcpu_threads.h"
@@ -31,6 +33,8 @@ struct vm {
 	struct viewer viewer; /* event loop only */
 	struct engine *engine;
 	struct serial serial;
+	struct lines lines;
+	struct identity identity;
 	struct console *console; /* instead of `serial`; NULL: no --serial console */
 	struct control control;  /* open if the VM has a bundle */
 	struct guest_clock guest_clock;
@@ -49,6 +53,7 @@ struct vm {
 	/* Any thread. */
 	_Atomic bool disk_stopped; /* vm_serve_disks has something to do */
 	_Atomic bool disk_trouble; /* it has been said */
+	_Atomic bool crashed;      /* the guest said so, and nobody was told yet */
 
 	/* Machine lock. */
 	char engine_error[256]; /* the text of VCPU_EXIT_ERROR */
