@@ -422,7 +422,8 @@ static int set_display_device(void *target, const char *value, struct error *err
 {
 	struct run_options *options = target;
 
-	return set_word(&options->vm.display_device, "display-device", value, "vga none", err);
+	return set_word(
+		&options->vm.display_device, "display-device", value, "vga virtio-gpu none", err);
 }
 
 static int set_display(void *target, const char *value, struct error *err)
@@ -701,17 +702,20 @@ const struct option_spec run_option_table[] = {
 		"A PCI card for tests of PCI itself: BARs of every kind, every kind of interrupt, "
 		"and a second card that the guest plugs and unplugs.",
 		NULL, COMPLETE_NOTHING, NULL, set_test_card },
-	{ "display-device", "vga|none",
+	{ "display-device", "vga|virtio-gpu|none",
 		"The screen: vga is a VGA with the Bochs extensions, on the PCI bus. The board pc "
 		"has "
-		"it unless it says none; the board micro has it without text modes.",
-		NULL, COMPLETE_WORDS, "vga none", set_display_device },
-	{ "display", "none|vnc[=unix:PATH|localhost:PORT]",
-		"Who sees the screen: vnc serves VNC viewers, at a socket in the VM's directory or "
+		"it unless it says none; the board micro has it without text modes. virtio-gpu is "
+		"a "
+		"screen for systems with its driver, without 3D.",
+		NULL, COMPLETE_WORDS, "vga virtio-gpu none", set_display_device },
+	{ "display", "none|curses|vnc[=unix:PATH|localhost:PORT]",
+		"Who sees the screen: curses shows a VGA's text in this terminal; vnc serves VNC "
+		"viewers, at a socket in the VM's directory or "
 		"at "
 		"an address of this host. Pictures and text can always be had with 'atoll "
 		"screenshot'.",
-		"none", COMPLETE_WORDS, "none vnc", set_display },
+		"none", COMPLETE_WORDS, "none curses vnc", set_display },
 	{ "keyboard", "ps2|virtio|usb",
 		"The keyboard: ps2 is that of a board that has one, virtio a virtio-input device, "
 		"usb a USB keyboard.",

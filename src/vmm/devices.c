@@ -2,6 +2,7 @@
 
 #include "base/properties.h"
 #include "virtio/virtio_fs.h"
+#include "virtio/virtio_gpu.h"
 #include "virtio/virtio_input.h"
 #include "virtio/virtio_net.h"
 #include "virtio/virtio_pmem.h"
@@ -146,6 +147,8 @@ static void destroy_entry(struct devices *devices, struct devices_entry *entry)
 {
 	if (entry->device && entry->device == devices->keyboard)
 		devices->keyboard = NULL;
+	if (entry->device && entry->device == devices->gpu)
+		devices->gpu = NULL;
 	if (entry->device && entry->device == devices->tablet)
 		devices->tablet = NULL;
 	if (entry->device && entry->device == devices->console)
@@ -373,6 +376,19 @@ static int create_input(struct devices *devices, enum virtio_input_kind kind,
 	return -EINVAL;
 }
 
+static int create_gpu(struct devices *devices, struct error *err)
+{
+	struct devices_entry *entry = next_entry(devices, "gpu", err);
+
+	if (!entry || virtio_gpu_create(&entry->device, entry->name, devices->machine, err))
+		return -EINVAL;
+	devices->gpu = entry->device;
+	if (plug(devices, entry, virtio_gpu_destroy, err) == 0)
+		return 0;
+	devices->gpu = NULL;
+	return -EINVAL;
+}
+
 static int create_screen_and_input(
 	struct devices *devices, const struct vm_config *config, struct error *err)
 {
@@ -380,7 +396,9 @@ static int create_screen_and_input(
 
 	if (!kind)
 		kind = devices->board->type->display_device;
-	if (kind && strcmp(kind, "none") != 0 && screen_create(devices, kind, err))
+	if (kind && strcmp(kind, "virtio-gpu") == 0 && create_gpu(devices, err))
+		return -EINVAL;
+	if (kind && strcmp(kind, "vga") == 0 && screen_create(devices, err))
 		return -EINVAL;
 	if (config->virtio_keyboard &&
 		create_input(devices, VIRTIO_INPUT_KEYBOARD, &devices->keyboard, err))

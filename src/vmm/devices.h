@@ -78,7 +78,7 @@ struct devices {
 	struct devices_entry entries[DEVICES_MAX];
 	/* Of these, those that a person sees and uses; NULL: not there. */
 	struct vga_card *vga;
-	struct virtio_device *keyboard, *tablet;
+	struct virtio_device *keyboard, *tablet, *gpu;
 };
 
 /* Does anything of the configuration need a PCI bus? */

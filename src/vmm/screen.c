@@ -1,5 +1,7 @@
 #include "vmm/screen.h"
 
+#include "virtio/virtio_gpu.h"
+
 #include <string.h>
 
 int screen_draw(struct devices *devices, struct surface *surface, struct error *err)
@@ -7,6 +9,12 @@ int screen_draw(struct devices *devices, struct surface *surface, struct error *
 	struct vga_snapshot snapshot;
 	int rc;
 
+	if (devices->gpu) {
+		rc = virtio_gpu_draw(devices->gpu, surface);
+		if (rc < 0)
+			return error_set_errno(err, EXIT_CODE_HOST, -rc, "cannot draw the screen");
+		return 0;
+	}
 	if (!devices->vga)
 		return error_set(err, EXIT_CODE_CONFIG,
 			"this machine has no screen; give it one with --display-device vga");
@@ -61,12 +69,11 @@ static int create_vga(struct devices_card *card, const char *name, const char *v
 	return 0;
 }
 
-int screen_create(struct devices *devices, const char *kind, struct error *err)
+int screen_create(struct devices *devices, struct error *err)
 {
 	struct board *board = devices->board;
 	const char *id;
 
-	(void)kind;
 	if (devices_add_card(devices, "vga", create_vga, NULL,
 		    board->type->vga_slot ? board->type->vga_slot : PCI_ANY_DEVICE, &id, err))
 		return -1;

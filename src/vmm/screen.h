@@ -16,7 +16,7 @@ int screen_draw(struct devices *devices, struct surface *surface, struct error *
 /* The characters, where it shows any; false otherwise. */
 bool screen_read_text(struct devices *devices, struct text_screen *text);
 
-/* Makes the VGA or the virtio-gpu that `kind` names and plugs it in. Returns 0, or fills `err`. */
-int screen_create(struct devices *devices, const char *kind, struct error *err);
+/* Makes a VGA and plugs it in. Returns 0, or fills `err`. */
+int screen_create(struct devices *devices, struct error *err);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "base/host_time.h"
 #include "base/log.h"
+#include "vmm/curses.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -41,7 +42,7 @@ int viewer_parse(const char *text, const char **address, struct error *err)
 	long port;
 
 	*address = NULL;
-	if (!text || strcmp(text, "none") == 0)
+	if (!text || strcmp(text, "none") == 0 || curses_is_wanted(text))
 		return 0;
 	if (strcmp(text, "vnc") == 0) {
 		*address = "";
@@ -49,7 +50,7 @@ int viewer_parse(const char *text, const char **address, struct error *err)
 	}
 	if (strncmp(text, "vnc=", 4) != 0)
 		return error_set(err, EXIT_CODE_USAGE,
-			"--display does not know '%.80s'; use none, vnc, vnc=unix:PATH or "
+			"--display does not know '%.80s'; use none, curses, vnc, vnc=unix:PATH or "
 			"vnc=localhost:PORT",
 			text);
 	*address = text + 4;

@@ -293,6 +293,7 @@ static bool vm_wants_console(const struct vm_config *config)
 static int vm_open_outside(struct vm *vm, struct error *err)
 {
 	const struct vm_config *config = vm->config;
+	const char *serial = config->serial;
 
 	if (config->bundle &&
 		control_open(&vm->control, config->bundle, &vm->loop, vm_control_commands, vm, err))
@@ -313,8 +314,17 @@ static int vm_open_outside(struct vm *vm, struct error *err)
 		vm->console->board = vm->board;
 		return 0;
 	}
+	if (curses_is_wanted(config->display)) {
+		vm->curses.key = vm_key;
+		vm->curses.context = vm;
+		if (curses_open(&vm->curses, &vm->loop, &vm->devices, &vm->input, err))
+			return -EINVAL;
+		/* The terminal is the screen's. */
+		if (strcmp(serial, "stdio") == 0)
+			serial = "none";
+	}
 	/* The terminal goes raw last, so that every error above is printed on a sane one. */
-	if (serial_open(&vm->serial, config->serial, &vm->loop, &vm->machine, err))
+	if (serial_open(&vm->serial, serial, &vm->loop, &vm->machine, err))
 		return -EINVAL;
 	vm->serial.board = vm->board;
 	vm->serial.key = vm_key;
@@ -426,12 +436,15 @@ static void vm_loop(struct vm *vm)
 			deadline_ns = vm->disk_retry_ns;
 		if (viewer_deadline(&vm->viewer) < deadline_ns)
 			deadline_ns = viewer_deadline(&vm->viewer);
+		if (curses_deadline(&vm->curses) < deadline_ns)
+			deadline_ns = curses_deadline(&vm->curses);
 		loop_run_once(&vm->loop, deadline_ns);
 		vm_serve_disks(vm);
 		vm_serve_ejections(vm);
 		serial_service(&vm->serial);
 		lines_service(&vm->lines);
 		viewer_service(&vm->viewer);
+		curses_service(&vm->curses);
 		if (vm->console)
 			console_service(vm->console);
 		vm_serve_request(vm);
@@ -466,6 +479,7 @@ static void vm_destroy(struct vm *vm)
 	free(vm->console);
 	control_close(&vm->control);
 	viewer_close(&vm->viewer);
+	curses_close(&vm->curses);
 	devices_destroy(&vm->devices);
 	guest_clock_close(&vm->guest_clock);
 	if (vm->engine)

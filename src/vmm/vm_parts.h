@@ -8,6 +8,7 @@
 #include "board/board.h"
 #include "vmm/console.h"
 #include "vmm/control.h"
+#include "vmm/curses.h"
 #include "vmm/devices.h"
 #include "vmm/firmware.h"
 #include "vmm/guest_clock.h"
@@ -31,6 +32,7 @@ struct vm {
 	char *boot_order;     /* board_boot.order */
 	struct input input;   /* event loop only */
 	struct viewer viewer; /* event loop only */
+	struct curses curses; /* event loop only */
 	struct engine *engine;
 	struct serial serial;
 	struct lines lines;

@@ -1,0 +1,257 @@
+/*
+ * virtio-gpu driven as its driver does (virtio 1.2, 5.7.6): resources, their backing, the scanout
+ * and the picture; and what a driver must not get. Rings are written by hand: their own tests are
+ * virtqueue_test.c.
+ */
+#include "virtio/virtio_gpu.h"
+
+#include "virtio/virtqueue_fixture.h"
+#include "virtio/virtqueue_ring.h"
+
+#include <unistd.h>
+
+#define MEMORY_BYTES (1u << 20)
+#define RING_SIZE    16u
+#define RINGS        0x1000u /* of a queue: descriptors, then 0x1000 on available, used */
+#define QUEUE_BYTES  0x4000u
+#define BUFFERS      0x20000u
+#define ANSWERS      0x30000u
+#define PICTURE      0x40000u
+
+struct fixture {
+	struct machine machine;
+	struct virtio_device *device;
+	uint8_t *ram;
+	unsigned interrupts;
+	uint16_t available[2];
+};
+
+static void interrupt_queue(void *transport, unsigned index)
+{
+	(void)index;
+	__atomic_fetch_add(&((struct fixture *)transport)->interrupts, 1, __ATOMIC_SEQ_CST);
+}
+
+static void do_nothing(void *transport)
+{
+	(void)transport;
+}
+
+static const struct virtio_transport_ops transport_ops = {
+	.interrupt_queue = interrupt_queue, .interrupt_config = do_nothing, .outside = do_nothing
+};
+
+static void start_queue(struct fixture *f, unsigned index)
+{
+	struct virtq_state *state = &virtio_queue(f->device, index)->state;
+
+	state->size = RING_SIZE;
+	state->descriptors = RINGS + index * QUEUE_BYTES;
+	state->driver_area = state->descriptors + 0x1000;
+	state->device_area = state->descriptors + 0x2000;
+	virtio_enable_queue(f->device, index);
+}
+
+static void start_driver(struct fixture *f)
+{
+	machine_lock(&f->machine);
+	virtio_write_status(f->device, VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER, false);
+	virtio_write_features(f->device, VIRTIO_F_VERSION_1, false);
+	virtio_write_status(f->device, VIRTIO_STATUS_FEATURES_OK, false);
+	assert_true(virtio_read_status(f->device) & VIRTIO_STATUS_FEATURES_OK);
+	virtio_allow_dma(f->device, true);
+	start_queue(f, 0);
+	start_queue(f, 1);
+	virtio_write_status(f->device, VIRTIO_STATUS_DRIVER_OK, false);
+	machine_unlock(&f->machine);
+}
+
+static struct fixture *fixture_new(void)
+{
+	struct fixture *f = aligned_alloc(64, (sizeof(*f) + 63) & ~(size_t)63);
+
+	memset(f, 0, sizeof(*f));
+	machine_init(&f->machine);
+	assert_int_equal(guest_memory_add(&f->machine.memory, 0, MEMORY_BYTES, false, NULL), 0);
+	f->ram = f->machine.memory.regions[0].host;
+	assert_int_equal(virtio_gpu_create(&f->device, "gpu0", &f->machine, NULL), 0);
+	virtio_set_transport(f->device, &transport_ops, f);
+	return f;
+}
+
+static void fixture_free(struct fixture *f)
+{
+	virtio_gpu_destroy(f->device);
+	machine_finish(&f->machine);
+	free(f);
+}
+
+static unsigned nr_used(const struct fixture *f, unsigned queue)
+{
+	return virtq_load16(f->ram + RINGS + queue * QUEUE_BYTES + 0x2000 + VIRTQ_RING_INDEX);
+}
+
+/* Gives the control queue a command of `bytes`; the type of the answer, which is at ANSWERS. */
+static uint32_t command(struct fixture *f, const void *words, uint32_t bytes)
+{
+	uint8_t *rings = f->ram + RINGS;
+	uint16_t entry = (uint16_t)(f->available[0] % (RING_SIZE / 2) * 2);
+	const struct virtq_split_desc descs[] = {
+		{ .address = BUFFERS,
+			.length = bytes,
+			.flags = VIRTQ_DESC_NEXT,
+			.next = entry + 1u },
+		{ .address = ANSWERS, .length = 2048, .flags = VIRTQ_DESC_WRITE },
+	};
+	unsigned used = nr_used(f, 0);
+	uint32_t type;
+
+	memcpy(f->ram + BUFFERS, words, bytes);
+	memset(f->ram + ANSWERS, 0, 2048);
+	memcpy(rings + sizeof(descs[0]) * entry, descs, sizeof(descs));
+	virtq_store16(
+		rings + 0x1000 + VIRTQ_RING_ENTRIES + 2 * (f->available[0] % RING_SIZE), entry);
+	virtq_store16(rings + 0x1000 + VIRTQ_RING_INDEX, ++f->available[0]);
+	virtio_queue_ring(&f->device->queues[0]);
+	virtio_lane_enter(virtio_queue_lane(f->device, 0));
+	virtio_lane_leave(virtio_queue_lane(f->device, 0));
+	for (unsigned i = 0; i < 5000 && nr_used(f, 0) == (used & 0xffff); i++)
+		usleep(1000);
+	assert_int_equal(nr_used(f, 0), (used + 1) & 0xffff);
+	memcpy(&type, f->ram + ANSWERS, sizeof(type));
+	return type;
+}
+
+#define COMMAND(f, ...)                                                                            \
+	command(f, (const uint32_t[]){ __VA_ARGS__ }, sizeof((const uint32_t[]){ __VA_ARGS__ }))
+#define HEADER(type) type, 0, 0, 0, 0, 0
+
+static struct fixture *fixture_started(void)
+{
+	struct fixture *f = fixture_new();
+
+	start_driver(f);
+	return f;
+}
+
+static void test_display(void **context)
+{
+	struct fixture *f = fixture_started();
+	uint32_t words[7];
+
+	(void)context;
+	/* With a fence, which comes back. */
+	assert_int_equal(COMMAND(f, 0x100, 1, 0x1234, 0, 0, 0), 0x1101);
+	memcpy(words, f->ram + ANSWERS + 4, sizeof(words));
+	assert_int_equal(words[0], 1);
+	assert_int_equal(words[1], 0x1234);
+	memcpy(words, f->ram + ANSWERS + 24, sizeof(words));
+	assert_int_equal(words[2], 1024);
+	assert_int_equal(words[3], 768);
+	assert_int_equal(words[4], 1);
+	assert_int_equal(COMMAND(f, HEADER(0x10a), 0, 0), 0x1104);
+	assert_memory_equal(f->ram + ANSWERS + 32, "\0\xff\xff\xff\xff\xff\xff\0", 8);
+	assert_int_equal(COMMAND(f, HEADER(0x10a), 1, 0), 0x1202);
+	assert_int_equal(COMMAND(f, HEADER(0x999), 1, 0), 0x1200);
+	fixture_free(f);
+}
+
+/* A resource of 4 by 2, whose backing is in two pieces. */
+static void make(struct fixture *f, uint32_t id)
+{
+	assert_int_equal(COMMAND(f, HEADER(0x101), id, 2, 4, 2), 0x1100);
+	assert_int_equal(
+		COMMAND(f, HEADER(0x106), id, 2, PICTURE, 0, 20, 0, PICTURE + 0x1000, 0, 12, 0),
+		0x1100);
+}
+
+static void test_picture(void **context)
+{
+	struct fixture *f = fixture_started();
+	struct surface surface = { 0 };
+
+	(void)context;
+	assert_int_equal(virtio_gpu_draw(f->device, &surface), 0);
+	assert_int_equal(surface.width, 1024);
+	make(f, 7);
+	for (uint32_t i = 0; i < 8; i++) {
+		uint32_t pixel = 0xff000000 | (i * 0x010203);
+
+		memcpy(f->ram + (i < 5 ? PICTURE + 4 * i : PICTURE + 0x1000 + 4 * (i - 5)), &pixel,
+			4);
+	}
+	assert_int_equal(COMMAND(f, HEADER(0x105), 0, 0, 4, 2, 0, 0, 7, 0), 0x1100);
+	assert_int_equal(COMMAND(f, HEADER(0x103), 0, 0, 4, 2, 0, 7), 0x1100);
+	assert_int_equal(COMMAND(f, HEADER(0x104), 0, 0, 4, 2, 7, 0), 0x1100);
+	assert_int_equal(virtio_gpu_draw(f->device, &surface), 0);
+	assert_int_equal(surface.width, 4);
+	assert_int_equal(surface.height, 2);
+	for (uint32_t i = 0; i < 8; i++)
+		assert_int_equal(surface.pixels[i], i * 0x010203);
+	/* A part of it: the offset is in the backing. */
+	memset(f->ram + PICTURE + 0x1000, 0xee, 12);
+	assert_int_equal(COMMAND(f, HEADER(0x105), 3, 1, 1, 1, 28, 0, 7, 0), 0x1100);
+	assert_int_equal(virtio_gpu_draw(f->device, &surface), 0);
+	assert_int_equal(surface.pixels[6], 6 * 0x010203);
+	assert_int_equal(surface.pixels[7], 0xeeeeee);
+	/* Gone with its resource. */
+	assert_int_equal(COMMAND(f, HEADER(0x102), 7, 0), 0x1100);
+	assert_int_equal(virtio_gpu_draw(f->device, &surface), 0);
+	assert_int_equal(surface.pixels[0], 0);
+	surface_finish(&surface);
+	fixture_free(f);
+}
+
+static void test_refusals(void **context)
+{
+	struct fixture *f = fixture_started();
+
+	(void)context;
+	make(f, 1);
+	assert_int_equal(COMMAND(f, HEADER(0x101), 1, 2, 4, 2), 0x1203);
+	assert_int_equal(COMMAND(f, HEADER(0x101), 0, 2, 4, 2), 0x1203);
+	assert_int_equal(COMMAND(f, HEADER(0x101), 2, 99, 4, 2), 0x1205);
+	assert_int_equal(COMMAND(f, HEADER(0x101), 2, 2, 0xffffffff, 0xffffffff), 0x1205);
+	assert_int_equal(COMMAND(f, HEADER(0x103), 0, 0, 4, 3, 0, 1), 0x1205);
+	assert_int_equal(COMMAND(f, HEADER(0x103), 0xffffffff, 0, 2, 2, 0, 1), 0x1205);
+	assert_int_equal(COMMAND(f, HEADER(0x103), 0, 0, 4, 2, 1, 1), 0x1202);
+	assert_int_equal(
+		COMMAND(f, HEADER(0x105), 0, 0, 4, 2, 8, 0, 1, 0), 0x1200); /* beyond its backing */
+	assert_int_equal(COMMAND(f, HEADER(0x106), 1, 1, PICTURE, 0, 4, 0), 0x1205); /* has one */
+	assert_int_equal(COMMAND(f, HEADER(0x107), 1, 0), 0x1100);
+	assert_int_equal(COMMAND(f, HEADER(0x105), 0, 0, 4, 2, 0, 0, 1, 0), 0x1200);
+	assert_int_equal(COMMAND(f, HEADER(0x106), 1, 0xffffffff, 0, 0, 0, 0), 0x1205);
+	assert_int_equal(COMMAND(f, HEADER(0x106), 1, 2, PICTURE, 0, 4, 0), 0x1205); /* cut off */
+	/* Not RAM. */
+	assert_int_equal(COMMAND(f, HEADER(0x106), 1, 1, 0xfee00000, 0, 4096, 0), 0x1100);
+	assert_int_equal(COMMAND(f, HEADER(0x105), 0, 0, 4, 2, 0, 0, 1, 0), 0x1200);
+	fixture_free(f);
+}
+
+/* 256 MiB of pictures, and no more. */
+static void test_limits(void **context)
+{
+	struct fixture *f = fixture_started();
+
+	(void)context;
+	for (uint32_t id = 1; id <= 4; id++)
+		assert_int_equal(COMMAND(f, HEADER(0x101), id, 2, 4096, 4096), 0x1100);
+	assert_int_equal(COMMAND(f, HEADER(0x101), 5, 2, 1, 1), 0x1201);
+	assert_int_equal(COMMAND(f, HEADER(0x102), 2, 0), 0x1100);
+	for (uint32_t id = 5; id < 258; id++)
+		assert_int_equal(COMMAND(f, HEADER(0x101), id, 2, 1, 1), 0x1100);
+	assert_int_equal(COMMAND(f, HEADER(0x101), 258, 2, 1, 1), 0x1201);
+	fixture_free(f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_display),
+		cmocka_unit_test(test_picture),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_limits),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,59 @@
+"""Screens with Linux's drivers, and a text screen in the terminal."""
+import zlib
+
+import pexpect
+import pytest
+
+from conftest import ROOT
+from test_boot import LIMIT
+from test_firmware import bios  # noqa: F401
+from test_screen import png_size
+from test_vms import vms  # noqa: F401
+
+
+def colours(path):
+    """Of an RGB picture whose rows are not filtered: the set of its pixels' bytes."""
+    data, at, pixels = path.read_bytes(), 8, b""
+    while at < len(data):
+        size, kind = int.from_bytes(data[at:at + 4], "big"), data[at + 4:at + 8]
+        if kind == b"IDAT":
+            pixels += data[at + 8:at + 8 + size]
+        at += 12 + size
+    rows, (width, height) = zlib.decompress(pixels), png_size(path)
+    step = width * 3 + 1
+    return {rows[y * step + 1 + x * 3:y * step + 4 + x * 3] for y in range(0, height, 16) for x in range(0, width, 8)}
+
+
+@pytest.mark.parametrize("device, module", [("vga", "bochs"), ("virtio-gpu", "virtio-gpu")])
+def test_linux_framebuffer(vms, kernel, initramfs, tmp_path, device, module):  # noqa: F811
+    image = initramfs("amd64", f"{ROOT / 'guest/initramfs/framebuffer'}:bin/test", modules=(module,), drivers="amd64")
+    vms.good("create", "pc", "--engine", "soft", "--board", "pc", "--display-device", device, "--kernel",
+             kernel("amd64"), "--initrd", image, "--append", "console=ttyS0 quiet atoll.mode=test")
+    vms.good("start", "pc")
+    log = lambda: vms.run("logs", "pc").stdout  # noqa: E731
+    vms.wait_for(lambda: "screen: painted" in log(), LIMIT)
+    assert "1024,768" in log()
+    vms.good("screenshot", "pc", f"{tmp_path}/screen.png")
+    assert png_size(tmp_path / "screen.png") == (1024, 768)
+    # fbcon may blink its cursor.
+    assert b"\xaa\xaa\xaa" in colours(tmp_path / "screen.png")
+    assert len(colours(tmp_path / "screen.png")) <= 2
+
+
+def test_curses(atoll, bios):  # noqa: F811
+    """The BIOS's screen in a terminal; the keys of the terminal are the PC's; Ctrl-A x ends it."""
+    terminal = pexpect.spawn(atoll, ["run", "--engine", "soft", "--board", "pc", "--display", "curses", "--quiet"],
+                             dimensions=(25, 80), env={"TERM": "xterm", "LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"},
+                             timeout=LIMIT)
+    terminal.expect("SeaBIOS")
+    terminal.expect("No bootable device")
+    terminal.send("\x01x")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0
+
+
+def test_curses_needs_a_terminal(vms):  # noqa: F811
+    done = vms.run("run", "--board", "pc", "--display", "curses")
+    assert done.returncode not in (0, 70, 134, 139)
+    assert "terminal" in done.stderr
