@@ -8,13 +8,11 @@
 #include "cli/catalogue.h"
 #include "cli/command.h"
 #include "cli/run_options.h"
+#include "cli/run_setters.h"
 #include "cli/vm_spec.h"
 #include "vmm/boot_order.h"
 #include "vmm/disk.h"
-#include "vmm/identity.h"
-#include "vmm/lines.h"
 #include "vmm/ports.h"
-#include "vmm/viewer.h"
 #include "vmm/watchdog.h"
 #include "vmm/vm.h"
 #include "vmm/serial.h"
@@ -24,30 +22,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int set_word(const char **target, const char *option, const char *value, const char *words,
-	struct error *err)
-{
-	size_t length = strlen(value);
-
-	for (const char *at = words; *at;) {
-		size_t word = strcspn(at, " ");
-
-		if (word == length && strncmp(at, value, word) == 0) {
-			*target = value;
-			return 0;
-		}
-		at += word;
-		at += strspn(at, " ");
-	}
-	return error_set(err, EXIT_CODE_USAGE, "--%s does not know '%s'; use one of: %s", option,
-		value, words);
-}
-
 static int set_engine(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
 
-	return set_word(&options->vm.engine, "engine", value, "auto kvm soft", err);
+	return run_set_word(&options->vm.engine, "engine", value, "auto kvm soft", err);
 }
 
 static int set_board(void *target, const char *value, struct error *err)
@@ -63,7 +42,7 @@ static int set_board(void *target, const char *value, struct error *err)
 		options->vm.board = "pc";
 		return 0;
 	}
-	return set_word(&options->vm.board, "board", value, "micro pc", err);
+	return run_set_word(&options->vm.board, "board", value, "micro pc", err);
 }
 
 static int set_firmware(void *target, const char *value, struct error *err)
@@ -106,7 +85,7 @@ static int set_cpu(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
 
-	return set_word(&options->vm.cpu, "cpu", value, cpu_model_names(), err);
+	return run_set_word(&options->vm.cpu, "cpu", value, cpu_model_names(), err);
 }
 
 static int set_soft_mode(void *target, const char *value, struct error *err)
@@ -114,7 +93,7 @@ static int set_soft_mode(void *target, const char *value, struct error *err)
 	struct run_options *options = target;
 	const char *mode;
 
-	if (set_word(&mode, "soft-mode", value, "interpret translate direct", err))
+	if (run_set_word(&mode, "soft-mode", value, "interpret translate direct", err))
 		return -EINVAL;
 	options->vm.soft_direct = strncmp(mode, "direct", 6) == 0;
 	options->vm.soft_mode =
@@ -296,68 +275,6 @@ static int set_serial(void *target, const char *value, struct error *err)
 	return serial_parse(value, &kind, &path, err);
 }
 
-static int set_line(struct run_options *options, enum board_line line, const char *name,
-	const char *value, struct error *err)
-{
-	options->vm.lines[line] = value;
-	return lines_parse(name, value, err);
-}
-
-static int set_com2(void *target, const char *value, struct error *err)
-{
-	return set_line(target, BOARD_COM2, "com2", value, err);
-}
-
-static int set_com3(void *target, const char *value, struct error *err)
-{
-	return set_line(target, BOARD_COM3, "com3", value, err);
-}
-
-static int set_com4(void *target, const char *value, struct error *err)
-{
-	return set_line(target, BOARD_COM4, "com4", value, err);
-}
-
-static int set_parallel(void *target, const char *value, struct error *err)
-{
-	return set_line(target, BOARD_PARALLEL, "parallel", value, err);
-}
-
-static int set_smbios(void *target, const char *value, struct error *err)
-{
-	struct run_options *options = target;
-	struct identity identity;
-	int rc = identity_init(&identity, value, NULL, NULL, err);
-
-	identity_finish(&identity);
-	options->vm.smbios = value;
-	return rc;
-}
-
-static int set_watchdog(void *target, const char *value, struct error *err)
-{
-	struct run_options *options = target;
-
-	return set_word(&options->vm.watchdog, "watchdog", value, WATCHDOG_ACTIONS, err);
-}
-
-static int set_panic(void *target, const char *value, struct error *err)
-{
-	struct run_options *options = target;
-
-	return set_word(&options->vm.panic, "panic", value, WATCHDOG_ACTIONS, err);
-}
-
-static int set_generation_id(void *target, const char *value, struct error *err)
-{
-	struct run_options *options = target;
-
-	(void)value;
-	(void)err;
-	options->vm.generation_id = true;
-	return 0;
-}
-
 static int set_share(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
@@ -415,57 +332,6 @@ static int set_disk(void *target, const char *value, struct error *err)
 		return error_set(
 			err, EXIT_CODE_USAGE, "--disk can be given %u times at most", VM_MAX_DISKS);
 	options->vm.disks[options->vm.nr_disks++] = value;
-	return 0;
-}
-
-static int set_display_device(void *target, const char *value, struct error *err)
-{
-	struct run_options *options = target;
-
-	return set_word(
-		&options->vm.display_device, "display-device", value, "vga virtio-gpu none", err);
-}
-
-static int set_display(void *target, const char *value, struct error *err)
-{
-	struct run_options *options = target;
-	const char *address;
-
-	options->vm.display = value;
-	return viewer_parse(value, &address, err);
-}
-
-static int set_keyboard(void *target, const char *value, struct error *err)
-{
-	struct run_options *options = target;
-	const char *kind;
-
-	if (set_word(&kind, "keyboard", value, "ps2 virtio usb", err))
-		return -EINVAL;
-	options->vm.usb_keyboard = strcmp(kind, "usb") == 0;
-	options->vm.virtio_keyboard = strcmp(kind, "virtio") == 0;
-	return 0;
-}
-
-static int set_tablet(void *target, const char *value, struct error *err)
-{
-	struct run_options *options = target;
-	const char *kind;
-
-	if (set_word(&kind, "tablet", value ? value : "virtio", "virtio usb", err))
-		return -EINVAL;
-	options->vm.tablet = strcmp(kind, "virtio") == 0;
-	options->vm.usb_tablet = !options->vm.tablet;
-	return 0;
-}
-
-static int set_usb(void *target, const char *value, struct error *err)
-{
-	struct run_options *options = target;
-
-	(void)value;
-	(void)err;
-	options->vm.usb = true;
 	return 0;
 }
 
@@ -708,49 +574,49 @@ const struct option_spec run_option_table[] = {
 		"it unless it says none; the board micro has it without text modes. virtio-gpu is "
 		"a "
 		"screen for systems with its driver, without 3D.",
-		NULL, COMPLETE_WORDS, "vga virtio-gpu none", set_display_device },
+		NULL, COMPLETE_WORDS, "vga virtio-gpu none", run_set_display_device },
 	{ "display", "none|curses|vnc[=unix:PATH|localhost:PORT]",
 		"Who sees the screen: curses shows a VGA's text in this terminal; vnc serves VNC "
 		"viewers, at a socket in the VM's directory or "
 		"at "
 		"an address of this host. Pictures and text can always be had with 'atoll "
 		"screenshot'.",
-		"none", COMPLETE_WORDS, "none curses vnc", set_display },
+		"none", COMPLETE_WORDS, "none curses vnc", run_set_display },
 	{ "keyboard", "ps2|virtio|usb",
 		"The keyboard: ps2 is that of a board that has one, virtio a virtio-input device, "
 		"usb a USB keyboard.",
-		"ps2", COMPLETE_WORDS, "ps2 virtio usb", set_keyboard },
+		"ps2", COMPLETE_WORDS, "ps2 virtio usb", run_set_keyboard },
 	{ "tablet", "[=virtio|usb]",
 		"A pointer that says where it is, a virtio-input device or a USB tablet: a "
 		"viewer's pointer and the guest's stay together.",
-		NULL, COMPLETE_WORDS, "virtio usb", set_tablet },
+		NULL, COMPLETE_WORDS, "virtio usb", run_set_tablet },
 	{ "usb", NULL,
 		"A USB 3 controller (xHCI), which also comes with what is plugged into it: "
 		"--keyboard usb, --tablet=usb, --disk ...,bus=usb.",
-		NULL, COMPLETE_NOTHING, NULL, set_usb },
+		NULL, COMPLETE_NOTHING, NULL, run_set_usb },
 	{ "com2", "file:PATH|unix:PATH", "A second serial line, at 0x2f8.", NULL, COMPLETE_WORDS,
-		"file: unix:", set_com2 },
+		"file: unix:", run_set_com2 },
 	{ "com3", "file:PATH|unix:PATH", "A third serial line, at 0x3e8.", NULL, COMPLETE_WORDS,
-		"file: unix:", set_com3 },
+		"file: unix:", run_set_com3 },
 	{ "com4", "file:PATH|unix:PATH", "A fourth serial line, at 0x2e8.", NULL, COMPLETE_WORDS,
-		"file: unix:", set_com4 },
+		"file: unix:", run_set_com4 },
 	{ "parallel", "file:PATH|unix:PATH",
 		"A parallel port at 0x378, and where what is printed goes.", NULL, COMPLETE_WORDS,
-		"file: unix:", set_parallel },
+		"file: unix:", run_set_parallel },
 	{ "smbios", "KEY=VALUE,...",
 		"What the machine says of itself: manufacturer, product, version, serial, uuid, "
 		"sku, family, asset. A VM with a name keeps its uuid.",
-		NULL, COMPLETE_NOTHING, NULL, set_smbios },
+		NULL, COMPLETE_NOTHING, NULL, run_set_smbios },
 	{ "watchdog", "none|reset|poweroff|pause",
 		"A watchdog (i6300esb), and what is done about a guest that no longer serves it.",
-		NULL, COMPLETE_WORDS, WATCHDOG_ACTIONS, set_watchdog },
+		NULL, COMPLETE_WORDS, WATCHDOG_ACTIONS, run_set_watchdog },
 	{ "panic", "none|reset|poweroff|pause",
 		"A line on which the guest says that it has crashed (pvpanic), and what is done "
 		"then; 'none' only tells.",
-		NULL, COMPLETE_WORDS, WATCHDOG_ACTIONS, set_panic },
+		NULL, COMPLETE_WORDS, WATCHDOG_ACTIONS, run_set_panic },
 	{ "generation-id", NULL,
 		"Tell the guest when it is not the machine that it was (VM generation ID).", NULL,
-		COMPLETE_NOTHING, NULL, set_generation_id },
+		COMPLETE_NOTHING, NULL, run_set_generation_id },
 	{ "no-reboot", NULL, "A reset by the guest ends atoll instead of restarting the guest.",
 		NULL, COMPLETE_NOTHING, NULL, set_no_reboot },
 	{ "soft-mode", "interpret|translate|direct",
