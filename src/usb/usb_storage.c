@@ -104,7 +104,9 @@ static struct usb_storage *storage_of(struct usb_device *device)
 
 static void forget_chunk(struct usb_storage *storage)
 {
+	storage->draining = true;
 	drive_drain(&storage->drive, true);
+	storage->draining = false;
 	storage->chunk_at = storage->chunk_bytes = storage->writing = 0;
 	storage->busy = storage->failed = false;
 }
@@ -162,6 +164,8 @@ static void work_done_later(struct drive_transfer *transfer, int result)
 	struct usb_storage *storage = transfer->context;
 
 	work_done(transfer, result);
+	if (storage->draining)
+		return;
 	usb_device_wake(&storage->device, ENDPOINT_OUT, false);
 	usb_device_wake(&storage->device, ENDPOINT_IN, true);
 }

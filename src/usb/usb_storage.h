@@ -47,6 +47,7 @@ struct usb_storage {
 	uint32_t chunk_at, chunk_bytes, writing;
 	bool busy; /* the drive works */
 	bool failed;
+	bool draining; /* what ends now is nobody's: nothing may be begun */
 	struct drive_transfer transfer;
 	struct scatter scatter;
 	char serial[32];
