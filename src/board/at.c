@@ -240,6 +240,32 @@ static void add_parallel(struct at *at, const struct board_config *config)
 	isa_map_parallel_port(at->machine, AT_PORT_LPT1, "lpt1", &at->parallel);
 }
 
+static uint64_t at_tpm_read(void *device, uint64_t offset, unsigned size)
+{
+	return tpm_crb_read(device, (unsigned)offset, size);
+}
+
+static void at_tpm_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	tpm_crb_write(device, (unsigned)offset, size, value);
+}
+
+static void add_tpm(struct at *at, const struct board_config *config)
+{
+	static const struct io_ops ops = { at_tpm_read, at_tpm_write, 8 };
+
+	if (!config->tpm.start)
+		return;
+	at->has_tpm = true;
+	tpm_crb_init(&at->tpm, &config->tpm);
+	machine_add_device(at->machine, &tpm_crb_type, "tpm", &at->tpm);
+	address_space_map(&at->machine->mmio, &(struct io_region){ .base = AT_TPM_BASE,
+						      .size = TPM_CRB_SIZE,
+						      .ops = &ops,
+						      .device = &at->tpm,
+						      .name = "tpm" });
+}
+
 static void add_pvpanic(struct at *at, const struct board_config *config)
 {
 	if (!config->has_pvpanic)
@@ -261,6 +287,7 @@ void at_init(
 	add_serial(at, config);
 	add_parallel(at, config);
 	add_pvpanic(at, config);
+	add_tpm(at, config);
 }
 
 static void add_ssdt(struct acpi_config *acpi, const uint8_t *bytes, size_t size)
@@ -299,6 +326,10 @@ void at_describe(const struct at *at, struct acpi_config *acpi)
 	describe_lines(at, acpi);
 	if (at->has_pvpanic)
 		add_ssdt(acpi, acpi_pvpanic_ssdt, acpi_pvpanic_ssdt_size);
+	if (at->has_tpm) {
+		add_ssdt(acpi, acpi_tpm_ssdt, acpi_tpm_ssdt_size);
+		acpi->tpm_control_address = AT_TPM_BASE + TPM_CRB_CONTROL;
+	}
 }
 
 size_t at_line_receive(struct at *at, enum board_line line, const uint8_t *bytes, size_t size)

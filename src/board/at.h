@@ -53,6 +53,7 @@ enum at_irq {
 #define AT_IOAPIC_ID      0
 #define AT_IOAPIC_BASE    UINT64_C(0xfec00000)
 #define AT_LAPIC_BASE     UINT64_C(0xfee00000)
+#define AT_TPM_BASE       UINT64_C(0xfed40000)
 
 /* The 8259s' inputs that can be made level triggered: not the timer's, the keyboard's, the cascade,
  * the RTC's and the coprocessor's. */
@@ -76,8 +77,9 @@ struct at {
 	struct irq_wired_or serial_irqs[2]; /* of COM1 and COM3, of COM2 and COM4 */
 	struct parallel_port parallel;
 	struct pvpanic pvpanic;
+	struct tpm_crb tpm;
 	/* What there is of these. */
-	bool has_serial[BOARD_NR_SERIALS], has_parallel, has_pvpanic;
+	bool has_serial[BOARD_NR_SERIALS], has_parallel, has_pvpanic, has_tpm;
 	struct irq_wired_or sci;
 	uint16_t isa_levels, pci_levels; /* of the 8259s' inputs, by who drives them */
 	uint8_t a20_sources;             /* any of them opens the gate */

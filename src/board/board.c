@@ -139,6 +139,11 @@ int board_renew_generation(struct board *board)
 		&board->generation, &board->machine->memory, board->type->generation_page(board));
 }
 
+void board_tpm_respond(struct board *board, const uint8_t *response, size_t size)
+{
+	tpm_crb_respond(&board->type->at(board)->tpm, response, size);
+}
+
 size_t board_line_receive(
 	struct board *board, enum board_line line, const uint8_t *bytes, size_t size)
 {

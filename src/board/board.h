@@ -12,6 +12,7 @@
 #include "firmware/smbios.h"
 #include "machine/machine.h"
 #include "pci/pci_host.h"
+#include "tpm/tpm_crb.h"
 
 /* What the processors start in, instead of a kernel; copied, but for the variables. */
 struct board_firmware {
@@ -57,6 +58,7 @@ struct board_config {
 	bool has_pvpanic;
 	void (*panicked)(void *context, uint8_t events);
 	void *panic_context;
+	struct tpm_backend tpm;      /* who is the TPM; `start` NULL: there is none */
 	bool has_generation;         /* an identifier of the machine's generation */
 	struct smbios_config smbios; /* all but the memory */
 	struct board_firmware firmware;
@@ -127,6 +129,9 @@ gpa_t board_take_device_memory(struct board *board, uint64_t bytes, struct error
 /* The machine is not the one that it was: it was restored, or copied. Returns 0, -errno, or
  * -ENOTSUP if the guest has no such identifier. */
 int board_renew_generation(struct board *board);
+
+/* The answer to the command that the TPM was given; see tpm_crb_respond. */
+void board_tpm_respond(struct board *board, const uint8_t *response, size_t size);
 
 /* The user presses the power button: an ACPI event that asks the guest to power off. */
 void board_power_button(struct board *board);

@@ -614,6 +614,14 @@ const struct option_spec run_option_table[] = {
 		"A line on which the guest says that it has crashed (pvpanic), and what is done "
 		"then; 'none' only tells.",
 		NULL, COMPLETE_WORDS, WATCHDOG_ACTIONS, run_set_panic },
+	{ "sound", "discard|file:PATH",
+		"A sound card (Intel HD Audio) with a line out, and where what is played goes: a "
+		"WAV file, or nowhere.",
+		NULL, COMPLETE_WORDS, "discard file:", run_set_sound },
+	{ "tpm", "[=DIRECTORY]",
+		"A TPM 2.0, by the program swtpm, and the directory of its state: that of a VM "
+		"with a name unless it is given.",
+		NULL, COMPLETE_FILE, NULL, run_set_tpm },
 	{ "generation-id", NULL,
 		"Tell the guest when it is not the machine that it was (VM generation ID).", NULL,
 		COMPLETE_NOTHING, NULL, run_set_generation_id },

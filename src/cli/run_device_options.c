@@ -6,6 +6,7 @@
 #include "cli/run_setters.h"
 #include "vmm/identity.h"
 #include "vmm/lines.h"
+#include "vmm/sound.h"
 #include "vmm/viewer.h"
 #include "vmm/watchdog.h"
 
@@ -141,5 +142,23 @@ int run_set_usb(void *target, const char *value, struct error *err)
 	(void)value;
 	(void)err;
 	options->vm.usb = true;
+	return 0;
+}
+
+int run_set_sound(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+	const char *path;
+
+	options->vm.sound = value;
+	return sound_parse(value, &path, err);
+}
+
+int run_set_tpm(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+
+	(void)err;
+	options->vm.tpm = value ? value : "";
 	return 0;
 }

@@ -23,6 +23,8 @@ int run_set_display_device(void *target, const char *value, struct error *err);
 int run_set_display(void *target, const char *value, struct error *err);
 int run_set_keyboard(void *target, const char *value, struct error *err);
 int run_set_tablet(void *target, const char *value, struct error *err);
+int run_set_sound(void *target, const char *value, struct error *err);
+int run_set_tpm(void *target, const char *value, struct error *err);
 int run_set_usb(void *target, const char *value, struct error *err);
 
 #endif

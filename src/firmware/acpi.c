@@ -212,6 +212,17 @@ static gpa_t put_hpet(struct writer *writer, gpa_t address)
 	return put_table(writer, &hpet.header);
 }
 
+static gpa_t put_tpm2(struct writer *writer, gpa_t control)
+{
+	struct acpi_tpm2 tpm2 = {
+		.header = make_header("TPM2", 4, sizeof(tpm2)),
+		.control_address = control,
+		.start_method = ACPI_TPM2_CRB,
+	};
+
+	return put_table(writer, &tpm2.header);
+}
+
 #define GENERATION_MARKER 0x56474941
 
 /* With the page's address in place. */
@@ -238,7 +249,7 @@ static gpa_t put_generation(struct writer *writer, gpa_t page)
 }
 
 /* What the root tables list. */
-#define MAX_TABLES (5 + ACPI_MAX_SSDTS)
+#define MAX_TABLES (6 + ACPI_MAX_SSDTS)
 struct table_list {
 	gpa_t addresses[MAX_TABLES];
 	unsigned nr;
@@ -313,6 +324,8 @@ bool acpi_build(const struct acpi_config *config, gpa_t base, struct acpi_image 
 	for (unsigned i = 0; i < config->nr_ssdts; i++)
 		list(&tables, put(&writer, config->ssdts[i].bytes, config->ssdts[i].size,
 				      TABLE_ALIGNMENT));
+	if (config->tpm_control_address)
+		list(&tables, put_tpm2(&writer, config->tpm_control_address));
 	if (config->has_generation)
 		list(&tables, put_generation(&writer, config->generation_address));
 	rsdt = put_rsdt(&writer, &tables);

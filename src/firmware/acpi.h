@@ -47,6 +47,7 @@ struct acpi_config {
 	size_t dsdt_size;
 	struct acpi_aml ssdts[ACPI_MAX_SSDTS];
 	unsigned nr_ssdts;
+	gpa_t tpm_control_address; /* of a TPM's command response buffer; 0: none */
 	/* The page with the machine's generation identifier, with an SSDT of its own. */
 	bool has_generation;
 	gpa_t generation_address;       /* 0: firmware will choose it */
@@ -75,6 +76,9 @@ extern const size_t acpi_com2_ssdt_size, acpi_com3_ssdt_size, acpi_com4_ssdt_siz
 	acpi_lpt1_ssdt_size;
 extern const uint8_t acpi_pvpanic_ssdt[];
 extern const size_t acpi_pvpanic_ssdt_size;
+/* A TPM's, tpm.asl. */
+extern const uint8_t acpi_tpm_ssdt[];
+extern const size_t acpi_tpm_ssdt_size;
 /* With a marker in place of the page's address. */
 extern const uint8_t acpi_generation_ssdt[];
 extern const size_t acpi_generation_ssdt_size;

@@ -153,6 +153,19 @@ struct acpi_mcfg {
 	uint8_t reserved1[4];
 } __attribute__((packed));
 
+/* TCG ACPI Specification 1.3, 8.3 (TPM2), without a log. */
+struct acpi_tpm2 {
+	struct acpi_header header;
+	uint16_t platform_class, reserved;
+	uint64_t control_address;
+	uint32_t start_method;
+	uint8_t parameters[12];
+	uint32_t log_length;
+	uint64_t log_address;
+} __attribute__((packed));
+
+#define ACPI_TPM2_CRB 7 /* a start method */
+
 /* IA-PC HPET 1.0a, 3.2.4. */
 struct acpi_hpet {
 	struct acpi_header header;

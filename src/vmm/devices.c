@@ -24,7 +24,7 @@ bool devices_need_pci(const struct vm_config *config)
 	       config->nr_disks > 0 || config->nr_cdroms > 0 || ports_are_wanted(config) ||
 	       config->balloon || config->rng || config->vsock || config->agent ||
 	       config->virtio_keyboard || config->usb || config->usb_keyboard ||
-	       config->usb_tablet || config->watchdog || config->nr_pmems > 0 ||
+	       config->usb_tablet || config->watchdog || config->sound || config->nr_pmems > 0 ||
 	       config->memory_max_bytes > config->memory_bytes || config->tablet ||
 	       (config->display_device && strcmp(config->display_device, "none") != 0);
 }
@@ -416,6 +416,30 @@ static int create_screen_and_input(
 	return 0;
 }
 
+static void destroy_sound(void *object)
+{
+	hda_destroy(object);
+}
+
+static int create_sound(struct devices *devices, struct error *err)
+{
+	struct devices_entry *entry = next_entry(devices, "sound", err);
+	struct hda *hda;
+	int rc;
+
+	if (!entry || hda_create(&hda, entry->name, devices->machine, &devices->sound, err))
+		return -EINVAL;
+	entry->card = (struct devices_card){ &hda->function, hda, destroy_sound };
+	entry->function = &hda->function;
+	watch_ejection(devices, entry->function);
+	machine_lock(devices->machine);
+	rc = pci_plug(board_pci(devices->board), entry->function, PCI_ANY_DEVICE, false, err);
+	machine_unlock(devices->machine);
+	if (rc < 0)
+		destroy_entry(devices, entry);
+	return rc;
+}
+
 int devices_create(struct devices *devices, const struct vm_config *config, struct machine *machine,
 	struct board *board, const struct devices_events *events, struct error *err)
 {
@@ -455,6 +479,8 @@ int devices_create(struct devices *devices, const struct vm_config *config, stru
 	}
 	if (config->watchdog && devices_add_card(devices, "watchdog", watchdog_create,
 					config->watchdog, PCI_ANY_DEVICE, &id, err))
+		return -EINVAL;
+	if (config->sound && create_sound(devices, err))
 		return -EINVAL;
 	if (config->rng && create_rng(devices, err))
 		return -EINVAL;

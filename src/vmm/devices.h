@@ -6,6 +6,7 @@
 
 #include "board/board.h"
 #include "pci/pci_test_card.h"
+#include "sound/hda.h"
 #include "vga/vga_card.h"
 #include "virtio/virtio_balloon.h"
 #include "virtio/virtio_mem.h"
@@ -70,6 +71,7 @@ struct devices {
 	/* Both with holes, where a device was removed. */
 	struct disk disks[VM_MAX_DISKS]; /* and optical drives */
 	struct controllers controllers;
+	struct hda_sink sound; /* of the sound card, if the configuration has one; set before */
 	struct ports ports;
 	/* Of the entries: what the VM is asked about. NULL: not there. */
 	struct virtio_balloon *balloon;

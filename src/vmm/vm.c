@@ -62,6 +62,10 @@ static int vm_load(struct vm *vm, struct error *err)
 
 	if (!state)
 		return error_set(err, EXIT_CODE_HOST, "out of memory");
+	if (tpm_power(&vm->tpm, err)) {
+		free(state);
+		return -EINVAL;
+	}
 	machine_lock(&vm->machine);
 	machine_reset(&vm->machine);
 	machine_unlock(&vm->machine);
@@ -391,10 +395,20 @@ static int vm_create(struct vm *vm, struct error *err)
 		lines_describe(&vm->lines, config, &board, err))
 		return -EINVAL;
 	board.smbios = vm->identity.smbios;
-	if (board_create(&vm->board, &board, &vm->machine, err))
+	if (config->tpm) {
+		if (tpm_open(&vm->tpm, config->tpm, config->bundle, &vm->loop, err))
+			return -EINVAL;
+		board.tpm = tpm_backend(&vm->tpm);
+	}
+	if (config->sound && sound_open(&vm->sound, config->sound, &vm->loop, &vm->machine, err))
+		return -EINVAL;
+	if (board_create(&vm->board, &board, &vm->machine, err) ||
+		(config->tpm && tpm_attach(&vm->tpm, vm->board, err)))
 		return -EINVAL;
 	if (vm->board->type->address_bits)
 		cpu_model_limit_addresses(&vm->cpu_model, vm->board->type->address_bits);
+	if (config->sound)
+		vm->devices.sound = sound_sink(&vm->sound);
 	if (devices_create(&vm->devices, config, &vm->machine, vm->board, &device_events, err) ||
 		vm_set_boot(vm, err) || vm_create_engine(vm, err))
 		return -EINVAL;
@@ -443,6 +457,7 @@ static void vm_loop(struct vm *vm)
 		vm_serve_ejections(vm);
 		serial_service(&vm->serial);
 		lines_service(&vm->lines);
+		sound_service(&vm->sound);
 		viewer_service(&vm->viewer);
 		curses_service(&vm->curses);
 		if (vm->console)
@@ -481,6 +496,8 @@ static void vm_destroy(struct vm *vm)
 	viewer_close(&vm->viewer);
 	curses_close(&vm->curses);
 	devices_destroy(&vm->devices);
+	sound_close(&vm->sound);
+	tpm_close(&vm->tpm);
 	guest_clock_close(&vm->guest_clock);
 	if (vm->engine)
 		vm->engine->ops->destroy(vm->engine);

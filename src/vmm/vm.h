@@ -42,6 +42,8 @@ struct vm_config {
 	const char *smbios;             /* what --smbios was given; NULL: nothing */
 	const char *watchdog, *panic;   /* the actions; NULL: no such device */
 	bool generation_id;
+	const char *sound;             /* what --sound was given; NULL: no card */
+	const char *tpm;               /* the directory of its state; "": the VM's; NULL: no TPM */
 	int debug_exit_port;           /* -1: none */
 	bool pci;                      /* a PCI bus, even if nothing is on it yet */
 	bool test_card;                /* pci/pci_test_card.h */

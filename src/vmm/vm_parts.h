@@ -16,7 +16,9 @@
 #include "vmm/input.h"
 #include "vmm/lines.h"
 #include "vmm/serial.h"
+#include "vmm/sound.h"
 #include "vmm/stages.h"
+#include "vmm/tpm.h"
 #include "vmm/vcpu_threads.h"
 #include "vmm/viewer.h"
 #include "vmm/vm.h"
@@ -36,6 +38,8 @@ struct vm {
 	struct engine *engine;
 	struct serial serial;
 	struct lines lines;
+	struct sound sound; /* event loop, but for what its header says */
+	struct tpm tpm;
 	struct identity identity;
 	struct console *console; /* instead of `serial`; NULL: no --serial console */
 	struct control control;  /* open if the VM has a bundle */
