@@ -1,6 +1,7 @@
 /*
- * A guest's /bin/play: plays a second of sound on the first ALSA device by the kernel's own calls: 48 kHz, 16
- * bits, two channels, the left one counting up, the right one counting down. Prints "sound: played N".
+ * A guest's /bin/play: plays a second of sound on the first ALSA device by the kernel's own calls:
+ * 48 kHz, 16 bits, two channels, the left one counting up, the right one counting down. Prints
+ * "sound: played N".
  */
 #include <fcntl.h>
 #include <sound/asound.h>
@@ -16,7 +17,8 @@ static void set_any(struct snd_pcm_hw_params *params)
 	memset(params, 0, sizeof(*params));
 	for (unsigned i = 0; i <= SNDRV_PCM_HW_PARAM_LAST_MASK - SNDRV_PCM_HW_PARAM_FIRST_MASK; i++)
 		memset(&params->masks[i], 0xff, sizeof(params->masks[i]));
-	for (unsigned i = 0; i <= SNDRV_PCM_HW_PARAM_LAST_INTERVAL - SNDRV_PCM_HW_PARAM_FIRST_INTERVAL; i++)
+	for (unsigned i = 0;
+		i <= SNDRV_PCM_HW_PARAM_LAST_INTERVAL - SNDRV_PCM_HW_PARAM_FIRST_INTERVAL; i++)
 		params->intervals[i] = (struct snd_interval){ .min = 0, .max = ~0u };
 	params->rmask = ~0u;
 	params->info = ~0u;

@@ -120,30 +120,29 @@ enum xhci_trb_type {
 #define XHCI_TRB_COMPLETION BIT(5) /* interrupt on completion */
 #define XHCI_TRB_IMMEDIATE  BIT(6)
 #define XHCI_TRB_NO_ADDRESS BIT(9) /* Address Device: BSR; Configure Endpoint: deconfigure */
-* /
-#define XHCI_TRB_QUIET    BIT(9) /* of a transfer: block event interrupt */
-#define XHCI_TRB_TYPE     BITS(15, 10)
-#define XHCI_TRB_IN       BIT(16)
-#define XHCI_TRB_ENDPOINT BITS(20, 16)
-#define XHCI_TRB_SLOT     BITS(31, 24)
-#define XHCI_TRB_LENGTH   BITS(16, 0)
-#define XHCI_POINTER      (~UINT64_C(0xf))
+#define XHCI_TRB_QUIET      BIT(9) /* of a transfer: block event interrupt */
+#define XHCI_TRB_TYPE       BITS(15, 10)
+#define XHCI_TRB_IN         BIT(16)
+#define XHCI_TRB_ENDPOINT   BITS(20, 16)
+#define XHCI_TRB_SLOT       BITS(31, 24)
+#define XHCI_TRB_LENGTH     BITS(16, 0)
+#define XHCI_POINTER        (~UINT64_C(0xf))
 
-	/* 6.4.5 */
-	enum xhci_code {
-		XHCI_SUCCESS = 1,
-		XHCI_DATA_BUFFER_ERROR = 2,
-		XHCI_TRANSACTION_ERROR = 4,
-		XHCI_TRB_ERROR = 5,
-		XHCI_STALL_ERROR = 6,
-		XHCI_NO_SLOTS = 9,
-		XHCI_SLOT_NOT_ENABLED = 11,
-		XHCI_ENDPOINT_NOT_ENABLED = 12,
-		XHCI_SHORT_PACKET = 13,
-		XHCI_PARAMETER_ERROR = 17,
-		XHCI_CONTEXT_STATE_ERROR = 19,
-		XHCI_COMMAND_STOPPED = 24,
-	};
+/* 6.4.5 */
+enum xhci_code {
+	XHCI_SUCCESS = 1,
+	XHCI_DATA_BUFFER_ERROR = 2,
+	XHCI_TRANSACTION_ERROR = 4,
+	XHCI_TRB_ERROR = 5,
+	XHCI_STALL_ERROR = 6,
+	XHCI_NO_SLOTS = 9,
+	XHCI_SLOT_NOT_ENABLED = 11,
+	XHCI_ENDPOINT_NOT_ENABLED = 12,
+	XHCI_SHORT_PACKET = 13,
+	XHCI_PARAMETER_ERROR = 17,
+	XHCI_CONTEXT_STATE_ERROR = 19,
+	XHCI_COMMAND_STOPPED = 24,
+};
 
 /* 6.2.2 */
 #define XHCI_CONTEXT_SIZE   32
