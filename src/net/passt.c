@@ -32,6 +32,7 @@
 #define MAX_SPEC        512
 #define MESSAGE_BYTES   256
 #define RESTART_S       1
+#define BUFFER_BYTES    (4 << 20) /* of the socket, each way, if the host allows it */
 #define DEFAULT_ADDRESS "10.0.2.15"
 #define NETWORK_BITS    "24"
 #define GATEWAY_HOST    2 /* last byte of the gateway's address... */
@@ -98,6 +99,19 @@ static unsigned arguments(struct passt *passt, const char *argv[MAX_ARGUMENTS])
 	return n;
 }
 
+/*
+ * passt drops frames that its socket does not take, and repeats all that follows the first: by
+ * default three of its largest fit. The forced size needs CAP_NET_ADMIN, the other is cut down to
+ * what net.core.wmem_max allows.
+ */
+static void widen(int fd)
+{
+	const int size = BUFFER_BYTES;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+}
+
 /* Starts passt at the other end of a socket pair. Returns our end or -errno. */
 static int spawn(struct passt *passt)
 {
@@ -109,6 +123,8 @@ static int spawn(struct passt *passt)
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
 		return -errno;
+	widen(ends[0]);
+	widen(ends[1]);
 	arguments(passt, argv);
 	if (ftruncate(fileno(passt->messages), 0) < 0)
 		clearerr(passt->messages);
