@@ -32,6 +32,8 @@ check-kvm: tests
 
 bench: tests
 	tools/bench
+	tools/bench-disk
+	tools/bench-io
 
 fuzz: setup
 	tools/fuzz
@@ -47,7 +49,7 @@ lockstep: tests
 # The catalogue's Debian, whose image is made first.
 acceptance: tests
 	ATOLL_ACCEPTANCE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider \
-		tests/integration/test_debian.py
+		tests/integration/test_debian.py tests/acceptance
 
 clean:
 	rm -rf $(BUILD)
