@@ -119,7 +119,9 @@ def come_and_go(debian, spare):
         assert done.stdout.strip() == device, done.stderr
         debian.shell(f"for i in $(seq 100); do ! {there} || exit 0; sleep 0.2; done; exit 1", limit=120)
         done = debian.vms.run("unplug", debian.name, device, timeout=120)
-        assert done.returncode == 0, done.stderr
+        # A guest that is this busy may need longer than the ten seconds that 'unplug' waits.
+        assert done.returncode == 0 or "may still do so" in done.stderr, done.stderr
+        debian.vms.wait_for(lambda: device not in debian.vms.good("devices", debian.name).split(), 120)
 
 
 def plugged(debian):
