@@ -10,6 +10,8 @@
 /* Where in an option's value a path begins; NULL if it holds none. */
 static const char *path_in(const struct option_spec *option, const char *value)
 {
+	const char *rom = strstr(value, ",romfile=");
+
 	/* A drive without a medium. */
 	if (strcmp(option->name, "cdrom") == 0 && strncmp(value, "none", 4) == 0 &&
 		(!value[4] || value[4] == ','))
@@ -21,6 +23,8 @@ static const char *path_in(const struct option_spec *option, const char *value)
 		return value;
 	if (strncmp(value, "vnc=unix:", 9) == 0)
 		return value + 9;
+	if (rom && strcmp(rom, ",romfile=none") != 0 && strncmp(rom, ",romfile=none,", 14) != 0)
+		return rom + strlen(",romfile=");
 	if (strncmp(value, "file:", 5) == 0 || strncmp(value, "unix:", 5) == 0)
 		return value + 5;
 	return NULL;

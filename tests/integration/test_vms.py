@@ -296,6 +296,10 @@ def test_relative_paths(vms, tmp_path):
     done = vms.run("create", "vm", "--kernel", "guest.elf", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert vms.info("vm")["options"]["kernel"] == str(tmp_path / "guest.elf")
+    done = vms.run("create", "booted", "--board", "pc", "--net", "user,model=e1000,romfile=a.rom,mtu=1400",
+                   cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"romfile={tmp_path}/a.rom,mtu" in json.dumps(vms.info("booted")["options"])
     # In the file they are relative to the VM's directory.
     (tmp_path / "guest.elf").rename(vms.directory("vm") / "guest.elf")
     (vms.directory("vm") / "vm.yaml").write_text("kernel: guest.elf\nengine: soft\n")
