@@ -46,7 +46,7 @@ lockstep: tests
 	ATOLL_LOCKSTEP=5000000000 /usr/bin/python3 -m pytest -q -p no:cacheprovider \
 		tests/integration/test_lockstep.py
 
-# The catalogue's Debian, whose image is made first.
+# The catalogue's Debian, whose image is made first, and the guests of tools/guests.
 acceptance: tests
 	ATOLL_ACCEPTANCE=1 /usr/bin/python3 -m pytest -q -p no:cacheprovider \
 		tests/integration/test_debian.py tests/acceptance
