@@ -23,7 +23,7 @@ def run(atoll, kernel, image, *options):
 def test_sound(atoll, kernel, initramfs, tmp_path, board):
     """What a program plays is in the file, whole and in order."""
     play = ROOT / "build/guest/sound/play"
-    image = initramfs("amd64", f"{play}:bin/test", modules=("snd-hda-intel", "snd-hda-codec-generic"), drivers="amd64")
+    image = initramfs("amd64", f"{play}:bin/test", modules=("snd-hda-codec-generic", "snd-hda-intel"), drivers="amd64")
     output, errors = run(atoll, kernel, image, "--board", board, "--sound", f"file:{tmp_path}/sound.wav")
     played = int(re.search(r"sound: played (\d+)", output).group(1))
     data = (tmp_path / "sound.wav").read_bytes()
@@ -38,7 +38,7 @@ def test_sound(atoll, kernel, initramfs, tmp_path, board):
 
 def test_sound_is_discarded(atoll, kernel, initramfs):
     play = ROOT / "build/guest/sound/play"
-    image = initramfs("amd64", f"{play}:bin/test", modules=("snd-hda-intel", "snd-hda-codec-generic"), drivers="amd64")
+    image = initramfs("amd64", f"{play}:bin/test", modules=("snd-hda-codec-generic", "snd-hda-intel"), drivers="amd64")
     output, _ = run(atoll, kernel, image, "--sound", "discard")
     assert "sound: played" in output
 
