@@ -63,7 +63,7 @@ static void serve(
 {
 	static uint8_t answer[4096];
 	struct fuse_in_header header = { .opcode = opcode,
-		.nodeid = 1 + cut % 8,
+		.nodeid = 1 + (cut >> 1) % 8,
 		.uid = geteuid(),
 		.gid = getegid(),
 		.unique = cut };
