@@ -1,8 +1,13 @@
 /*
- * virtio-balloon (virtio_balloon.h). Not modelled: free page hinting, which only a migration uses;
- * page poisoning.
+ * virtio-balloon (virtio_balloon.h). Not modelled: free page hinting. A driver may use a page again
+ * before its hint is read (5.5.6, Free Page Hinting), so that hints are for who knows what was
+ * written meanwhile, which is a migration; reports and the balloon itself are promises, and safe to
+ * act on.
  *
- * A page that the driver names is discarded whatever it holds: the guest can only harm itself.
+ * A page that the driver names is discarded whatever it holds: the guest can only harm itself. If
+ * it fills free pages with a pattern of its own (PAGE_POISON), those that it reports are left
+ * alone, since they would come back as zeros.
+ *
  * Statistics are a request that stays here until new ones are asked for.
  */
 #include "virtio/virtio_balloon.h"
@@ -15,18 +20,22 @@
 #define PCI_CLASS_OTHER 0x00ff00
 #define PAGE_SHIFT      12 /* of the balloon's page numbers, whatever the guest's pages are */
 #define PFNS_AT_A_TIME  256
-#define MAX_STATISTICS  64 /* tags of one report that are looked at */
+#define MAX_STATISTICS  64          /* tags of one report that are looked at */
+#define MAX_PFNS        (64 * 1024) /* of one request; Linux puts 256 into one */
 
 /* Feature bits (5.5.3). */
 #define BALLOON_F_TELL_HOST      BIT(0)
 #define BALLOON_F_STATS_VQ       BIT(1)
 #define BALLOON_F_DEFLATE_ON_OOM BIT(2)
+#define BALLOON_F_PAGE_POISON    BIT(4)
 #define BALLOON_F_REPORTING      BIT(5)
 
 /* 5.5.4 */
 struct balloon_registers {
 	uint32_t nr_pages; /* that the balloon is to have */
 	uint32_t actual;   /* that it has: the driver's */
+	uint32_t hint_cmd; /* 0: no hints are wanted */
+	uint32_t poison;   /* what free pages are filled with: the driver's */
 };
 
 enum balloon_queue { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUE_STATISTICS, QUEUE_REPORTING, NR_QUEUES };
@@ -41,6 +50,8 @@ struct virtio_balloon {
 
 	/* Machine lock. */
 	struct balloon_registers registers;
+
+	_Atomic bool poisoned; /* any thread: free pages are not zeros */
 
 	/* Lane. */
 	struct virtq_request *report; /* the driver's buffer for statistics */
@@ -99,6 +110,11 @@ static void serve_inflate(struct virtio_balloon *balloon)
 		uint32_t pfns[PFNS_AT_A_TIME];
 		size_t bytes;
 
+		if (request->readable_bytes > MAX_PFNS * sizeof(pfns[0])) {
+			virtq_break(queue, "more pages than a request may name");
+			virtq_push(queue, request, 0);
+			return;
+		}
 		while ((bytes = virtq_read(request, pfns, sizeof(pfns))) >= sizeof(pfns[0]))
 			discard_list(balloon, pfns, bytes / sizeof(pfns[0]));
 		virtq_push(queue, request, 0);
@@ -119,10 +135,11 @@ static void serve_reporting(struct virtio_balloon *balloon, unsigned index)
 {
 	const struct guest_memory *memory = &balloon->device.machine->memory;
 	struct virtq *queue = virtio_queue(&balloon->device, index);
+	bool poisoned = atomic_load(&balloon->poisoned);
 	struct virtq_request *request;
 
 	while ((request = virtq_pop(queue)) != NULL) {
-		for (unsigned i = 0; i < request->nr_writable; i++)
+		for (unsigned i = 0; i < request->nr_writable && !poisoned; i++)
 			guest_memory_discard(memory, request->writable[i].iov_base,
 				request->writable[i].iov_len);
 		virtq_push(queue, request, 0);
@@ -216,10 +233,20 @@ static void balloon_reset(struct virtio_device *device)
 
 	/* A guest that starts again has all its memory until it is asked again. */
 	balloon->registers = (struct balloon_registers){ 0 };
+	atomic_store(&balloon->poisoned, false);
 	virtio_lane_enter(lane);
 	balloon->asked = false;
 	forget_statistics(balloon);
 	virtio_lane_leave(lane);
+}
+
+static void balloon_config_written(struct virtio_device *device, unsigned offset, unsigned size)
+{
+	struct virtio_balloon *balloon = balloon_of(device);
+
+	(void)offset;
+	(void)size;
+	atomic_store(&balloon->poisoned, balloon->registers.poison != 0);
 }
 
 static const struct virtio_device_type virtio_balloon_type = {
@@ -229,13 +256,21 @@ static const struct virtio_device_type virtio_balloon_type = {
 	.serve = balloon_serve,
 	.drain = balloon_drain,
 	.reset = balloon_reset,
+	.config_written = balloon_config_written,
 };
 
 int virtio_balloon_create(struct virtio_balloon **result,
 	const struct virtio_balloon_config *config, struct error *err)
 {
 	static const uint8_t writable[sizeof(struct balloon_registers)] = {
-		[offsetof(struct balloon_registers, actual)] = 0xff, 0xff, 0xff, 0xff
+		[offsetof(struct balloon_registers, actual)] = 0xff,
+		0xff,
+		0xff,
+		0xff,
+		[offsetof(struct balloon_registers, poison)] = 0xff,
+		0xff,
+		0xff,
+		0xff
 	};
 	static const struct virtio_queue_config queues[NR_QUEUES] = {
 		{ .size = QUEUE_SIZE },
@@ -247,7 +282,8 @@ int virtio_balloon_create(struct virtio_balloon **result,
 	struct virtio_device_config device = {
 		.name = config->name,
 		.machine = config->machine,
-		.features = BALLOON_F_STATS_VQ | BALLOON_F_DEFLATE_ON_OOM | BALLOON_F_REPORTING,
+		.features = BALLOON_F_STATS_VQ | BALLOON_F_DEFLATE_ON_OOM | BALLOON_F_PAGE_POISON |
+			    BALLOON_F_REPORTING,
 		.config_writable = writable,
 		.config_size = sizeof(balloon->registers),
 		.queues = queues,
