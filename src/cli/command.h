@@ -30,6 +30,7 @@ int screenshot_main(const struct command *command, int argc, char **argv);
 int type_main(const struct command *command, int argc, char **argv);
 int keys_main(const struct command *command, int argc, char **argv);
 int mouse_main(const struct command *command, int argc, char **argv);
+int resize_main(const struct command *command, int argc, char **argv);
 int memory_main(const struct command *command, int argc, char **argv);
 int logs_main(const struct command *command, int argc, char **argv);
 int exec_main(const struct command *command, int argc, char **argv);

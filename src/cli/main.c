@@ -176,6 +176,11 @@ const struct command commands[] = {
 		"has "
 		"locked the door is asked to open it.",
 		media_option_table, media_main },
+	{ "resize", "NAME DISK SIZE", "give a virtual machine's disk more room while it runs",
+		"Makes the image of a disk larger, and tells the guest, which then may make its "
+		"partition and file system larger. DISK is its name among 'atoll devices', such as "
+		"disk0. Disks that no machine uses: atoll disk resize.",
+		no_options, resize_main },
 	{ "memory", "NAME [SIZE]", "tell and change how much memory a virtual machine has",
 		"Tells how much memory a virtual machine that runs has, and with SIZE how much it "
 		"is to have, between what it started with and the max of its option memory. The "

@@ -505,7 +505,8 @@ const struct option_spec run_option_table[] = {
 		"queues=N, cache=writeback|none|writethrough|directsync|unsafe, "
 		"aio=auto|io_uring|threads, discard=off, on-error=enospc|stop|report|ignore (stop "
 		"and "
-		"enospc pause the guest until there is room), iops=N, bps=SIZE, transitional=on "
+		"enospc pause the guest until there is room), iops=N, iops-burst=N, bps=SIZE, "
+		"bps-burst=SIZE (at once after a pause), transitional=on "
 		"for "
 		"drivers of before 2016. Can be given several times.",
 		NULL, COMPLETE_FILE, NULL, set_disk },

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #define DISK_KEYS                                                                                  \
-	"format, bus, boot, readonly, serial, queues, cache, aio, discard, on-error, iops, bps, "  \
-	"transitional"
+	"format, bus, boot, readonly, serial, queues, cache, aio, discard, on-error, iops, "       \
+	"iops-burst, bps, bps-burst, transitional"
 
 struct word {
 	const char *word;
@@ -133,8 +133,17 @@ static int take_numbers(struct disk_options *options, struct error *err)
 		properties_take_number(properties, "boot", 1, 99, &boot, err) ||
 		properties_take_number(properties, "iops", 0, UINT32_MAX,
 			&options->block.limits.requests.per_s, err) ||
-		properties_take_size(properties, "bps", &options->block.limits.bytes.per_s, err))
+		properties_take_number(properties, "iops-burst", 0, UINT32_MAX,
+			&options->block.limits.requests.burst, err) ||
+		properties_take_size(properties, "bps", &options->block.limits.bytes.per_s, err) ||
+		properties_take_size(
+			properties, "bps-burst", &options->block.limits.bytes.burst, err))
 		return -EINVAL;
+	if ((options->block.limits.requests.burst && !options->block.limits.requests.per_s) ||
+		(options->block.limits.bytes.burst && !options->block.limits.bytes.per_s))
+		return error_set(err, EXIT_CODE_USAGE,
+			"--%s %s has a burst without a rate; give iops or bps too",
+			properties->option, options->block.path);
 	options->block.ignore_discard = !discard;
 	options->queues = (unsigned)queues;
 	options->boot = (unsigned)boot;
@@ -196,6 +205,24 @@ static void disk_stopped(void *context, const struct error *why)
 
 	if (disk->stopped)
 		disk->stopped(disk->context, why);
+}
+
+int disk_resize(struct disk *disk, uint64_t bytes, struct error *err)
+{
+	if (!disk->device && !disk->nvme)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"the drive '%s' cannot change its size while the guest runs; disks of "
+			"bus=virtio "
+			"and bus=nvme can",
+			disk->name);
+	if (disk->options.block.read_only)
+		return error_set(err, EXIT_CODE_CONFIG, "the disk '%s' is read-only", disk->name);
+	/* Less would be taken away under the guest's file system. */
+	if (bytes < block_device_size(disk->image))
+		return error_set(err, EXIT_CODE_USAGE,
+			"the disk '%s' has %llu MiB, and only grows while the guest runs",
+			disk->name, (unsigned long long)block_device_size(disk->image) >> 20);
+	return block_device_resize(disk->image, bytes, err);
 }
 
 static const char *model_of(const struct disk *disk)

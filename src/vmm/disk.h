@@ -75,4 +75,8 @@ static inline bool disk_shares_function(const struct disk *disk)
  */
 int disk_change_medium(struct disk *disk, const char *text, bool force, struct error *err);
 
+/* Gives the image of a disk that the guest uses more room, and tells the guest. Not under the
+ * machine lock. Returns 0, or fills `err`. */
+int disk_resize(struct disk *disk, uint64_t bytes, struct error *err);
+
 #endif

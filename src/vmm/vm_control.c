@@ -192,6 +192,7 @@ const struct control_command vm_control_commands[] = {
 	{ "device-add", vm_run_device_add },
 	{ "device-remove", vm_run_device_remove },
 	{ "devices", vm_run_devices },
+	{ "disk-resize", vm_run_disk_resize },
 	{ "media", vm_run_media },
 	{ "screenshot", vm_run_screenshot },
 	{ "screen-text", vm_run_screen_text },

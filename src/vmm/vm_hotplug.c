@@ -66,6 +66,26 @@ int vm_run_media(void *context, const json_t *arguments, json_t **result, struct
 	return 0;
 }
 
+int vm_run_disk_resize(void *context, const json_t *arguments, json_t **result, struct error *err)
+{
+	struct vm *vm = context;
+	struct disk *disk;
+	json_error_t why;
+	json_int_t size;
+	const char *id;
+
+	(void)result;
+	if (json_unpack_ex(
+		    (json_t *)arguments, &why, JSON_STRICT, "{s:s, s:I}", "id", &id, "size", &size))
+		return bad_arguments(&why, err);
+	disk = devices_disk(&vm->devices, id);
+	if (!disk)
+		return error_set(err, EXIT_CODE_CONFIG, "this machine has no disk '%.40s'", id);
+	if (size < 0 || disk_resize(disk, (uint64_t)size, err))
+		return size < 0 ? error_set(err, EXIT_CODE_USAGE, "a size is not negative") : -1;
+	return 0;
+}
+
 static void list_device(void *context, const struct devices_info *info)
 {
 	json_array_append_new(

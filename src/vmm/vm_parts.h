@@ -85,6 +85,7 @@ void vm_serve_ejections(struct vm *vm);
 int vm_run_device_add(void *context, const json_t *arguments, json_t **result, struct error *err);
 int vm_run_device_remove(
 	void *context, const json_t *arguments, json_t **result, struct error *err);
+int vm_run_disk_resize(void *context, const json_t *arguments, json_t **result, struct error *err);
 int vm_run_media(void *context, const json_t *arguments, json_t **result, struct error *err);
 int vm_run_devices(void *context, const json_t *arguments, json_t **result, struct error *err);
 

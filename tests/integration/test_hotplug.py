@@ -49,6 +49,16 @@ def guest(vms, kernel, drivers, tmp_path):  # noqa: F811
         assert line not in guest.log()
 
 
+def test_resize(vms, guest, tmp_path):  # noqa: F811
+    vms.good("resize", "guest", "disk0", "6M")
+    vms.wait_for(lambda: re.search(r"\[vda\] new size: 12288 512-byte", guest.log()), 60)
+    assert os.stat(tmp_path / "first.img").st_size == 6 * MIB
+    for arguments, sentence in ((("disk0", "5M"), "only grows"), (("disk7", "9M"), "no disk 'disk7'"),
+                                (("disk0", "7000001"), "multiple of"), (("disk0", "big"), "is no size")):
+        done = vms.run("resize", "guest", *arguments)
+        assert done.returncode and sentence in done.stderr, done.stderr
+
+
 def test_disk(vms, guest, tmp_path):  # noqa: F811
     """Each is read whole, and all the time until it goes."""
     second = image(tmp_path / "second.img")

@@ -62,7 +62,7 @@ def word(output, name):
     return found[1]
 
 
-@pytest.mark.parametrize("options", ["", ",queues=1,transitional=on,aio=threads", ",cache=none,iops=20000"],
+@pytest.mark.parametrize("options", ["", ",queues=1,transitional=on,aio=threads", ",cache=none,iops=20000,iops-burst=500,bps=1G,bps-burst=4M"],
                          ids=["modern", "transitional", "direct"])
 def test_disk(atoll, kernel, drivers, image, options):
     before = sha256(image)
@@ -134,6 +134,7 @@ def test_ports(atoll, kernel, drivers, tmp_path):
     ("a.img,format=raw,cache=fast", "use one of: writeback none"),
     ("a.img,format=raw,queues=99", "queues"),
     ("a.img,format=raw,wings=2", "wings"),
+    ("a.img,format=raw,iops-burst=9", "burst without a rate"),
     ("a.img,format=raw,serial=123456789012345678901", "shorten it"),
 ])
 def test_mistakes(atoll, value, sentence):
