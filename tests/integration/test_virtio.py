@@ -43,10 +43,10 @@ def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def run(atoll, kernel, initramfs, *options, mode="disk"):
+def run(atoll, kernel, initramfs, *options, mode="disk", append=""):
     done = subprocess.run([atoll, "run", "--engine", "soft", "--quiet", "--kernel", kernel("cloud-amd64"),
                            "--initrd", initramfs, "--no-reboot", *options, "--append",
-                           f"console=ttyS0 panic=-1 quiet atoll.mode={mode}"],
+                           f"console=ttyS0 panic=-1 quiet atoll.mode={mode} {append}"],
                           stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT)
     output = done.stdout.decode(errors="replace").replace("\r", "")
     assert done.returncode == 0, output[-3000:] + done.stderr.decode(errors="replace")
@@ -70,6 +70,22 @@ def test_disk(atoll, kernel, drivers, image, options):
     assert re.search(r"^atoll: disk 32768 atoll-1 ", output, re.M), output[-3000:]
     assert word(output, "read") == before
     assert len(re.findall(r"^atoll: ok ", output, re.M)) == 8, output[-3000:]
+    assert word(output, "left") == sha256(image) != before
+
+
+def test_packed_rings(atoll, kernel, drivers, image):
+    """Linux takes VERSION_1 and RING_PACKED (bits 32 and 34) of a disk where they are offered."""
+    features = word(run(atoll, kernel, drivers, "--disk", f"{image},format=raw"), "features")
+    assert features[32] == features[34] == "1", features
+
+
+def test_legacy_interface(atoll, kernel, drivers, image):
+    """Linux's driver of the legacy interface, which it uses only where it is told to."""
+    before = sha256(image)
+    output = run(atoll, kernel, drivers, "--cpus", "2", "--rng", "--disk",
+                 f"{image},format=raw,serial=atoll-1,transitional=on", append="virtio_pci.force_legacy=1")
+    assert word(output, "features")[32] == "0"
+    assert word(output, "read") == before
     assert word(output, "left") == sha256(image) != before
 
 
