@@ -151,7 +151,8 @@ def test_stress(start, atoll, tmp_path):  # noqa: F811
 
 def test_balloon(start):
     """Half of the memory goes to the host, and comes back to hold what it held before."""
-    fill = "head -c 600M /dev/urandom >/dev/shm/much; sha256sum </dev/shm/much; rm /dev/shm/much"
+    fill = ("mount -o remount,size=800M /dev/shm; head -c 600M /dev/urandom >/dev/shm/much; "
+            "sha256sum </dev/shm/much; rm /dev/shm/much")
     debian = start("--balloon")
     # Without reporting of free pages there would be nothing left to take.
     debian.shell(fill, limit=BOOT_LIMIT)
