@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* Where the host has fewer processors than the guest. */
 #define PAUSES_PER_YIELD 32
 
 #define KVM_EPERM  1
@@ -44,13 +45,17 @@ EXEC(exec_mwait)
 	yield();
 }
 
-/* A guest's processor that spins may wait for one that the host is not running. */
+/* A guest's processor that spins may wait for one that the host is not running: others may want the
+ * host's processors, too. */
 EXEC(exec_pause)
 {
+	const struct soft_engine *engine = vcpu->engine;
+	unsigned interval =
+		engine->nr_vcpus > engine->host_cpus ? PAUSES_PER_YIELD : PAUSES_TRANSLATED;
+
 	(void)insn;
 	__builtin_ia32_pause();
-	if (vcpu->engine->nr_vcpus > vcpu->engine->host_cpus &&
-		++vcpu->pauses % PAUSES_PER_YIELD == 0)
+	if (engine->nr_vcpus > 1 && vcpu->pauses++ % interval == 0)
 		yield();
 }
 

@@ -78,6 +78,10 @@ static inline gva_t insn_linear(
 	return segment_linear(vcpu, insn->segment, insn_offset(vcpu, insn), size, access);
 }
 
+/* So many PAUSE instructions translated code executes between two of the interpreter's, which
+ * yields. A power of two. */
+#define PAUSES_TRANSLATED 512
+
 /* A repeated string instruction pauses: it is executed again, and counted when it has ended. */
 static inline void string_goes_on(struct vcpu *vcpu)
 {

@@ -8,6 +8,8 @@
  */
 #include "engine/soft/translator.h"
 
+#include "engine/soft/execute.h"
+
 static void work_cli(struct work *work)
 {
 	struct emitter *emitter = &work->emitter;
@@ -155,16 +157,25 @@ static void work_direction(struct work *work, bool down)
 		emit_state_group(&work->emitter, GROUP_AND, offset, (uint32_t)~RFLAGS_DF);
 }
 
-/* The interpreter also yields where the host has fewer processors. */
+/* Now and then it is the interpreter's, which also yields (exec_idle.c). */
 static void work_pause(struct work *work)
 {
 	static const uint8_t pause[] = { 0xf3, 0x90 };
 	const struct soft_engine *engine = work->translator->vcpu->engine;
+	struct emitter *emitter = &work->emitter;
+	size_t pauses = offsetof(struct vcpu, pauses);
 
-	if (engine->nr_vcpus > engine->host_cpus)
+	if (engine->nr_vcpus > engine->host_cpus) {
 		work_exit_insn(work);
-	else
-		emit_bytes(&work->emitter, pause, sizeof(pause));
+		return;
+	}
+	emit_bytes(emitter, pause, sizeof(pause));
+	if (engine->nr_vcpus == 1)
+		return;
+	work_before_clobber(work);
+	emit_state_group(emitter, GROUP_ADD, pauses, 1);
+	emit_state_test(emitter, pauses, PAUSES_TRANSLATED - 1);
+	work_stub(work, emit_jcc(emitter, CONDITION_E), EXIT_INSN, 0, false);
 }
 
 /* A guest's register = R11 */

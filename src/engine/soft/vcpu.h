@@ -140,7 +140,7 @@ struct vcpu {
 	uint64_t instructions; /* that the interpreter has executed */
 	struct vcpu_counters counters;
 	ns_t spin_ns;    /* how long vcpu_wait spins before it sleeps */
-	unsigned pauses; /* PAUSE instructions since the last yield */
+	uint64_t pauses; /* PAUSE instructions, see exec_idle.c */
 
 	/* vector.h: valid in memory unless `vector_live`. */
 	bool vector_live;
