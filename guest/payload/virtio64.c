@@ -5,67 +5,19 @@
  * `--disk /proc/self/exe,format=raw,readonly=on,queues=2`: any image whose beginning is an ELF
  * file.
  */
-#include "payload.h"
+#include "virtio.h"
 
-#define ECAM 0xfe000000u
 #define DISK 1
-#define BAR4 0x20
-
-/* virtio 1.2, 4.1.4.3 */
-#define DEVICE_FEATURE_SELECT 0
-#define DEVICE_FEATURE        4
-#define DRIVER_FEATURE_SELECT 8
-#define DRIVER_FEATURE        12
-#define NUM_QUEUES            18
-#define DEVICE_STATUS         20
-#define QUEUE_SELECT          22
-#define QUEUE_SIZE            24
-#define QUEUE_ENABLE          28
-#define QUEUE_DESC            32
-#define QUEUE_DRIVER          40
-#define QUEUE_DEVICE          48
-#define QUEUE_RESET           58
-#define BAR_ADDRESS           0xd0000000u
-#define NOTIFY                0x3000
-
-#define ACKNOWLEDGE 1
-#define DRIVER      2
-#define DRIVER_OK   4
-#define FEATURES_OK 8
-#define NEEDS_RESET 64
 
 #define F_INDIRECT   BIT(28)
 #define F_VERSION_1  BIT(32)
 #define F_RING_RESET BIT(40)
 
-#define NEXT     1
-#define WRITE    2
-#define INDIRECT 4
-
-#define SIZE       8
-#define NR_QUEUES  2
-#define BUFFER     (6ull << 20)
-#define BIG        (7ull << 20)
-#define BIG_BYTES  0x40000u
-#define DISK_READ  0
-#define IOAPIC     0xfec00000ull
-#define LONG_SPINS 2000000u
-
-struct desc {
-	u64 address;
-	u32 length;
-	u16 flags, next;
-};
-
-struct ring {
-	struct desc desc[SIZE] __attribute__((aligned(16)));
-	u16 avail_flags, avail_index, avail[SIZE], used_event;
-	u16 used_flags __attribute__((aligned(4)));
-	volatile u16 used_index;
-	struct {
-		u32 id, length;
-	} used[SIZE];
-};
+#define NR_QUEUES 2
+#define BUFFER    (6ull << 20)
+#define BIG       (7ull << 20)
+#define BIG_BYTES 0x40000u
+#define DISK_READ 0
 
 struct request {
 	u32 type, reserved;
@@ -77,75 +29,9 @@ static struct ring rings[NR_QUEUES] __attribute__((aligned(4096)));
 static struct desc table[SIZE] __attribute__((aligned(16)));
 static struct request requests[NR_QUEUES * SIZE] __attribute__((aligned(64)));
 
-static u8 get8(word offset)
-{
-	return *(volatile u8 *)(BAR_ADDRESS + offset);
-}
-
-static u16 get16(word offset)
-{
-	return *(volatile u16 *)(BAR_ADDRESS + offset);
-}
-
-static u32 get32(word offset)
-{
-	return *(volatile u32 *)(BAR_ADDRESS + offset);
-}
-
-static void put8(word offset, u8 value)
-{
-	*(volatile u8 *)(BAR_ADDRESS + offset) = value;
-}
-
-static void put16(word offset, u16 value)
-{
-	*(volatile u16 *)(BAR_ADDRESS + offset) = value;
-}
-
-static void put32(word offset, u32 value)
-{
-	*(volatile u32 *)(BAR_ADDRESS + offset) = value;
-}
-
-static void put64(word offset, u64 value)
-{
-	put32(offset, (u32)value);
-	put32(offset + 4, (u32)(value >> 32));
-}
-
 static volatile u32 *config(unsigned offset)
 {
 	return (volatile u32 *)(word)(ECAM + (DISK << 15) + offset);
-}
-
-static bool await_status(u8 mask, u8 value)
-{
-	for (unsigned i = 0; i < LONG_SPINS; i++) {
-		if ((get8(DEVICE_STATUS) & mask) == value)
-			return true;
-	}
-	return false;
-}
-
-static void set_features(u64 features)
-{
-	for (unsigned half = 0; half < 2; half++) {
-		put32(DRIVER_FEATURE_SELECT, half);
-		put32(DRIVER_FEATURE, (u32)(features >> (32 * half)));
-	}
-}
-
-static void set_up_queue(unsigned queue)
-{
-	struct ring *ring = &rings[queue];
-
-	__builtin_memset(ring, 0, sizeof(*ring));
-	put16(QUEUE_SELECT, (u16)queue);
-	put16(QUEUE_SIZE, SIZE);
-	put64(QUEUE_DESC, (word)ring->desc);
-	put64(QUEUE_DRIVER, (word)&ring->avail_flags);
-	put64(QUEUE_DEVICE, (word)&ring->used_flags);
-	put16(QUEUE_ENABLE, 1);
 }
 
 static void negotiate(void)
@@ -154,7 +40,7 @@ static void negotiate(void)
 	await_status(0xff, 0);
 	put8(DEVICE_STATUS, ACKNOWLEDGE);
 	put8(DEVICE_STATUS, ACKNOWLEDGE | DRIVER);
-	set_features(F_VERSION_1 | F_INDIRECT | F_RING_RESET);
+	set_driver_features(F_VERSION_1 | F_INDIRECT | F_RING_RESET);
 	put8(DEVICE_STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK);
 }
 
@@ -162,14 +48,8 @@ static void start(void)
 {
 	negotiate();
 	for (unsigned queue = 0; queue < NR_QUEUES; queue++)
-		set_up_queue(queue);
+		set_up_queue(queue, &rings[queue]);
 	put8(DEVICE_STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
-}
-
-static void notify(unsigned queue)
-{
-	asm volatile("" ::: "memory");
-	put16(NOTIFY + 4 * queue, (u16)queue);
 }
 
 static void make_available(unsigned queue, u16 head)
@@ -196,7 +76,7 @@ static struct request *put_read(unsigned queue, unsigned first, u64 address, u32
 
 static bool await_used(unsigned queue, u16 index)
 {
-	for (unsigned i = 0; i < 20 * LONG_SPINS; i++) {
+	for (unsigned i = 0; i < 20 * SPINS; i++) {
 		if (rings[queue].used_index == index)
 			return true;
 		if (i % 20000 == 0)
@@ -362,7 +242,7 @@ static void rings_at_devices(void)
 
 	for (unsigned i = 0; i < ARRAY_SIZE(registers); i++) {
 		negotiate();
-		set_up_queue(1);
+		set_up_queue(1, &rings[1]);
 		__builtin_memset(&rings[0], 0, sizeof(rings[0]));
 		put16(QUEUE_SELECT, 0);
 		put16(QUEUE_SIZE, SIZE);
@@ -389,7 +269,7 @@ static void registers(void)
 	put8(DEVICE_STATUS, 0);
 	await_status(0xff, 0);
 	put8(DEVICE_STATUS, ACKNOWLEDGE | DRIVER);
-	set_features(~0ull);
+	set_driver_features(~0ull);
 	put8(DEVICE_STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK);
 	check_equal(get8(DEVICE_STATUS), ACKNOWLEDGE | DRIVER, "features that were not offered");
 	put8(DEVICE_STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
@@ -414,11 +294,11 @@ static void queue_reset(void)
 	check(reads(0), "before a queue's reset");
 	put16(QUEUE_SELECT, 0);
 	put16(QUEUE_RESET, 1);
-	for (unsigned i = 0; i < LONG_SPINS && get16(QUEUE_RESET); i++)
+	for (unsigned i = 0; i < SPINS && get16(QUEUE_RESET); i++)
 		;
 	check_equal(get16(QUEUE_ENABLE), 0, "a queue that was reset is disabled");
 	check(reads(1), "the other one goes on");
-	set_up_queue(0);
+	set_up_queue(0, &rings[0]);
 	check(reads(0), "and it can be enabled again");
 }
 

@@ -8,68 +8,19 @@
  *
  * Which devices there are is the options' matter (tests/guest/payloads.py); at least MIN_KINDS.
  */
-#include "payload.h"
+#include "virtio.h"
 
-#define ECAM      0xfe000000u
 #define NR_SLOTS  32
 #define MIN_KINDS 9
 
-/* virtio 1.2, 4.1.4.3 */
-#define DEVICE_FEATURE_SELECT 0
-#define DEVICE_FEATURE        4
-#define DRIVER_FEATURE_SELECT 8
-#define DRIVER_FEATURE        12
-#define NUM_QUEUES            18
-#define DEVICE_STATUS         20
-#define QUEUE_SELECT          22
-#define QUEUE_SIZE            24
-#define QUEUE_ENABLE          28
-#define QUEUE_DESC            32
-#define QUEUE_DRIVER          40
-#define QUEUE_DEVICE          48
-#define BAR4                  0x20
-#define BAR_ADDRESS           0xe0000000u
-#define BAR_BYTES             0x4000u
-#define NOTIFY                0x3000
-
-#define ACKNOWLEDGE 1
-#define DRIVER      2
-#define DRIVER_OK   4
-#define FEATURES_OK 8
-#define NEEDS_RESET 64
-
 #define F_PACKED BIT(34)
 
-#define NEXT     1
-#define WRITE    2
-#define INDIRECT 4
-
-#define SIZE       8
 #define MAX_QUEUES 16
-#define IOAPIC     0xfec00000ull
 #define BUFFERS    (6ull << 20)
 #define BUFFER     0x2000ull
 #define BIG        (8ull << 20)
 #define BIG_BYTES  0x100000u
-#define SPINS      2000000u
 #define ROUNDS     10
-
-struct desc {
-	u64 address;
-	u32 length;
-	u16 flags, next;
-};
-
-struct ring {
-	struct desc desc[SIZE] __attribute__((aligned(16)));
-	u16 avail_flags, avail_index, avail[SIZE], used_event;
-	u16 used_flags __attribute__((aligned(4)));
-	volatile u16 used_index;
-	struct {
-		u32 id, length;
-	} used[SIZE];
-	u16 avail_event;
-};
 
 /*
  * A queue that takes whatever it is given at once, and what a proper request to it looks like:
@@ -149,54 +100,9 @@ static struct desc table[SIZE] __attribute__((aligned(16)));
 static unsigned slot, type, nr_queues;
 static u64 features;
 
-static u8 get8(word offset)
-{
-	return *(volatile u8 *)(BAR_ADDRESS + offset);
-}
-
-static u16 get16(word offset)
-{
-	return *(volatile u16 *)(BAR_ADDRESS + offset);
-}
-
-static u32 get32(word offset)
-{
-	return *(volatile u32 *)(BAR_ADDRESS + offset);
-}
-
-static void put8(word offset, u8 value)
-{
-	*(volatile u8 *)(BAR_ADDRESS + offset) = value;
-}
-
-static void put16(word offset, u16 value)
-{
-	*(volatile u16 *)(BAR_ADDRESS + offset) = value;
-}
-
-static void put32(word offset, u32 value)
-{
-	*(volatile u32 *)(BAR_ADDRESS + offset) = value;
-}
-
-static void put64(word offset, u64 value)
-{
-	put32(offset, (u32)value);
-	put32(offset + 4, (u32)(value >> 32));
-}
-
 static volatile u32 *config(unsigned offset)
 {
 	return (volatile u32 *)(word)(ECAM + (slot << 15) + offset);
-}
-
-static bool await_status(u8 mask, u8 value)
-{
-	for (unsigned i = 0; i < SPINS; i++) {
-		if ((get8(DEVICE_STATUS) & mask) == value)
-			return true;
-	}
-	return false;
 }
 
 static u16 queue_of(const struct taker *taker)
@@ -206,19 +112,6 @@ static u16 queue_of(const struct taker *taker)
 
 /* A driver. */
 
-static void set_up_queue(unsigned queue)
-{
-	struct ring *ring = &rings[queue];
-
-	__builtin_memset(ring, 0, sizeof(*ring));
-	put16(QUEUE_SELECT, (u16)queue);
-	put16(QUEUE_SIZE, SIZE);
-	put64(QUEUE_DESC, (word)ring->desc);
-	put64(QUEUE_DRIVER, (word)&ring->avail_flags);
-	put64(QUEUE_DEVICE, (word)&ring->used_flags);
-	put16(QUEUE_ENABLE, 1);
-}
-
 static bool start(void)
 {
 	bool was_reset;
@@ -226,21 +119,12 @@ static bool start(void)
 	put8(DEVICE_STATUS, 0);
 	was_reset = await_status(0xff, 0);
 	put8(DEVICE_STATUS, ACKNOWLEDGE | DRIVER);
-	for (unsigned half = 0; half < 2; half++) {
-		put32(DRIVER_FEATURE_SELECT, half);
-		put32(DRIVER_FEATURE, (u32)((features & ~F_PACKED) >> (32 * half)));
-	}
+	set_driver_features(features & ~F_PACKED);
 	put8(DEVICE_STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK);
 	for (unsigned queue = 0; queue < nr_queues; queue++)
-		set_up_queue(queue);
+		set_up_queue(queue, &rings[queue]);
 	put8(DEVICE_STATUS, ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK);
 	return was_reset;
-}
-
-static void notify(unsigned queue)
-{
-	barrier();
-	put16(NOTIFY + 4 * queue, (u16)queue);
 }
 
 static u64 buffer_of(unsigned queue)
