@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "board/board_fixture.h"
+
 struct fixture {
 	struct machine machine;
 	struct board *board;
@@ -464,71 +466,19 @@ static void exercise(struct fixture *f)
 	advance(f, 1234567);
 }
 
-static void encode_devices(struct fixture *f, struct state_buffer *buffer)
-{
-	for (unsigned i = 0; i < f->machine.nr_devices; i++) {
-		const struct device *device = &f->machine.devices[i];
-
-		assert_int_equal(state_encode(buffer, device->type->state, device->instance,
-					 device_state(device)),
-			0);
-	}
-}
-
 static void test_states_are_declared_whole(void **context)
 {
 	struct fixture *f = *context;
 
-	assert_true(f->machine.nr_devices >= 12);
-	for (unsigned i = 0; i < f->machine.nr_devices; i++) {
-		const struct device_type *type = f->machine.devices[i].type;
-		struct error err = { 0 };
-
-		if (!state_covers(type->state, &err))
-			fail_msg("%s: %s", type->name, err.text);
-		assert_string_equal(type->name, type->state->name);
-		assert_non_null(type->reset);
-		for (unsigned j = 0; j < i; j++)
-			assert_string_not_equal(
-				f->machine.devices[i].instance, f->machine.devices[j].instance);
-	}
+	assert_states_are_declared_whole(&f->machine, 12);
 }
 
 static void test_save_restore_save(void **context)
 {
 	struct fixture *f = *context;
-	struct state_buffer saved = { 0 }, again = { 0 };
-	size_t at = 0;
 
 	exercise(f);
-	encode_devices(f, &saved);
-	machine_reset(&f->machine);
-	encode_devices(f, &again);
-	assert_true(again.size != saved.size || memcmp(again.bytes, saved.bytes, saved.size) != 0);
-	state_buffer_finish(&again);
-
-	for (unsigned i = 0; i < f->machine.nr_devices; i++) {
-		const struct device *device = &f->machine.devices[i];
-		struct error err = { 0 };
-		long size = state_decode(saved.bytes + at, saved.size - at, device->type->state,
-			device_state(device), &err);
-
-		if (size < 0)
-			fail_msg("%s: %s", device->instance, err.text);
-		at += (size_t)size;
-	}
-	for (unsigned i = 0; i < f->machine.nr_devices; i++) {
-		const struct device *device = &f->machine.devices[i];
-
-		if (device->type->restored)
-			device->type->restored(device->object);
-	}
-	assert_int_equal(at, saved.size);
-	encode_devices(f, &again);
-	assert_int_equal(again.size, saved.size);
-	assert_memory_equal(again.bytes, saved.bytes, saved.size);
-	state_buffer_finish(&again);
-	state_buffer_finish(&saved);
+	assert_state_comes_back(&f->machine);
 }
 
 /* A reset machine is like a new one, but for the RTC, which keeps time and memory. */
@@ -545,8 +495,8 @@ static void test_reset_is_like_new(void **context)
 	machine_reset(&fresh.machine);
 	assert_false(f->intr);
 	assert_true(f->a20);
-	encode_devices(f, &a);
-	encode_devices(&fresh, &b);
+	encode_devices(&f->machine, &a);
+	encode_devices(&fresh.machine, &b);
 	assert_int_equal(a.size, b.size);
 	assert_memory_equal(a.bytes, b.bytes, a.size);
 	state_buffer_finish(&a);

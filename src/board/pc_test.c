@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include "board/board_fixture.h"
+
 #define CODE_SIZE 0x20000u
 #define VARS_SIZE 0x4000u
 #define VARS_BASE (UINT64_C(0x100000000) - CODE_SIZE - VARS_SIZE)
@@ -147,59 +149,16 @@ static void test_states_are_declared_whole(void **context)
 {
 	struct fixture *f = *context;
 
-	assert_true(f->machine.nr_devices >= 18);
-	for (unsigned i = 0; i < f->machine.nr_devices; i++) {
-		const struct device_type *type = f->machine.devices[i].type;
-		struct error err = { 0 };
-
-		if (!state_covers(type->state, &err))
-			fail_msg("%s: %s", type->name, err.text);
-		for (unsigned j = 0; j < i; j++)
-			assert_string_not_equal(
-				f->machine.devices[i].instance, f->machine.devices[j].instance);
-	}
-}
-
-static void encode_devices(struct fixture *f, struct state_buffer *buffer)
-{
-	for (unsigned i = 0; i < f->machine.nr_devices; i++) {
-		const struct device *device = &f->machine.devices[i];
-
-		assert_int_equal(state_encode(buffer, device->type->state, device->instance,
-					 device_state(device)),
-			0);
-	}
+	assert_states_are_declared_whole(&f->machine, 18);
 }
 
 static void test_save_restore_save(void **context)
 {
 	struct fixture *f = *context;
-	struct state_buffer saved = { 0 }, again = { 0 };
-	size_t at = 0;
 
 	store(f, VARS_BASE, 0x70);
-	encode_devices(f, &saved);
-	machine_reset(&f->machine);
-	for (unsigned i = 0; i < f->machine.nr_devices; i++) {
-		const struct device *device = &f->machine.devices[i];
-		long size = state_decode(saved.bytes + at, saved.size - at, device->type->state,
-			device_state(device), NULL);
-
-		assert_true(size > 0);
-		at += (size_t)size;
-	}
-	for (unsigned i = 0; i < f->machine.nr_devices; i++) {
-		const struct device *device = &f->machine.devices[i];
-
-		if (device->type->restored)
-			device->type->restored(device->object);
-	}
+	assert_state_comes_back(&f->machine);
 	assert_false(is_ram(f, VARS_BASE));
-	encode_devices(f, &again);
-	assert_int_equal(again.size, saved.size);
-	assert_memory_equal(again.bytes, saved.bytes, saved.size);
-	state_buffer_finish(&again);
-	state_buffer_finish(&saved);
 }
 
 #define pc_tests(name)                                                                             \
