@@ -10,6 +10,11 @@ extern const struct option_spec run_option_table[], start_option_table[], stop_o
 	format_option_table[], logs_option_table[], plug_option_table[], unplug_option_table[],
 	media_option_table[], exec_option_table[], ssh_option_table[], type_option_table[],
 	screenshot_option_table[], console_option_table[];
+/* What format_option_table fills. */
+struct format_options {
+	bool json;
+};
+
 int run_main(const struct command *command, int argc, char **argv);
 int create_main(const struct command *command, int argc, char **argv);
 int start_main(const struct command *command, int argc, char **argv);
@@ -35,6 +40,7 @@ int memory_main(const struct command *command, int argc, char **argv);
 int logs_main(const struct command *command, int argc, char **argv);
 int exec_main(const struct command *command, int argc, char **argv);
 int cp_main(const struct command *command, int argc, char **argv);
+int agent_main(const struct command *command, int argc, char **argv);
 int ssh_main(const struct command *command, int argc, char **argv);
 int switch_main(const struct command *command, int argc, char **argv);
 

@@ -1,9 +1,9 @@
 /*
  * atoll exec, cp and ssh: into a guest, through its agent or through its ssh server.
  */
-#include "agent/agent.h"
 #include "base/log.h"
 #include "cli/command.h"
+#include "cli/guest.h"
 #include "cli/vm_spec.h"
 
 #include <ctype.h>
@@ -16,8 +16,7 @@
 
 #define MAX_INPUT_BYTES (1 << 20) /* in one message to the agent */
 
-/* Connects to the agent of a VM that runs. */
-static int open_agent(struct agent *agent, const struct bundle *bundle, struct error *err)
+int guest_open_agent(struct agent *agent, const struct bundle *bundle, struct error *err)
 {
 	int fd;
 
@@ -101,7 +100,7 @@ static int exec_in(const struct bundle *bundle, char *const *argv,
 
 	if (options->input && read_input(&input, &input_size, err))
 		goto done;
-	if (open_agent(&agent, bundle, err))
+	if (guest_open_agent(&agent, bundle, err))
 		goto done;
 	if (agent_exec(&agent, argv, input, input_size, options->limit_ns, &result, err) == 0) {
 		fwrite(result.out.bytes, 1, result.out.size, stdout);
@@ -186,7 +185,7 @@ static int copy(
 	if (fd < 0) {
 		result = error_set_errno(err, to_guest ? EXIT_CODE_NO_FILE : EXIT_CODE_CANNOT_WRITE,
 			errno, "cannot open %s", here);
-	} else if ((result = open_agent(&agent, &bundle, err)) == 0) {
+	} else if ((result = guest_open_agent(&agent, &bundle, err)) == 0) {
 		result = to_guest ? agent_file_put(&agent, fd, to, err)
 				  : agent_file_get(&agent, from, fd, err);
 		agent_close(&agent);

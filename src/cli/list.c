@@ -15,10 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-struct format_options {
-	bool json;
-};
-
 static int set_output(void *target, const char *value, struct error *err)
 {
 	struct format_options *options = target;

@@ -114,6 +114,17 @@ const struct command commands[] = {
 		"Copies a file through the guest agent, between the host and a virtual machine. A "
 		"FILE of '-' is standard input or output.",
 		no_options, cp_main },
+	{ "freeze", "NAME", "hold a guest's file systems still, as for a copy of its disks",
+		"Has the guest's agent write what the file systems have in memory, and holds all "
+		"writes to them back until 'atoll thaw'. Programs that write wait meanwhile.",
+		no_options, agent_main },
+	{ "thaw", "NAME", "let a guest's file systems go on",
+		"Lets file systems go on that 'atoll freeze' holds still.", no_options,
+		agent_main },
+	{ "addresses", "NAME", "tell a guest's network addresses",
+		"Tells what the guest's agent says of its network: a line for each interface and "
+		"address, with the address of its hardware.",
+		format_option_table, agent_main },
 	{ "ssh", "NAME [-- COMMAND...]", "log in to a virtual machine",
 		"Runs ssh to the port of this host that leads to the virtual machine's ssh server, "
 		"with the key of its directory.",

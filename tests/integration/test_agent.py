@@ -56,6 +56,13 @@ def honest(agent, line):
             result = {"exited": True, "exitcode": agent.done.returncode,
                       "out-data": base64.b64encode(agent.done.stdout).decode(),
                       "err-data": base64.b64encode(agent.done.stderr).decode()}
+        case "guest-fsfreeze-freeze" | "guest-fsfreeze-thaw":
+            result = 2
+        case "guest-network-get-interfaces":
+            result = [{"name": "e\x1b[31mth0", "hardware-address": "52:54:00:00:00:01", "ip-addresses": [
+                          {"ip-address": "10.0.2.15", "ip-address-type": "ipv4", "prefix": 24},
+                          {"ip-address": "fe80::1", "ip-address-type": "ipv6", "prefix": 64}]},
+                      {"name": "dummy"}]
         case "guest-file-open":
             path = arguments["path"]
             if arguments["mode"] == "r" and path not in agent.files:
@@ -109,6 +116,16 @@ def test_cp(vms, running, tmp_path):
                    "No such file", "guest-file-open")
 
 
+def test_freeze_and_addresses(vms, running):
+    Agent(vms.directory(running), honest)
+    assert vms.good("freeze", running) == "2 file systems frozen\n"
+    assert vms.good("thaw", running) == "2 file systems thawed\n"
+    assert vms.good("addresses", running) == ("e?[31mth0 52:54:00:00:00:01 10.0.2.15/24\n"
+                                              "e?[31mth0 52:54:00:00:00:01 fe80::1/64\ndummy - -\n")
+    interfaces = json.loads(vms.good("addresses", running, "-o", "json"))
+    assert interfaces[0]["ip-addresses"][1]["prefix"] == 64
+
+
 def test_an_agent_that_says_nothing(vms, running):
     Agent(vms.directory(running), lambda agent, line: None)
     assert_mistake(vms.run("exec", running, "--", "true"), UNAVAILABLE, "does not answer",
@@ -137,6 +154,8 @@ def test_an_agent_that_talks_without_end(vms, running):
     (["exec", "nobody", "--", "true"], NO_FILE, ["nobody"]),
     (["exec", "button", "--", "true"], CONFIG, ["not running"]),
     (["exec", "--timeout", "x", "button", "--", "true"], USAGE, ["x", "seconds"]),
+    (["freeze"], USAGE, ["atoll freeze NAME"]),
+    (["addresses", "button"], CONFIG, ["not running"]),
     (["cp", "a", "b"], USAGE, ["atoll cp FILE NAME:PATH"]),
     (["cp", "/nonexistent/file", "button:/x"], NO_FILE, ["/nonexistent/file"]),
     (["cp", "button:/x", "/tmp"], 73, ["/tmp"]),

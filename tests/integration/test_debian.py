@@ -113,6 +113,22 @@ def test_clock(debian, how):
         time.sleep(0.2)
 
 
+def test_addresses(debian):
+    assert re.search(r"^\w+ 52:54:\S+ 10\.0\.2\.15/24$", debian.vms.good("addresses", debian.name), re.M)
+
+
+def test_freeze(debian):
+    """Nothing is written while it lasts, and the agent refuses what would write."""
+    debian.shell("echo before >/root/frozen; sync")
+    said = debian.vms.good("freeze", debian.name)
+    try:
+        assert re.fullmatch(r"[1-9]\d* file systems? frozen\n", said)
+        assert debian.exec("true", check=False).returncode
+    finally:
+        assert debian.vms.good("thaw", debian.name) == said.replace("frozen", "thawed")
+    assert debian.shell("echo after >>/root/frozen; cat /root/frozen") == "before\nafter\n"
+
+
 def test_fstrim(debian):
     """What the guest frees, the host gets back."""
     disk = debian.path("root.qcow2")
