@@ -9,7 +9,7 @@
 extern const struct option_spec run_option_table[], start_option_table[], stop_option_table[],
 	format_option_table[], logs_option_table[], plug_option_table[], unplug_option_table[],
 	media_option_table[], exec_option_table[], ssh_option_table[], type_option_table[],
-	screenshot_option_table[], console_option_table[];
+	screenshot_option_table[], console_option_table[], balloon_option_table[];
 /* What format_option_table fills. */
 struct format_options {
 	bool json;

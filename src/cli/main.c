@@ -201,7 +201,7 @@ const struct command commands[] = {
 		"Tells what the guest says of its memory, and with SIZE how much it is to keep of "
 		"what it started with. The rest is the host's. The machine needs the option "
 		"balloon.",
-		no_options, memory_main },
+		balloon_option_table, memory_main },
 	{ "rm", "NAME...", "remove virtual machines with everything in their directories",
 		"Removes virtual machines that do not run, with everything in their directories.",
 		no_options, rm_main },

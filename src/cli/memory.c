@@ -1,6 +1,7 @@
 /*
  * atoll memory, balloon: how much memory a VM that runs has, and is to have.
  */
+#include "base/host_time.h"
 #include "base/log.h"
 #include "base/properties.h"
 #include "bundle/control_client.h"
@@ -8,6 +9,31 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+
+#define HINT_PATIENCE_NS (10 * NS_PER_S)
+
+struct memory_options {
+	bool hint;
+};
+
+static int set_hint(void *target, const char *value, struct error *err)
+{
+	struct memory_options *options = target;
+
+	(void)value;
+	(void)err;
+	options->hint = true;
+	return 0;
+}
+
+const struct option_spec balloon_option_table[] = {
+	{ "hint", NULL,
+		"Ask the guest which memory is free (free page hinting), and tell how much that "
+		"is: what a balloon could take at once, in pieces of 4 MiB. Nothing is taken.",
+		NULL, COMPLETE_NOTHING, NULL, set_hint },
+	{ 0 },
+};
 
 static void print_member(const char *key, const json_t *value)
 {
@@ -29,13 +55,36 @@ static void print_members(const json_t *object)
 	{
 		if (json_is_object(value))
 			print_members(value);
-		else
+		else if (json_is_integer(value))
 			print_member(key, value);
 	}
 }
 
+/* A round of the guest's hints; it ends it itself, or is told to. */
+static int hint(struct control_client *client, json_t **result, struct error *err)
+{
+	const struct timespec pause = { .tv_nsec = 20 * NS_PER_MS };
+	ns_t limit_ns = host_now() + HINT_PATIENCE_NS;
+	int rc = control_call(client, "balloon", json_pack("{s:b}", "hint", 1), result, err);
+
+	while (rc == 0 && json_is_true(json_object_get(*result, "hinting"))) {
+		bool late = host_now() > limit_ns;
+
+		json_decref(*result);
+		*result = NULL;
+		if (late) {
+			control_call(client, "balloon", json_pack("{s:b}", "hint", 0), NULL, NULL);
+			return error_set(err, EXIT_CODE_UNAVAILABLE,
+				"the guest did not tell of its free memory within 10 s");
+		}
+		nanosleep(&pause, NULL);
+		rc = control_call(client, "balloon", NULL, result, err);
+	}
+	return rc;
+}
+
 static int ask(const struct command *command, const struct bundle *bundle, const char *size,
-	struct error *err)
+	bool hints, struct error *err)
 {
 	struct control_client client;
 	json_t *result = NULL;
@@ -47,8 +96,11 @@ static int ask(const struct command *command, const struct bundle *bundle, const
 			"'%s' is no size; give a number and K, M, G or T, such as 512M", size);
 	if (control_connect(&client, bundle, CONTROL_PATIENCE_NS, err))
 		return -1;
-	rc = control_call(&client, command->name,
-		size ? json_pack("{s:I}", "size", (json_int_t)bytes) : NULL, &result, err);
+	if (hints)
+		rc = hint(&client, &result, err);
+	else
+		rc = control_call(&client, command->name,
+			size ? json_pack("{s:I}", "size", (json_int_t)bytes) : NULL, &result, err);
 	control_disconnect(&client);
 	if (rc == 0)
 		print_members(result);
@@ -58,12 +110,13 @@ static int ask(const struct command *command, const struct bundle *bundle, const
 
 int memory_main(const struct command *command, int argc, char **argv)
 {
+	struct memory_options options = { 0 };
 	struct bundle bundle = { 0 };
 	struct error err = { 0 };
 	int nr_operands;
 	bool help;
 
-	if (options_parse(command, argc, argv, NULL, &nr_operands, &help, &err) == 0) {
+	if (options_parse(command, argc, argv, &options, &nr_operands, &help, &err) == 0) {
 		if (help) {
 			command_print_help(stdout, command);
 			return EXIT_CODE_OK;
@@ -72,8 +125,10 @@ int memory_main(const struct command *command, int argc, char **argv)
 			error_set(&err, EXIT_CODE_USAGE,
 				"one VM has to be named, and perhaps a size: atoll %s NAME [SIZE]",
 				command->name);
+		else if (options.hint && nr_operands > 1)
+			error_set(&err, EXIT_CODE_USAGE, "--hint and a size exclude each other");
 		else if (bundle_open(&bundle, argv[0], &err) == 0) {
-			ask(command, &bundle, nr_operands > 1 ? argv[1] : NULL, &err);
+			ask(command, &bundle, nr_operands > 1 ? argv[1] : NULL, options.hint, &err);
 			bundle_close(&bundle);
 		}
 	}

@@ -1,8 +1,11 @@
 /*
- * virtio-balloon (virtio_balloon.h). Not modelled: free page hinting. A driver may use a page again
- * before its hint is read (5.5.6, Free Page Hinting), so that hints are for who knows what was
- * written meanwhile, which is a migration; reports and the balloon itself are promises, and safe to
- * act on.
+ * virtio-balloon (virtio_balloon.h).
+ *
+ * Reports and the balloon itself are promises: what is named there is discarded. Hints are not. A
+ * driver may use a page again before its hint is read, and a device may touch a hinted page only
+ * if the guest has not written to it since the command was issued (5.5.6.6.1, 5.5.6.6.2). Linux's
+ * shrinker does so. Nobody here keeps a record of what was written, so hints are counted, and
+ * nothing is discarded for them.
  *
  * A page that the driver names is discarded whatever it holds: the guest can only harm itself. If
  * it fills free pages with a pattern of its own (PAGE_POISON), those that it reports are left
@@ -27,29 +30,51 @@
 #define BALLOON_F_TELL_HOST      BIT(0)
 #define BALLOON_F_STATS_VQ       BIT(1)
 #define BALLOON_F_DEFLATE_ON_OOM BIT(2)
+#define BALLOON_F_FREE_PAGE_HINT BIT(3)
 #define BALLOON_F_PAGE_POISON    BIT(4)
 #define BALLOON_F_REPORTING      BIT(5)
+
+/* Commands in hint_cmd; others begin a round of hints (5.5.6.6). */
+#define COMMAND_STOP  0
+#define COMMAND_DONE  1
+#define COMMAND_FIRST 2
 
 /* 5.5.4 */
 struct balloon_registers {
 	uint32_t nr_pages; /* that the balloon is to have */
 	uint32_t actual;   /* that it has: the driver's */
-	uint32_t hint_cmd; /* 0: no hints are wanted */
+	uint32_t hint_cmd; /* COMMAND_... */
 	uint32_t poison;   /* what free pages are filled with: the driver's */
 };
 
-enum balloon_queue { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUE_STATISTICS, QUEUE_REPORTING, NR_QUEUES };
+enum balloon_queue {
+	QUEUE_INFLATE,
+	QUEUE_DEFLATE,
+	QUEUE_STATISTICS,
+	QUEUE_HINTS,
+	QUEUE_REPORTING,
+	NR_QUEUES
+};
 
 struct statistic {
 	uint16_t tag;
 	uint64_t value;
 } __attribute__((packed));
 
+/* A round of hints. */
+struct hints {
+	uint32_t command; /* that was issued for it */
+	bool wanted;      /* issued, and the driver has not ended it */
+	bool taken;       /* what comes now belongs to it */
+	uint64_t bytes;
+};
+
 struct virtio_balloon {
 	struct virtio_device device;
 
 	/* Machine lock. */
 	struct balloon_registers registers;
+	uint32_t last_command;
 
 	_Atomic bool poisoned; /* any thread: free pages are not zeros */
 
@@ -57,6 +82,7 @@ struct virtio_balloon {
 	struct virtq_request *report; /* the driver's buffer for statistics */
 	struct virtio_balloon_statistics statistics;
 	bool asked;
+	struct hints hints;
 };
 
 static struct virtio_balloon *balloon_of(struct virtio_device *device)
@@ -146,6 +172,59 @@ static void serve_reporting(struct virtio_balloon *balloon, unsigned index)
 	}
 }
 
+/* The driver's command: what follows belongs to it. */
+static void take_command(struct virtio_balloon *balloon, struct virtq_request *request)
+{
+	struct hints *hints = &balloon->hints;
+	uint32_t command;
+
+	/* Of another size it is none (5.5.6.6.1). */
+	if (request->readable_bytes != sizeof(command) ||
+		virtq_read(request, &command, sizeof(command)) != sizeof(command))
+		command = COMMAND_STOP;
+	if (command == COMMAND_STOP && hints->taken) {
+		hints->wanted = false;
+		virtio_call_outside(&balloon->device, 0);
+	}
+	hints->taken = hints->wanted && command == hints->command;
+}
+
+static void serve_hints(struct virtio_balloon *balloon, unsigned index)
+{
+	uint64_t all = guest_memory_size(&balloon->device.machine->memory);
+	struct virtq *queue = virtio_queue(&balloon->device, index);
+	struct hints *hints = &balloon->hints;
+	struct virtq_request *request;
+
+	while ((request = virtq_pop(queue)) != NULL) {
+		if (request->nr_readable > 0)
+			take_command(balloon, request);
+		/* Those of another command are ignored (5.5.6.6.2). */
+		if (hints->taken)
+			hints->bytes += request->writable_bytes;
+		if (hints->bytes > all)
+			hints->bytes = all;
+		virtq_push(queue, request, 0);
+	}
+}
+
+/* The driver has ended its round: the pages that it kept back for it are its own again. */
+static void balloon_outside(struct virtio_device *device, unsigned lane)
+{
+	static const uint32_t done = COMMAND_DONE;
+	struct virtio_balloon *balloon = balloon_of(device);
+	bool ended;
+
+	machine_lock(device->machine);
+	virtio_lane_enter(&device->lanes[lane]);
+	ended = !balloon->hints.wanted && balloon->registers.hint_cmd >= COMMAND_FIRST;
+	virtio_lane_leave(&device->lanes[lane]);
+	if (ended)
+		virtio_config_change(
+			device, offsetof(struct balloon_registers, hint_cmd), &done, sizeof(done));
+	machine_unlock(device->machine);
+}
+
 static void forget_statistics(struct virtio_balloon *balloon)
 {
 	memset(&balloon->statistics, 0xff, sizeof(balloon->statistics));
@@ -199,6 +278,8 @@ static enum balloon_queue queue_kind(const struct virtio_device *device, unsigne
 {
 	if (index >= QUEUE_STATISTICS && !virtio_has_feature(device, BALLOON_F_STATS_VQ))
 		index++;
+	if (index >= QUEUE_HINTS && !virtio_has_feature(device, BALLOON_F_FREE_PAGE_HINT))
+		index++;
 	return index < NR_QUEUES ? (enum balloon_queue)index : QUEUE_DEFLATE;
 }
 
@@ -209,6 +290,7 @@ static bool balloon_serve(struct virtio_device *device, unsigned index)
 	switch (queue_kind(device, index)) {
 	case QUEUE_INFLATE: serve_inflate(balloon); break;
 	case QUEUE_STATISTICS: serve_statistics(balloon); break;
+	case QUEUE_HINTS: serve_hints(balloon, index); break;
 	case QUEUE_REPORTING: serve_reporting(balloon, index); break;
 	default: serve_deflate(balloon);
 	}
@@ -236,6 +318,7 @@ static void balloon_reset(struct virtio_device *device)
 	atomic_store(&balloon->poisoned, false);
 	virtio_lane_enter(lane);
 	balloon->asked = false;
+	balloon->hints = (struct hints){ 0 };
 	forget_statistics(balloon);
 	virtio_lane_leave(lane);
 }
@@ -257,6 +340,7 @@ static const struct virtio_device_type virtio_balloon_type = {
 	.drain = balloon_drain,
 	.reset = balloon_reset,
 	.config_written = balloon_config_written,
+	.outside = balloon_outside,
 };
 
 int virtio_balloon_create(struct virtio_balloon **result,
@@ -277,13 +361,14 @@ int virtio_balloon_create(struct virtio_balloon **result,
 		{ .size = QUEUE_SIZE },
 		{ .size = QUEUE_SIZE },
 		{ .size = QUEUE_SIZE },
+		{ .size = QUEUE_SIZE },
 	};
 	struct virtio_balloon *balloon = calloc(1, sizeof(*balloon));
 	struct virtio_device_config device = {
 		.name = config->name,
 		.machine = config->machine,
-		.features = BALLOON_F_STATS_VQ | BALLOON_F_DEFLATE_ON_OOM | BALLOON_F_PAGE_POISON |
-			    BALLOON_F_REPORTING,
+		.features = BALLOON_F_STATS_VQ | BALLOON_F_DEFLATE_ON_OOM |
+			    BALLOON_F_FREE_PAGE_HINT | BALLOON_F_PAGE_POISON | BALLOON_F_REPORTING,
 		.config_writable = writable,
 		.config_size = sizeof(balloon->registers),
 		.queues = queues,
@@ -359,4 +444,50 @@ void virtio_balloon_get_statistics(
 	virtio_lane_enter(lane);
 	*statistics = balloon->statistics;
 	virtio_lane_leave(lane);
+}
+
+int virtio_balloon_hint(struct virtio_balloon *balloon)
+{
+	struct virtio_device *device = &balloon->device;
+	uint32_t command;
+
+	if (!virtio_has_feature(device, BALLOON_F_FREE_PAGE_HINT) ||
+		!(device->state.status & VIRTIO_STATUS_DRIVER_OK))
+		return -ENOTSUP;
+	if (balloon->registers.hint_cmd >= COMMAND_FIRST)
+		return -EBUSY;
+	command = balloon->last_command < COMMAND_FIRST || balloon->last_command == UINT32_MAX
+			  ? COMMAND_FIRST
+			  : balloon->last_command + 1;
+	balloon->last_command = command;
+	virtio_lane_enter(&device->lanes[0]);
+	balloon->hints = (struct hints){ .command = command, .wanted = true };
+	virtio_lane_leave(&device->lanes[0]);
+	virtio_config_change(
+		device, offsetof(struct balloon_registers, hint_cmd), &command, sizeof(command));
+	return 0;
+}
+
+void virtio_balloon_end_hints(struct virtio_balloon *balloon)
+{
+	static const uint32_t done = COMMAND_DONE;
+	struct virtio_device *device = &balloon->device;
+
+	if (balloon->registers.hint_cmd < COMMAND_FIRST)
+		return;
+	virtio_lane_enter(&device->lanes[0]);
+	balloon->hints.wanted = balloon->hints.taken = false;
+	virtio_lane_leave(&device->lanes[0]);
+	virtio_config_change(
+		device, offsetof(struct balloon_registers, hint_cmd), &done, sizeof(done));
+}
+
+bool virtio_balloon_hinted(struct virtio_balloon *balloon, uint64_t *bytes)
+{
+	struct virtio_lane *lane = &balloon->device.lanes[0];
+
+	virtio_lane_enter(lane);
+	*bytes = balloon->hints.bytes;
+	virtio_lane_leave(lane);
+	return balloon->registers.hint_cmd >= COMMAND_FIRST;
 }

@@ -44,6 +44,17 @@ uint64_t virtio_balloon_target(const struct virtio_balloon *balloon);
 /* How much memory the guest has given to the balloon, bytes. Under the machine lock. */
 uint64_t virtio_balloon_inflated(const struct virtio_balloon *balloon);
 
+/*
+ * Asks the guest which of its memory is free (free page hinting): a round that the guest ends, or
+ * virtio_balloon_end_hints. Only counted. Under the machine lock. -ENOTSUP: no driver is there that
+ * could; -EBUSY: a round has not ended.
+ */
+int virtio_balloon_hint(struct virtio_balloon *balloon);
+/* The guest need not go on, and its memory is its own again. Under the machine lock. */
+void virtio_balloon_end_hints(struct virtio_balloon *balloon);
+/* Bytes of the last round; true while it goes on. Under the machine lock. */
+bool virtio_balloon_hinted(struct virtio_balloon *balloon, uint64_t *bytes);
+
 /* Asks the guest for new statistics, which come when they come. Under the machine lock. */
 void virtio_balloon_ask(struct virtio_balloon *balloon);
 /* The last ones. */

@@ -3,12 +3,12 @@
 
 #include "virtio/virtio_fuzz.h"
 
-enum { QUEUE_STATISTICS = 2 };
+enum { QUEUE_STATISTICS = 2, QUEUE_HINTS = 3 };
 
-/* Page numbers, or statistics: a tag and a value. */
+/* Page numbers, commands, or statistics: a tag and a value. */
 static size_t balloon_head(struct virtio_fuzz *fuzz, unsigned queue, uint8_t head[FUZZ_HEAD])
 {
-	static const uint32_t pages[] = { 0, 1, FUZZ_ROM >> 12, FUZZ_MORE >> 12, UINT32_MAX };
+	static const uint32_t pages[] = { 0, 1, FUZZ_ROM >> 12, FUZZ_MORE >> 12, UINT32_MAX, 2, 3 };
 	unsigned count = 1 + fuzz_u8(&fuzz->input) % 6;
 
 	for (unsigned i = 0; i < count; i++) {
@@ -17,6 +17,9 @@ static size_t balloon_head(struct virtio_fuzz *fuzz, unsigned queue, uint8_t hea
 		memcpy(head + 10 * i, &page, sizeof(page));
 		memset(head + 10 * i + sizeof(page), 0, 6);
 	}
+	/* A command comes alone. */
+	if (queue == QUEUE_HINTS && count > 1)
+		return sizeof(uint32_t);
 	return queue == QUEUE_STATISTICS ? 10 * count : 4 * count;
 }
 
@@ -24,10 +27,16 @@ static void happen(struct virtio_fuzz *fuzz, uint8_t what)
 {
 	struct virtio_balloon *balloon = fuzz->ops->context;
 	struct virtio_balloon_statistics statistics;
+	uint64_t bytes;
 
 	machine_lock(&fuzz->pci.machine);
 	if (what & 1)
 		virtio_balloon_set_target(balloon, (uint64_t)what << 12);
+	if (what & 2)
+		virtio_balloon_hint(balloon);
+	if (what & 4)
+		virtio_balloon_end_hints(balloon);
+	virtio_balloon_hinted(balloon, &bytes);
 	virtio_balloon_ask(balloon);
 	virtio_balloon_get_statistics(balloon, &statistics);
 	machine_unlock(&fuzz->pci.machine);

@@ -4,6 +4,7 @@
  */
 #include "vmm/vm_parts.h"
 
+#include <errno.h>
 #include <inttypes.h>
 
 /* {"size": BYTES}, which may be left out: -1. */
@@ -74,14 +75,16 @@ static void add_statistic(json_t *to, const char *name, uint64_t value)
 
 json_t *vm_balloon_as_json(struct vm *vm)
 {
+	bool hinting;
 	struct virtio_balloon *balloon = vm->devices.balloon;
 	struct virtio_balloon_statistics known;
 	json_t *statistics = json_object();
-	uint64_t all = guest_memory_size(&vm->machine.memory), taken, inflated;
+	uint64_t all = guest_memory_size(&vm->machine.memory), taken, inflated, hinted;
 
 	machine_lock(&vm->machine);
 	taken = virtio_balloon_target(balloon);
 	inflated = virtio_balloon_inflated(balloon);
+	hinting = virtio_balloon_hinted(balloon, &hinted);
 	/* The last ones are told; new ones come until somebody asks again. */
 	virtio_balloon_get_statistics(balloon, &known);
 	virtio_balloon_ask(balloon);
@@ -96,17 +99,45 @@ json_t *vm_balloon_as_json(struct vm *vm)
 	add_statistic(statistics, "minor_faults", known.minor_faults);
 	add_statistic(statistics, "hugetlb_allocations", known.hugetlb_allocations);
 	add_statistic(statistics, "hugetlb_failures", known.hugetlb_failures);
-	return json_pack("{s:I, s:I, s:o}", "target_bytes", (json_int_t)(all - taken),
-		"inflated_bytes", (json_int_t)inflated, "statistics", statistics);
+	return json_pack("{s:I, s:I, s:I, s:b, s:o}", "target_bytes", (json_int_t)(all - taken),
+		"inflated_bytes", (json_int_t)inflated, "hinted_bytes", (json_int_t)hinted,
+		"hinting", (int)hinting, "statistics", statistics);
+}
+
+/* Begins a round of hints, or ends it. */
+static int hint(struct vm *vm, bool begin, struct error *err)
+{
+	int rc = 0;
+
+	machine_lock(&vm->machine);
+	if (begin)
+		rc = virtio_balloon_hint(vm->devices.balloon);
+	else
+		virtio_balloon_end_hints(vm->devices.balloon);
+	machine_unlock(&vm->machine);
+	if (rc == -EBUSY)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"the guest of the VM '%s' still tells of its free memory; try again "
+			"later",
+			vm->config->bundle->name);
+	if (rc)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"the guest of the VM '%s' has no driver that tells of its free memory",
+			vm->config->bundle->name);
+	return 0;
 }
 
 int vm_run_balloon(void *context, const json_t *arguments, json_t **result, struct error *err)
 {
 	struct vm *vm = context;
-	json_int_t size;
+	json_error_t why;
+	json_int_t size = -1;
+	int wanted = -1;
 
-	if (take_size(arguments, &size, err))
-		return -1;
+	if (arguments && json_unpack_ex((json_t *)arguments, &why, JSON_STRICT, "{s?I, s?b}",
+				 "size", &size, "hint", &wanted))
+		return error_set(err, EXIT_CODE_USAGE,
+			"the arguments are not those of this command: %s", why.text);
 	if (!vm->devices.balloon)
 		return error_set(err, EXIT_CODE_CONFIG,
 			"the VM '%s' has no balloon; start it with --balloon",
@@ -121,6 +152,8 @@ int vm_run_balloon(void *context, const json_t *arguments, json_t **result, stru
 		virtio_balloon_set_target(vm->devices.balloon, (uint64_t)size);
 		machine_unlock(&vm->machine);
 	}
+	if (wanted >= 0 && hint(vm, wanted, err))
+		return -1;
 	*result = vm_balloon_as_json(vm);
 	return 0;
 }
