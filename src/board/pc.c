@@ -8,12 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PC_MIN_RAM        (UINT64_C(4) << 20)
-#define PC_MAX_RAM        (UINT64_C(512) << 30)
-#define PC_HIGH_ALIGNMENT (UINT64_C(32) << 30) /* of PCI's window above RAM */
-#define PC_GPE_PCI        1
-#define PC_GPE_GENERATION 5 /* as in generation.asl */
-#define PC_ROUTE_OFF      BIT(7)
+#define PC_MIN_RAM           (UINT64_C(4) << 20)
+#define PC_MAX_RAM           (UINT64_C(512) << 30)
+#define PC_MAX_DEVICE_MEMORY (UINT64_C(256) << 30)
+#define PC_HIGH_ALIGNMENT    (UINT64_C(32) << 30) /* of PCI's window above RAM */
+#define PC_GPE_PCI           1
+#define PC_GPE_GENERATION    5 /* as in generation.asl */
+#define PC_ROUTE_OFF         BIT(7)
 
 /* The 8259s' input, by all that are routed to it. */
 static void drive_routed(struct pc *pc, uint8_t irq)
@@ -169,20 +170,30 @@ static void add_firmware_devices(struct pc *pc, const struct board_config *confi
 	isa_map_debug_console(machine, PC_PORT_DEBUG, &pc->debug_console);
 }
 
-/* Above 4 GiB everything that is not RAM is PCI's: SeaBIOS puts BARs at the beginning, OVMF at the
- * end. */
+/* Room for the memory of devices, between RAM and PCI's window. */
+static void reserve_device_memory(struct pc *pc, uint64_t bytes)
+{
+	uint64_t ram_end = pc->board.machine->memory.end;
+
+	pc->device_memory_bytes = bytes;
+	pc->board.device_memory = align_up(
+		ram_end > PC_HIGH_BASE ? ram_end : PC_HIGH_BASE, BOARD_DEVICE_MEMORY_ALIGNMENT);
+	pc->board.device_memory_end = pc->board.device_memory + bytes;
+	pc->pci_high = align_up(pc->board.device_memory_end, PC_HIGH_ALIGNMENT);
+}
+
+/* Above 4 GiB everything that is not memory is PCI's: SeaBIOS puts BARs at the beginning, OVMF at
+ * the end. */
 static int add_pci(struct pc *pc, struct error *err)
 {
 	struct machine *machine = pc->board.machine;
 	const struct pc_chipset *chipset = pc->chipset;
 	uint64_t window = pc->low_end > chipset->pci_window ? pc->low_end : chipset->pci_window;
-	uint64_t ram_end = machine->memory.end > PC_HIGH_BASE ? machine->memory.end : PC_HIGH_BASE;
-	uint64_t high = align_up(ram_end, PC_HIGH_ALIGNMENT);
 	struct pci_host_config config = {
 		.bridge = &pc->bridge,
 		.ecam_size = chipset->ecam_size,
 		.memory32 = { window, AT_IOAPIC_BASE - window },
-		.memory64 = { high, BIT(PC_ADDRESS_BITS) - high },
+		.memory64 = { pc->pci_high, BIT(PC_ADDRESS_BITS) - pc->pci_high },
 		.io = { 0x1000, 0xf000 },
 		.has_firmware = true,
 		.hotplug_event = acpi_gpe_input(&pc->gpe, PC_GPE_PCI),
@@ -207,18 +218,26 @@ static int add_pci(struct pc *pc, struct error *err)
 	return 0;
 }
 
-static int add_memory(struct pc *pc, uint64_t bytes, struct error *err)
+static int add_memory(struct pc *pc, const struct board_config *config, struct error *err)
 {
 	const struct pc_chipset *chipset = pc->chipset;
+	uint64_t bytes = config->memory_bytes;
 
 	if (bytes < PC_MIN_RAM || bytes > PC_MAX_RAM || bytes % GUEST_PAGE_SIZE)
 		return error_set(err, EXIT_CODE_CONFIG,
 			"the board pc cannot have %llu bytes of memory; use --memory with 4M to "
 			"512G, in whole pages of 4K",
 			(unsigned long long)bytes);
+	if (config->device_memory_bytes > PC_MAX_DEVICE_MEMORY)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"the board pc cannot have more than 256 GiB of memory that comes and goes, "
+			"or is a file's");
 	pc->memory_bytes = bytes;
 	pc->low_end = bytes <= chipset->max_low_ram ? bytes : chipset->split_low_ram;
-	return pc_memory_create(&pc->memory, pc->board.machine, bytes, pc->low_end, err);
+	if (pc_memory_create(&pc->memory, pc->board.machine, bytes, pc->low_end, err))
+		return -1;
+	reserve_device_memory(pc, config->device_memory_bytes);
+	return 0;
 }
 
 static int add_firmware(struct pc *pc, const struct board_config *config, struct error *err)
@@ -277,7 +296,7 @@ static int pc_create(struct board **board, const struct board_config *config,
 			"the board pc has no chipset \"%s\"; use chipset=q35 or chipset=i440fx",
 			config->chipset);
 	}
-	rc = add_memory(pc, config->memory_bytes, err);
+	rc = add_memory(pc, config, err);
 	if (rc == 0)
 		rc = add_firmware(pc, config, err);
 	if (rc < 0) {

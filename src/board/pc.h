@@ -87,6 +87,8 @@ struct pc {
 	void *vga_bios; /* a copy; NULL: none */
 	uint64_t vga_bios_size;
 	uint64_t memory_bytes, low_end;
+	uint64_t device_memory_bytes;
+	uint64_t pci_high;                /* where PCI's window above 4 GiB begins */
 	uint8_t pirq_routes[PC_NR_PIRQS]; /* an ISA interrupt, bit 7: none */
 	bool pirq_levels[PC_NR_PIRQS];
 	uint16_t pm_base; /* where the PM block is mapped, 0: nowhere */

@@ -144,6 +144,10 @@ static int fill_items(struct pc *pc, struct error *err)
 		fw_cfg_set(chip, FW_CFG_MAX_CPUS, &cpus, sizeof(cpus), err) ||
 		fw_cfg_set_file(chip, "etc/e820", map, map_size, err))
 		return -1;
+	/* Behind which firmware may put BARs. */
+	if (pc->device_memory_bytes > 0 && fw_cfg_set_file(chip, "etc/reserved-memory-end",
+						   &pc->pci_high, sizeof(pc->pci_high), err))
+		return -1;
 	/* By the PCI IDs of src/vga. */
 	if (pc->vga_bios && fw_cfg_set_file(chip, "pci1234,1111.rom", pc->vga_bios,
 				    (uint32_t)pc->vga_bios_size, err))

@@ -32,8 +32,8 @@ class MemoryGuest(NamedGuest):
 
 
 @pytest.fixture
-def guest(vms, kernel, image):  # noqa: F811
-    vms.good("create", "guest", "--engine", "soft", "--kernel", kernel("cloud-amd64"), "--initrd", image,
+def guest(vms, kernel, image, request):  # noqa: F811
+    vms.good("create", "guest", "--engine", "soft", "--board", getattr(request, "param", "micro"), "--kernel", kernel("cloud-amd64"), "--initrd", image,
              "--memory", "256M,max=1280M", "--balloon", "--append", "console=ttyS0 panic=-1 quiet atoll.mode=test")
     vms.good("start", "guest")
     guest = MemoryGuest(vms, "guest")
@@ -43,6 +43,7 @@ def guest(vms, kernel, image):  # noqa: F811
         assert line not in guest.log()
 
 
+@pytest.mark.parametrize("guest", ["pc"], indirect=True)
 def test_grow_and_shrink(vms, guest):  # noqa: F811
     pid = vms.info("guest")["pid"]
     assert guest.numbers("memory") == {"base": "256 MiB", "max": "1280 MiB", "requested": "256 MiB",
@@ -89,12 +90,12 @@ def test_mistakes(vms, guest):  # noqa: F811
         assert done.returncode and sentence in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize("read_only", [False, True], ids=["writable", "readonly"])
-def test_pmem(atoll, kernel, image, tmp_path, read_only):
+@pytest.mark.parametrize("board,read_only", [("micro", False), ("micro", True), ("pc", False), ("pc,chipset=i440fx", True)])
+def test_pmem(atoll, kernel, image, tmp_path, board, read_only):
     path = tmp_path / "pmem"
     path.write_bytes(os.urandom(8 * MIB))
     before = hashlib.sha256(path.read_bytes()).hexdigest()
-    vm = Guest(atoll, kernel, image, ["--pmem", f"{path}{',readonly=on' if read_only else ''}"],
+    vm = Guest(atoll, kernel, image, ["--board", board, "--pmem", f"{path}{',readonly=on' if read_only else ''}"],
                f"memory.pmem={'readonly' if read_only else 'on'}")
     try:
         assert vm.wait_for(r"^memory: size (\d+)$")[1] == str(8 * MIB // 512)
