@@ -13,7 +13,7 @@
 #define TRIES    20
 #define RETRY_NS (500 * NS_PER_MS)
 
-static ns_t read_clock(clockid_t id)
+ns_t guest_clock_host(clockid_t id)
 {
 	struct timespec now = { 0 };
 
@@ -21,15 +21,16 @@ static ns_t read_clock(clockid_t id)
 	return now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
-static ns_t slept_ns(void)
+static ns_t slept_ns(const struct guest_clock *clock)
 {
-	return read_clock(CLOCK_BOOTTIME) - read_clock(CLOCK_MONOTONIC);
+	return clock->read(CLOCK_BOOTTIME) - clock->read(CLOCK_MONOTONIC);
 }
 
 /* Returns 0, or fills `err`; what the agent says of the hardware's clock, which it sets as well and
  * which needs no setting, is no failure. */
-static int ask_agent(const struct bundle *bundle, struct error *err)
+static int ask_agent(const struct guest_clock *clock, struct error *err)
 {
+	const struct bundle *bundle = clock->bundle;
 	struct agent agent;
 	int fd = bundle_connect(bundle, BUNDLE_AGENT), result;
 
@@ -39,7 +40,7 @@ static int ask_agent(const struct bundle *bundle, struct error *err)
 	result = agent_open(&agent, fd, bundle->name, err);
 	if (result)
 		return result;
-	result = agent_set_time(&agent, read_clock(CLOCK_REALTIME), err);
+	result = agent_set_time(&agent, clock->read(CLOCK_REALTIME), err);
 	agent_close(&agent);
 	if (result && strstr(err->text, "hwclock")) {
 		*err = (struct error){ 0 };
@@ -59,7 +60,7 @@ static void *set_clock(void *context)
 		unsigned wanted = atomic_load(&clock->wanted);
 
 		err = (struct error){ 0 };
-		if (ask_agent(clock->bundle, &err) == 0) {
+		if (ask_agent(clock, &err) == 0) {
 			done = wanted;
 			tries = 0;
 		}
@@ -101,7 +102,7 @@ static int arm(const struct guest_clock *clock)
 static void clock_jumped(void *context, unsigned events)
 {
 	struct guest_clock *clock = context;
-	ns_t asleep_ns = slept_ns();
+	ns_t asleep_ns = slept_ns(clock);
 	uint64_t expirations;
 
 	(void)events;
@@ -114,7 +115,8 @@ static void clock_jumped(void *context, unsigned events)
 	clock->asleep_ns = asleep_ns;
 }
 
-int guest_clock_open(struct guest_clock *clock, const struct bundle *bundle, struct loop *loop)
+int guest_clock_open(struct guest_clock *clock, const struct bundle *bundle, struct loop *loop,
+	ns_t (*read)(clockid_t id))
 {
 	int ret;
 
@@ -122,7 +124,8 @@ int guest_clock_open(struct guest_clock *clock, const struct bundle *bundle, str
 	if (!bundle)
 		return 0;
 	clock->loop = loop;
-	clock->asleep_ns = slept_ns();
+	clock->read = read;
+	clock->asleep_ns = slept_ns(clock);
 	clock->timer_fd = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (clock->timer_fd < 0 || arm(clock) < 0)
 		ret = -errno;

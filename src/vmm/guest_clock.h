@@ -12,9 +12,11 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 
 struct guest_clock {
 	const struct bundle *bundle; /* NULL: nobody to ask */
+	ns_t (*read)(clockid_t id);
 
 	/* Event loop only. */
 	struct loop *loop;
@@ -28,8 +30,13 @@ struct guest_clock {
 	_Atomic bool ending;
 };
 
-/* Returns 0 or -errno. `bundle` has the socket that leads to the agent; NULL: none does. */
-int guest_clock_open(struct guest_clock *clock, const struct bundle *bundle, struct loop *loop);
+/* A clock of the host. */
+ns_t guest_clock_host(clockid_t id);
+
+/* Returns 0 or -errno. `bundle` has the socket that leads to the agent; NULL: none does. `read` is
+ * guest_clock_host, or a test's. */
+int guest_clock_open(struct guest_clock *clock, const struct bundle *bundle, struct loop *loop,
+	ns_t (*read)(clockid_t id));
 /* After that socket has gone: it ends a question that is on its way. */
 void guest_clock_close(struct guest_clock *clock);
 

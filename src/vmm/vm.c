@@ -302,8 +302,8 @@ static int vm_open_outside(struct vm *vm, struct error *err)
 	if (config->bundle &&
 		control_open(&vm->control, config->bundle, &vm->loop, vm_control_commands, vm, err))
 		return -EINVAL;
-	if (guest_clock_open(&vm->guest_clock, config->agent ? config->bundle : NULL, &vm->loop) <
-		0)
+	if (guest_clock_open(&vm->guest_clock, config->agent ? config->bundle : NULL, &vm->loop,
+		    guest_clock_host) < 0)
 		log_warning(
 			"the host's sleep cannot be watched for; the guest's clock will be late "
 			"after it");
