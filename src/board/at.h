@@ -26,7 +26,8 @@ enum at_port {
 	AT_PORT_IDE_SECONDARY_CONTROL = 0x376,
 	AT_PORT_LPT1 = 0x378,
 	AT_PORT_COM3 = 0x3e8,
-	AT_PORT_IDE_PRIMARY_CONTROL = 0x3f6,
+	AT_PORT_FDC = 0x3f0,
+	AT_PORT_IDE_PRIMARY_CONTROL = 0x3f6, /* in the middle of FDC's eight */
 	AT_PORT_COM1 = 0x3f8,
 	AT_PORT_ELCR_MASTER = 0x4d0,
 	AT_PORT_ELCR_SLAVE = 0x4d1,
@@ -41,6 +42,7 @@ enum at_irq {
 	AT_IRQ_CASCADE = 2,
 	AT_IRQ_COM2 = 3, /* and COM4 */
 	AT_IRQ_COM1 = 4, /* and COM3 */
+	AT_IRQ_FDC = 6,
 	AT_IRQ_LPT1 = 7,
 	AT_IRQ_RTC = 8,
 	AT_IRQ_SCI = 9,

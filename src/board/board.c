@@ -115,6 +115,16 @@ struct i8042 *board_i8042(struct board *board)
 	return board->type->i8042 ? board->type->i8042(board) : NULL;
 }
 
+struct i82077 *board_fdc(struct board *board)
+{
+	return board->type->fdc ? board->type->fdc(board) : NULL;
+}
+
+unsigned board_isa_bridge(struct board *board)
+{
+	return board->type->isa_bridge ? board->type->isa_bridge(board) : 0;
+}
+
 void board_power_button(struct board *board)
 {
 	board->type->power_button(board);

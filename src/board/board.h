@@ -12,6 +12,7 @@
 #include "firmware/smbios.h"
 #include "machine/machine.h"
 #include "pci/pci_host.h"
+#include "storage/i82077.h"
 #include "tpm/tpm_crb.h"
 
 /* What the processors start in, instead of a kernel; copied, but for the variables. */
@@ -60,6 +61,7 @@ struct board_config {
 	void *panic_context;
 	struct tpm_backend tpm;      /* who is the TPM; `start` NULL: there is none */
 	bool has_generation;         /* an identifier of the machine's generation */
+	bool has_floppies;           /* a floppy disk controller; see board_fdc */
 	struct smbios_config smbios; /* all but the memory */
 	struct board_firmware firmware;
 	/* Takes the lines of firmware's debug console, under the machine lock; may be NULL. */
@@ -116,6 +118,12 @@ void board_set_boot(struct board *board, const struct board_boot *boot);
 /* The board's PS/2 controller, which may have nothing plugged in, or NULL. */
 struct i8042 *board_i8042(struct board *board);
 
+/* The board's floppy disk controller, for drives to be plugged in before the guest runs; NULL:
+ * there is none. */
+struct i82077 *board_fdc(struct board *board);
+/* The number of the PCI device that is the bridge to ISA; 0: there is none. */
+unsigned board_isa_bridge(struct board *board);
+
 /*
  * An address for memory of a device (guest_memory_add_device), a multiple of 128 MiB, as Linux
  * adds memory. Before the engine is created. 0, and `err`, if the room that the board was asked
@@ -162,12 +170,14 @@ struct board_type {
 	/* The page with the generation's identifier; 0: the guest has not told it yet. */
 	gpa_t (*generation_page)(struct board *board);
 	struct i8042 *(*i8042)(struct board *board); /* NULL: it has none */
+	struct i82077 *(*fdc)(struct board *board);  /* likewise */
 	void (*storage_place)(
 		struct board *board, struct board_storage_place *place);      /* likewise */
 	void (*set_boot)(struct board *board, const struct board_boot *boot); /* likewise */
 	/* What the screen is if nobody says otherwise, "vga", and its slot; NULL: there is none. */
 	const char *display_device;
 	unsigned vga_slot;
+	unsigned (*isa_bridge)(struct board *board); /* NULL: there is none */
 	/* Of the processors' physical addresses; 0: as many as the host's have. */
 	unsigned address_bits;
 };

@@ -68,6 +68,7 @@ static void add_isa_devices(struct pc *pc)
 	i8042_plug(&pc->at.keyboard, &pc->keyboard, &pc->mouse);
 	machine_add_device(machine, &ps2_keyboard_type, "keyboard", &pc->keyboard);
 	machine_add_device(machine, &ps2_mouse_type, "mouse", &pc->mouse);
+	at_dma_init(&pc->dma, machine);
 }
 
 /* As PCI's, these inputs are low when they are asserted. */
@@ -268,6 +269,7 @@ static void pc_destroy(struct board *board)
 	struct pc *pc = pc_of(board);
 
 	pci_host_destroy(pc->pci);
+	i82077_finish(&pc->fdc);
 	fw_cfg_finish(&pc->fw_cfg);
 	free(pc->vga_bios);
 	free(pc);
@@ -306,6 +308,8 @@ static int pc_create(struct board **board, const struct board_config *config,
 	}
 	at_init(&pc->at, machine, config, PC_SLEEP_S5);
 	add_isa_devices(pc);
+	if (config->has_floppies)
+		pc_floppy_add(pc);
 	add_hpet(pc);
 	add_firmware_devices(pc, config);
 	rc = add_pci(pc, err);
@@ -327,6 +331,7 @@ static int pc_start(struct board *board, struct error *err)
 {
 	struct pc *pc = pc_of(board);
 
+	pc_firmware_fill_cmos(pc);
 	if (pc->has_firmware)
 		return pc_firmware_fill(pc, err);
 	machine_lock(board->machine);
@@ -374,6 +379,11 @@ static void pc_set_boot(struct board *board, const struct board_boot *boot)
 	pc_of(board)->boot = *boot;
 }
 
+static unsigned pc_isa_bridge(struct board *board)
+{
+	return pc_of(board)->isa_bridge.number & 0x1f;
+}
+
 static struct i8042 *pc_i8042(struct board *board)
 {
 	return &pc_of(board)->at.keyboard;
@@ -391,6 +401,8 @@ const struct board_type pc_board_type = {
 	.pci = pc_pci,
 	.generation_page = pc_generation_page,
 	.i8042 = pc_i8042,
+	.fdc = pc_floppy_fdc,
+	.isa_bridge = pc_isa_bridge,
 	.storage_place = pc_storage_place,
 	.set_boot = pc_set_boot,
 	.display_device = "vga",

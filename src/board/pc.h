@@ -6,6 +6,7 @@
 #define BOARD_PC_H
 
 #include "board/at.h"
+#include "board/at_dma.h"
 #include "board/pc_flash.h"
 #include "board/pc_memory.h"
 #include "chip/acpi_pm_regs.h"
@@ -73,6 +74,9 @@ struct pc {
 	struct pc_memory memory;
 	struct pc_flash flash;
 	struct at at;
+	struct at_dma dma;
+	struct i82077 fdc; /* if `has_fdc` */
+	bool has_fdc;
 	struct acpi_gpe gpe;
 	struct hpet hpet; /* if the chipset has one */
 	struct ps2_keyboard keyboard;
@@ -104,7 +108,18 @@ static inline struct pc *pc_of(struct board *board)
 void pc_move_pm(struct pc *pc, uint16_t base, bool enabled);
 void pc_route_pirq(struct pc *pc, unsigned pirq, uint8_t route);
 
-/* pc_firmware.c: what firmware finds in fw_cfg and in the RTC's memory. At each reset. */
+/* pc_floppy.c */
+void pc_floppy_add(struct pc *pc);
+struct i82077 *pc_floppy_fdc(struct board *board);
+/* What a BIOS finds in the RTC's memory: the kinds of the drives, and their number in the byte for
+ * equipment. */
+uint8_t pc_floppy_kinds(const struct pc *pc);
+uint8_t pc_floppy_equipment(const struct pc *pc);
+void pc_floppy_describe(const struct pc *pc, struct acpi_config *acpi);
+
+/* pc_firmware.c: what is in the RTC's memory, with firmware or without. At each reset, as is... */
+void pc_firmware_fill_cmos(struct pc *pc);
+/* ...what firmware finds in fw_cfg. */
 int pc_firmware_fill(struct pc *pc, struct error *err);
 /* As board_type.generation_page. */
 gpa_t pc_generation_page(struct board *board);

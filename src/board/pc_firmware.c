@@ -23,6 +23,9 @@
 #define CMOS_ORDER_THIRD 0x38 /* in its upper half */
 #define ORDER_FIRST_TWO  0x32
 #define ORDER_THIRD      0x40
+/* With floppy drives; the network comes last then. */
+#define ORDER_FLOPPY_FIRST_TWO 0x12
+#define ORDER_FLOPPY_THIRD     0x30
 
 #define EQUIPMENT_FPU 0x02
 
@@ -42,7 +45,7 @@ static void put16(struct pc *pc, unsigned index, uint64_t value)
 	pc->at.rtc.state.cmos[index + 1] = (uint8_t)(value >> 8);
 }
 
-static void fill_cmos(struct pc *pc)
+void pc_firmware_fill_cmos(struct pc *pc)
 {
 	uint64_t high = (pc->memory_bytes - pc->low_end) >> 16;
 	uint8_t *cmos = pc->at.rtc.state.cmos;
@@ -53,10 +56,10 @@ static void fill_cmos(struct pc *pc)
 	put16(pc, CMOS_ABOVE_16M, pc->low_end > 16 * MIB ? (pc->low_end - 16 * MIB) >> 16 : 0);
 	for (unsigned i = 0; i < 3; i++)
 		cmos[CMOS_HIGH + i] = (uint8_t)(high >> (8 * i));
-	cmos[CMOS_ORDER] = ORDER_FIRST_TWO;
-	cmos[CMOS_ORDER_THIRD] = ORDER_THIRD;
-	cmos[CMOS_FLOPPIES] = 0;
-	cmos[CMOS_EQUIPMENT] = EQUIPMENT_FPU;
+	cmos[CMOS_ORDER] = pc->has_fdc ? ORDER_FLOPPY_FIRST_TWO : ORDER_FIRST_TWO;
+	cmos[CMOS_ORDER_THIRD] = pc->has_fdc ? ORDER_FLOPPY_THIRD : ORDER_THIRD;
+	cmos[CMOS_FLOPPIES] = pc_floppy_kinds(pc);
+	cmos[CMOS_EQUIPMENT] = EQUIPMENT_FPU | pc_floppy_equipment(pc);
 }
 
 static int set_file16(struct pc *pc, const char *name, uint16_t value, struct error *err)
@@ -197,7 +200,6 @@ int pc_firmware_fill(struct pc *pc, struct error *err)
 	static const char *const tables[] = { ACPI_LOADER_RSDP, ACPI_LOADER_TABLES,
 		ACPI_LOADER_SCRIPT };
 
-	fill_cmos(pc);
 	if (fill_items(pc, err) || fill_boot(pc, err) || fill_tables(pc, err))
 		return -1;
 	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++) {
@@ -237,6 +239,7 @@ void pc_describe(const struct board *board, struct acpi_config *acpi)
 		acpi->pm1_control_port = (uint16_t)(pc->pm_base + ACPI_PM_CONTROL);
 		acpi->pm_timer_port = (uint16_t)(pc->pm_base + ACPI_PM_TIMER);
 	}
+	pc_floppy_describe(pc, acpi);
 	acpi->ssdts[acpi->nr_ssdts++] =
 		(struct acpi_aml){ pc->chipset->ssdt, *pc->chipset->ssdt_size };
 }

@@ -2,7 +2,7 @@
  * The board "pc" with firmware, on both chipsets: flash memory as the processors see it, and for
  * every device that it has that the state is declared whole and survives a restore.
  */
-#include "board/board.h"
+#include "board/pc.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -42,7 +42,7 @@ static void fixture_msi(void *engine, gpa_t address, uint32_t data)
 	(void)data;
 }
 
-static struct fixture *create(const char *chipset)
+static struct fixture *create(const char *chipset, bool has_floppies)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct board_config config = {
@@ -51,6 +51,7 @@ static struct fixture *create(const char *chipset)
 		.memory_bytes = UINT64_C(64) << 20,
 		.nr_vcpus = 2,
 		.debug_exit_port = -1,
+		.has_floppies = has_floppies,
 		.firmware = { .code = f->code,
 			.code_size = CODE_SIZE,
 			.variables = f->variables,
@@ -82,13 +83,13 @@ static void destroy(struct fixture *f)
 
 static int setup_q35(void **context)
 {
-	*context = create("q35");
+	*context = create("q35", true);
 	return 0;
 }
 
 static int setup_i440fx(void **context)
 {
-	*context = create("i440fx");
+	*context = create("i440fx", true);
 	return 0;
 }
 
@@ -149,7 +150,7 @@ static void test_states_are_declared_whole(void **context)
 {
 	struct fixture *f = *context;
 
-	assert_states_are_declared_whole(&f->machine, 18);
+	assert_states_are_declared_whole(&f->machine, 22);
 }
 
 static void test_save_restore_save(void **context)
@@ -159,6 +160,102 @@ static void test_save_restore_save(void **context)
 	store(f, VARS_BASE, 0x70);
 	assert_state_comes_back(&f->machine);
 	assert_false(is_ram(f, VARS_BASE));
+}
+
+static void out(struct fixture *f, uint16_t port, uint8_t value)
+{
+	machine_pio_write(&f->machine, port, 1, value);
+}
+
+static uint8_t in(struct fixture *f, uint16_t port)
+{
+	return (uint8_t)machine_pio_read(&f->machine, port, 1);
+}
+
+/* Channel 2, to which the floppy controller is wired, at `page`:`address`. */
+static void program_dma(struct fixture *f, uint8_t mode, uint8_t page, uint16_t address)
+{
+	out(f, 0x0a, 6);
+	out(f, 0x0c, 0);
+	out(f, 0x0b, mode);
+	out(f, 0x04, (uint8_t)address);
+	out(f, 0x04, (uint8_t)(address >> 8));
+	out(f, 0x05, 3);
+	out(f, 0x05, 0);
+	out(f, 0x81, page);
+	out(f, 0x0a, 2);
+}
+
+static void test_dma(void **context)
+{
+	struct fixture *f = *context;
+	struct at_dma *dma = &((struct pc *)f->board)->dma;
+	uint8_t bytes[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
+	bool terminal;
+
+	program_dma(f, 0x46, 2, 0x3000);
+	assert_int_equal(at_dma_move(dma, 2, bytes, sizeof(bytes), true, &terminal), 4);
+	assert_true(terminal);
+	assert_int_equal(load(f, 0x23000), 1);
+	assert_int_equal(load(f, 0x23003), 4);
+	assert_int_equal(load(f, 0x23004), 0);
+	assert_int_equal(in(f, 0x08), 0x04);
+	assert_int_equal(at_dma_move(dma, 2, bytes, sizeof(bytes), true, &terminal), 0);
+	assert_false(terminal);
+	/* Back, downwards. */
+	program_dma(f, 0x6a, 2, 0x3003);
+	assert_int_equal(at_dma_move(dma, 2, bytes, sizeof(bytes), false, &terminal), 4);
+	assert_memory_equal(bytes, ((uint8_t[]){ 4, 3, 2, 1, 5, 6, 7, 8 }), sizeof(bytes));
+	/* The screen's registers are not RAM. */
+	program_dma(f, 0x4a, 0x0a, 0);
+	assert_int_equal(at_dma_move(dma, 2, bytes, 4, false, &terminal), 4);
+	assert_memory_equal(bytes, ((uint8_t[]){ 0xff, 0xff, 0xff, 0xff, 5 }), 5);
+	/* Registers of the second chip are two apart, and no channel has the page at 0x80. */
+	out(f, 0xd8, 0);
+	out(f, 0xc4, 0x34);
+	out(f, 0xc4, 0x12);
+	out(f, 0xd8, 0);
+	assert_int_equal(in(f, 0xc4), 0x34);
+	assert_int_equal(in(f, 0xc4), 0x12);
+	out(f, 0x80, 0x77);
+	assert_int_equal(in(f, 0x80), 0x77);
+}
+
+static void test_floppy_controller(void **context)
+{
+	struct fixture *f = *context, *without = create("q35", false);
+
+	assert_int_equal(in(f, 0x3f2), 0);
+	out(f, 0x3f2, 0x0c);
+	assert_int_equal(in(f, 0x3f4), 0x80);
+	assert_int_equal(in(f, 0x3f7), 0);
+	/* 0x3f6 is IDE's, of which there is none. */
+	assert_int_equal(in(f, 0x3f6), 0xff);
+	/* Not asked for, not there. */
+	for (uint16_t port = 0x3f0; port < 0x3f8; port++)
+		assert_int_equal(in(without, port), 0xff);
+	destroy(without);
+}
+
+/* What a BIOS tells systems of the drives. */
+static void test_floppy_kinds(void **context)
+{
+	struct fixture *f = *context;
+	static const struct {
+		uint8_t kinds, equipment;
+	} expected[] = { { 0x00, 0x02 }, { 0x40, 0x03 }, { 0x45, 0x43 } };
+
+	for (unsigned drives = 0; drives <= 2; drives++) {
+		if (drives > 0)
+			assert_int_equal(i82077_plug(board_fdc(f->board), drives - 1, "floppy",
+						 drives == 2, NULL),
+				0);
+		assert_int_equal(board_start(f->board, NULL), 0);
+		out(f, 0x70, 0x10);
+		assert_int_equal(in(f, 0x71), expected[drives].kinds);
+		out(f, 0x70, 0x14);
+		assert_int_equal(in(f, 0x71), expected[drives].equipment);
+	}
 }
 
 #define pc_tests(name)                                                                             \
@@ -171,6 +268,9 @@ int main(void)
 		pc_tests(test_flash),
 		pc_tests(test_states_are_declared_whole),
 		pc_tests(test_save_restore_save),
+		pc_tests(test_dma),
+		pc_tests(test_floppy_controller),
+		pc_tests(test_floppy_kinds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,7 +15,7 @@ struct acpi_interrupt_override {
 };
 
 #define ACPI_MAX_OVERRIDES 16
-#define ACPI_MAX_SSDTS     12
+#define ACPI_MAX_SSDTS     16
 
 struct acpi_aml {
 	const uint8_t *bytes; /* with its header */
@@ -76,6 +76,9 @@ extern const size_t acpi_com2_ssdt_size, acpi_com3_ssdt_size, acpi_com4_ssdt_siz
 	acpi_lpt1_ssdt_size;
 extern const uint8_t acpi_pvpanic_ssdt[];
 extern const size_t acpi_pvpanic_ssdt_size;
+/* A floppy controller's with one drive or two, floppy.asl. */
+extern const uint8_t acpi_floppy_ssdt[], acpi_floppies_ssdt[];
+extern const size_t acpi_floppy_ssdt_size, acpi_floppies_ssdt_size;
 /* A TPM's, tpm.asl. */
 extern const uint8_t acpi_tpm_ssdt[];
 extern const size_t acpi_tpm_ssdt_size;

@@ -43,6 +43,19 @@ DefinitionBlock ("", "DSDT", 2, "ATOLL", "PC", 0x00000001)
             })
         }
 
+        Device (DMAC)
+        {
+            Name (_HID, EisaId ("PNP0200"))
+            Name (_STA, 0x0F)
+            Name (_CRS, ResourceTemplate ()
+            {
+                IO (Decode16, 0x0000, 0x0000, 0x00, 0x10)
+                IO (Decode16, 0x0080, 0x0080, 0x00, 0x10)
+                IO (Decode16, 0x00C0, 0x00C0, 0x00, 0x20)
+                DMA (Compatibility, NotBusMaster, Transfer8_16) { 4 }
+            })
+        }
+
         Device (RTC)
         {
             Name (_HID, EisaId ("PNP0B00"))
