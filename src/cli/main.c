@@ -181,9 +181,12 @@ const struct command commands[] = {
 		"and turns its wheel. A distance may be negative after a --.",
 		no_options, mouse_main },
 	{ "media", "NAME DRIVE FILE|eject",
-		"change the medium of a virtual machine's optical drive",
-		"Puts another disc into an optical drive of a virtual machine that runs, or takes "
-		"it out. FILE is what --cdrom takes, with format= if it is not raw. A guest that "
+		"change the medium of a virtual machine's optical or floppy drive",
+		"Puts another disc into an optical drive of a virtual machine that runs, or "
+		"another "
+		"disk into a floppy drive (floppy0), or takes "
+		"it out. FILE is what --cdrom or --floppy takes, with format= if it is not raw. A "
+		"guest that "
 		"has "
 		"locked the door is asked to open it.",
 		media_option_table, media_main },

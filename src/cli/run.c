@@ -323,7 +323,7 @@ static int set_disk(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
 	struct disk_options disk;
-	int rc = disk_options_parse(&disk, false, value, err);
+	int rc = disk_options_parse(&disk, "disk", value, err);
 
 	disk_options_finish(&disk);
 	if (rc < 0)
@@ -339,7 +339,7 @@ static int set_cdrom(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
 	struct disk_options disk;
-	int rc = disk_options_parse(&disk, true, value, err);
+	int rc = disk_options_parse(&disk, "cdrom", value, err);
 
 	disk_options_finish(&disk);
 	if (rc < 0)
@@ -348,6 +348,22 @@ static int set_cdrom(void *target, const char *value, struct error *err)
 		return error_set(err, EXIT_CODE_USAGE, "--cdrom can be given %u times at most",
 			VM_MAX_CDROMS);
 	options->vm.cdroms[options->vm.nr_cdroms++] = value;
+	return 0;
+}
+
+static int set_floppy(void *target, const char *value, struct error *err)
+{
+	struct run_options *options = target;
+	struct disk_options disk;
+	int rc = disk_options_parse(&disk, "floppy", value, err);
+
+	disk_options_finish(&disk);
+	if (rc < 0)
+		return rc;
+	if (options->vm.nr_floppies == VM_MAX_FLOPPIES)
+		return error_set(err, EXIT_CODE_USAGE, "--floppy can be given %u times at most",
+			VM_MAX_FLOPPIES);
+	options->vm.floppies[options->vm.nr_floppies++] = value;
 	return 0;
 }
 
@@ -459,11 +475,11 @@ const struct option_spec run_option_table[] = {
 		"below its code.",
 		"with uefi OVMF's", COMPLETE_FILE, NULL, set_firmware_vars },
 	{ "boot", "order=LETTERS[,menu=on][,wait=MILLISECONDS]",
-		"What firmware tries, in which order: c disks, d discs, n the network; "
+		"What firmware tries, in which order: c disks, a floppies, d discs, n the network; "
 		"first of all what has boot=N. menu=on: it waits, 5000 ms unless said, for "
 		"somebody "
 		"who wants to choose.",
-		"order=cdn", COMPLETE_WORDS, "order= menu=on", set_boot },
+		"order=cadn", COMPLETE_WORDS, "order= menu=on", set_boot },
 	{ "firmware-log", "FILE", "Write what the firmware prints on its debug console into FILE.",
 		NULL, COMPLETE_FILE, NULL, set_firmware_log },
 	{ "cpu", "MODEL", "What CPUID says: max is all that the host and the engine have.", "max",
@@ -514,6 +530,10 @@ const struct option_spec run_option_table[] = {
 		"An optical drive with a disc, or with 'none' an empty one; 'atoll media' changes "
 		"it.",
 		NULL, COMPLETE_FILE, NULL, set_cdrom },
+	{ "floppy", "FILE[,readonly=on][,boot=N][,format=qcow2]",
+		"A floppy drive of the board pc with a disk of 160K to 2880K, or with 'none' an "
+		"empty one; 'atoll media' changes it. Can be given twice.",
+		NULL, COMPLETE_FILE, NULL, set_floppy },
 	{ "share", "DIRECTORY,tag=NAME[,readonly=on][,server=builtin|virtiofsd][,cache=auto|none]",
 		"A directory of the host that the guest mounts (virtio-fs): mount -t virtiofs NAME "
 		"/mnt. What the host changes the guest sees within a second, with cache=none at "
@@ -687,14 +707,20 @@ int run_options_check(const struct run_options *options, struct error *err)
 	if (vm->firmware && vm->kernel)
 		return error_set(err, EXIT_CODE_CONFIG,
 			"a kernel is booted without firmware; leave --firmware or --kernel out");
-	if (!vm->kernel && !vm->firmware && !vm->board && vm->nr_disks == 0 && vm->nr_cdroms == 0)
+	if (!vm->kernel && !vm->firmware && !vm->board && vm->nr_disks == 0 && vm->nr_cdroms == 0 &&
+		vm->nr_floppies == 0)
 		return error_set(err, EXIT_CODE_USAGE,
-			"nothing to boot; give a kernel with --kernel FILE, a disk with --disk, or "
-			"a disc with --cdrom");
+			"nothing to boot; give a kernel with --kernel FILE, a disk with --disk, a "
+			"disc with --cdrom, or a floppy with --floppy");
 	if (!vm->kernel && vm->board && strcmp(vm->board, "micro") == 0)
 		return error_set(err, EXIT_CODE_USAGE,
 			"nothing to boot; give a kernel with --kernel FILE, or use --board pc, "
 			"which has firmware");
+	if (vm->nr_floppies > 0 &&
+		(vm->board ? strcmp(vm->board, "micro") == 0 : vm->kernel != NULL && !vm->firmware))
+		return error_set(err, EXIT_CODE_CONFIG,
+			"the board micro has no floppy drives; add --board pc, or leave --floppy "
+			"out");
 	return 0;
 }
 

@@ -13,8 +13,8 @@ static const char *path_in(const struct option_spec *option, const char *value)
 	const char *rom = strstr(value, ",romfile=");
 
 	/* A drive without a medium. */
-	if (strcmp(option->name, "cdrom") == 0 && strncmp(value, "none", 4) == 0 &&
-		(!value[4] || value[4] == ','))
+	if ((strcmp(option->name, "cdrom") == 0 || strcmp(option->name, "floppy") == 0) &&
+		strncmp(value, "none", 4) == 0 && (!value[4] || value[4] == ','))
 		return NULL;
 	if (strcmp(option->name, "firmware") == 0 &&
 		(strcmp(value, "bios") == 0 || strcmp(value, "uefi") == 0))

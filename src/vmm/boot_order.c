@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ALL_LETTERS "cdn"
+#define ALL_LETTERS "cadn"
 #define WAIT_MS     5000
 
 int boot_order_parse(struct boot_order *order, const char *value, struct error *err)
@@ -33,15 +33,15 @@ int boot_order_parse(struct boot_order *order, const char *value, struct error *
 	order->wait_ms = (uint16_t)wait_ms;
 	if (rc == 0 && properties.word)
 		rc = error_set(err, EXIT_CODE_USAGE,
-			"--boot does not know '%s'; use order=cdn, menu=on, wait=MILLISECONDS",
+			"--boot does not know '%s'; use order=cadn, menu=on, wait=MILLISECONDS",
 			properties.word);
 	if (rc == 0 && letters) {
 		size_t length = strspn(letters, ALL_LETTERS);
 
 		if (letters[length] || length == 0 || length >= sizeof(order->letters))
 			rc = error_set(err, EXIT_CODE_USAGE,
-				"--boot cannot use order=%s; give some of: c (disk), d (disc), n "
-				"(network)",
+				"--boot cannot use order=%s; give some of: c (disk), a (floppy), d "
+				"(disc), n (network)",
 				letters);
 		else
 			memcpy(order->letters, letters, length + 1);
@@ -65,7 +65,7 @@ struct candidate {
 	char path[80];
 };
 
-#define MAX_CANDIDATES (VM_MAX_DISKS + DEVICES_MAX)
+#define MAX_CANDIDATES (VM_MAX_DISKS + VM_MAX_FLOPPIES + DEVICES_MAX)
 
 struct candidates {
 	struct candidate items[MAX_CANDIDATES];
@@ -120,7 +120,19 @@ static void add_nic(struct candidates *candidates, const struct devices_entry *e
 		at);
 }
 
-static bool gather(struct candidates *candidates, const struct devices *devices)
+/* On the ISA bus behind the chipset's bridge, whose number is the board's. */
+static void add_floppy(struct candidates *candidates, const struct floppies *floppies, unsigned i)
+{
+	struct candidate *candidate = &candidates->items[candidates->count++];
+
+	candidate->letter = 'a';
+	candidate->index = floppies->items[i].options.boot;
+	snprintf(candidate->path, sizeof(candidate->path), "/pci@i0cf8/isa@%x/fdc@03f0/floppy@%x",
+		board_isa_bridge(floppies->board), i);
+}
+
+static bool gather(struct candidates *candidates, const struct devices *devices,
+	const struct floppies *floppies)
 {
 	bool said = false;
 
@@ -129,6 +141,8 @@ static bool gather(struct candidates *candidates, const struct devices *devices)
 		if (devices->disks[i].function)
 			add_disk(candidates, &devices->disks[i]);
 	}
+	for (unsigned i = 0; i < floppies->count; i++)
+		add_floppy(candidates, floppies, i);
 	for (unsigned i = 0; i < DEVICES_MAX; i++) {
 		if (devices->entries[i].function && devices->entries[i].is_nic)
 			add_nic(candidates, &devices->entries[i]);
@@ -145,8 +159,8 @@ static void append(char *text, const struct candidate *candidate)
 	strcat(text, candidate->path);
 }
 
-int boot_order_text(const struct boot_order *order, const struct devices *devices, char **text,
-	struct error *err)
+int boot_order_text(const struct boot_order *order, const struct devices *devices,
+	const struct floppies *floppies, char **text, struct error *err)
 {
 	struct candidates *candidates = malloc(sizeof(*candidates));
 	const char *letters = order->letters[0] ? order->letters : ALL_LETTERS;
@@ -154,7 +168,7 @@ int boot_order_text(const struct boot_order *order, const struct devices *device
 	*text = NULL;
 	if (!candidates)
 		return error_set_errno(err, EXIT_CODE_HOST, ENOMEM, "no memory for the boot order");
-	if (!gather(candidates, devices) && !order->letters[0]) {
+	if (!gather(candidates, devices, floppies) && !order->letters[0]) {
 		free(candidates);
 		return 0;
 	}

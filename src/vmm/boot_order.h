@@ -5,9 +5,10 @@
 #define VMM_BOOT_ORDER_H
 
 #include "vmm/devices.h"
+#include "vmm/floppies.h"
 
 struct boot_order {
-	char letters[4]; /* of "cdn": disk, disc, network; "": not said */
+	char letters[5]; /* of "cadn": disk, floppy, disc, network; "": not said */
 	bool menu;
 	uint16_t wait_ms;
 };
@@ -20,7 +21,7 @@ bool boot_order_has_network(const char *value);
 
 /* What the board is told (board_set_boot): a text for board_boot.order, to be freed; NULL in
  * `*text` if nobody said anything. Returns 0, or fills `err`. */
-int boot_order_text(const struct boot_order *order, const struct devices *devices, char **text,
-	struct error *err);
+int boot_order_text(const struct boot_order *order, const struct devices *devices,
+	const struct floppies *floppies, char **text, struct error *err);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define FLOPPY_KEYS "format, boot, readonly, cache, aio, on-error, iops, iops-burst, bps, bps-burst"
 #define DISK_KEYS                                                                                  \
 	"format, bus, boot, readonly, serial, queues, cache, aio, discard, on-error, iops, "       \
 	"iops-burst, bps, bps-burst, transitional"
@@ -81,7 +82,7 @@ static int take_format(struct disk_options *options, struct error *err)
 {
 	const char *format = properties_take(&options->properties, "format");
 
-	if (!format && options->is_optical)
+	if (!format && (options->is_optical || options->is_floppy))
 		format = "raw";
 	if (!format)
 		return error_set(err, EXIT_CODE_USAGE,
@@ -102,7 +103,8 @@ static int take_words(struct disk_options *options, struct error *err)
 	int cache = BLOCK_CACHE_WRITEBACK, aio = BLOCK_AIO_AUTO, policy = -1;
 	int bus = options->is_optical ? DISK_BUS_CHIPSET : DISK_BUS_VIRTIO;
 
-	if (take_word(properties, "bus", options->is_optical ? optical_buses : buses, &bus, err))
+	if (!options->is_floppy && take_word(properties, "bus",
+					   options->is_optical ? optical_buses : buses, &bus, err))
 		return -EINVAL;
 	options->bus = (enum disk_bus)bus;
 	if (take_word(properties, "cache", caches, &cache, err) ||
@@ -125,11 +127,13 @@ static int take_numbers(struct disk_options *options, struct error *err)
 	uint64_t queues = 0, boot = 0;
 	bool discard = true;
 
+	if (!options->is_floppy &&
+		(properties_take_bool(properties, "transitional", &options->transitional, err) ||
+			properties_take_bool(properties, "discard", &discard, err) ||
+			properties_take_number(
+				properties, "queues", 1, VIRTIO_BLK_MAX_QUEUES, &queues, err)))
+		return -EINVAL;
 	if (properties_take_bool(properties, "readonly", &options->block.read_only, err) ||
-		properties_take_bool(properties, "transitional", &options->transitional, err) ||
-		properties_take_bool(properties, "discard", &discard, err) ||
-		properties_take_number(
-			properties, "queues", 1, VIRTIO_BLK_MAX_QUEUES, &queues, err) ||
 		properties_take_number(properties, "boot", 1, 99, &boot, err) ||
 		properties_take_number(properties, "iops", 0, UINT32_MAX,
 			&options->block.limits.requests.per_s, err) ||
@@ -157,28 +161,40 @@ static int take_numbers(struct disk_options *options, struct error *err)
 	return 0;
 }
 
+bool disk_options_are_empty(const struct disk_options *options)
+{
+	return (options->is_optical || options->is_floppy) &&
+	       strcmp(options->block.path, "none") == 0;
+}
+
 int disk_options_parse(
-	struct disk_options *options, bool is_optical, const char *text, struct error *err)
+	struct disk_options *options, const char *option, const char *text, struct error *err)
 {
 	memset(options, 0, sizeof(*options));
-	options->is_optical = is_optical;
-	if (properties_parse(&options->properties, is_optical ? "cdrom" : "disk", text, err))
+	options->is_optical = strcmp(option, "cdrom") == 0;
+	options->is_floppy = strcmp(option, "floppy") == 0;
+	if (properties_parse(&options->properties, option, text, err))
 		return -EINVAL;
 	options->block.path = options->properties.word;
+	if (!options->block.path && (options->is_optical || options->is_floppy))
+		return error_set(err, EXIT_CODE_USAGE,
+			"--%s does not name an image; begin with its path, or with 'none' for an "
+			"empty drive",
+			option);
 	if (!options->block.path)
 		return error_set(err, EXIT_CODE_USAGE,
-			is_optical ? "--cdrom does not name an image; begin with its path, or with "
-				     "'none' for an empty drive"
-				   : "--disk does not name an image; begin with its path, such as "
-				     "--disk a.img,format=raw");
-	options->serial = properties_take(&options->properties, "serial");
+			"--disk does not name an image; begin with its path, such as "
+			"--disk a.img,format=raw");
+	if (!options->is_floppy)
+		options->serial = properties_take(&options->properties, "serial");
 	if (options->serial && strlen(options->serial) > VIRTIO_BLK_ID_BYTES)
 		return error_set(err, EXIT_CODE_USAGE,
 			"--%s %s has a serial number of more than %u bytes; shorten it",
 			options->properties.option, options->block.path, VIRTIO_BLK_ID_BYTES);
 	if (take_format(options, err) || take_words(options, err) || take_numbers(options, err))
 		return -EINVAL;
-	return properties_check(&options->properties, DISK_KEYS, err);
+	return properties_check(
+		&options->properties, options->is_floppy ? FLOPPY_KEYS : DISK_KEYS, err);
 }
 
 void disk_options_finish(struct disk_options *options)
@@ -320,7 +336,7 @@ static int open_image(struct disk *disk, struct block_device **image, struct err
 	};
 
 	*image = NULL;
-	if (disk->options.is_optical && strcmp(disk->options.block.path, "none") == 0)
+	if (disk_options_are_empty(&disk->options))
 		return 0;
 	return block_device_open(image, &disk->options.block, &events, err);
 }
@@ -336,7 +352,7 @@ int disk_create(struct disk *disk, const char *name, bool is_optical, const char
 	disk->machine = board->machine;
 	disk->stopped = stopped;
 	disk->context = context;
-	rc = disk_options_parse(&disk->options, is_optical, text, err);
+	rc = disk_options_parse(&disk->options, is_optical ? "cdrom" : "disk", text, err);
 	if (rc == 0)
 		rc = open_image(disk, &disk->image, err);
 	if (rc < 0)
@@ -408,7 +424,7 @@ int disk_change_medium(struct disk *disk, const char *text, bool force, struct e
 			disk->name);
 	if (!text)
 		return take_out(disk, force, err);
-	rc = disk_options_parse(&options, true, text, err);
+	rc = disk_options_parse(&options, "cdrom", text, err);
 	disk->options = options;
 	if (rc == 0)
 		rc = open_image(disk, &image, err);

@@ -19,6 +19,7 @@ struct disk_options {
 	unsigned queues; /* 0: one for each processor, up to DISK_DEFAULT_QUEUES */
 	bool transitional;
 	bool is_optical; /* --cdrom */
+	bool is_floppy;  /* --floppy */
 	enum disk_bus bus;
 	unsigned boot;                /* boot=N: 1 comes first; 0: not given */
 	struct properties properties; /* owns the texts */
@@ -46,9 +47,12 @@ struct disk {
 
 #define DISK_DEFAULT_QUEUES 4
 
-/* Reads the value of --disk, or of --cdrom. Returns 0, or fills `err`; finish it in either case. */
+/* Reads the value of `option`: "disk", "cdrom" or "floppy". Returns 0, or fills `err`; finish it in
+ * either case. */
 int disk_options_parse(
-	struct disk_options *options, bool is_optical, const char *text, struct error *err);
+	struct disk_options *options, const char *option, const char *text, struct error *err);
+/* Is the drive to be empty? */
+bool disk_options_are_empty(const struct disk_options *options);
 void disk_options_finish(struct disk_options *options);
 
 /*

@@ -343,7 +343,7 @@ static int vm_set_boot(struct vm *vm, struct error *err)
 
 	if (vm->config->boot && boot_order_parse(&order, vm->config->boot, err))
 		return -EINVAL;
-	if (boot_order_text(&order, &vm->devices, &vm->boot_order, err))
+	if (boot_order_text(&order, &vm->devices, &vm->floppies, &vm->boot_order, err))
 		return -EINVAL;
 	board_set_boot(
 		vm->board, &(struct board_boot){ vm->boot_order, order.menu, order.wait_ms });
@@ -367,6 +367,7 @@ static int vm_create(struct vm *vm, struct error *err)
 		.panicked = vm_panicked,
 		.panic_context = vm,
 		.has_generation = config->generation_id,
+		.has_floppies = config->nr_floppies > 0,
 		.wall_clock_ns = wall_clock_now(),
 	};
 	const struct devices_events device_events = {
@@ -410,6 +411,7 @@ static int vm_create(struct vm *vm, struct error *err)
 	if (config->sound)
 		vm->devices.sound = sound_sink(&vm->sound);
 	if (devices_create(&vm->devices, config, &vm->machine, vm->board, &device_events, err) ||
+		floppies_create(&vm->floppies, config, vm->board, vm_disk_stopped, vm, err) ||
 		vm_set_boot(vm, err) || vm_create_engine(vm, err))
 		return -EINVAL;
 	input_init(&vm->input, &vm->machine, board_i8042(vm->board));
@@ -495,6 +497,7 @@ static void vm_destroy(struct vm *vm)
 	control_close(&vm->control);
 	viewer_close(&vm->viewer);
 	curses_close(&vm->curses);
+	floppies_destroy(&vm->floppies);
 	devices_destroy(&vm->devices);
 	sound_close(&vm->sound);
 	tpm_close(&vm->tpm);

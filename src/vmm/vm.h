@@ -10,13 +10,14 @@
 #include "bundle/bundle.h"
 #include "engine/engine.h"
 
-#define VM_MAX_INITRDS 16
-#define VM_MAX_SHARES  8
-#define VM_MAX_NETS    8
-#define VM_MAX_DISKS   24
-#define VM_MAX_CDROMS  4
-#define VM_MAX_PORTS   6
-#define VM_MAX_PMEMS   4
+#define VM_MAX_INITRDS  16
+#define VM_MAX_SHARES   8
+#define VM_MAX_NETS     8
+#define VM_MAX_DISKS    24
+#define VM_MAX_CDROMS   4
+#define VM_MAX_FLOPPIES 2
+#define VM_MAX_PORTS    6
+#define VM_MAX_PMEMS    4
 
 struct vm_config {
 	const char *engine;   /* "auto", "kvm", "soft" */
@@ -53,6 +54,8 @@ struct vm_config {
 	unsigned nr_disks;
 	const char *cdroms[VM_MAX_CDROMS]; /* what --cdrom was given */
 	unsigned nr_cdroms;
+	const char *floppies[VM_MAX_FLOPPIES]; /* what --floppy was given */
+	unsigned nr_floppies;
 	const char *console;             /* what --console was given; NULL: none */
 	const char *ports[VM_MAX_PORTS]; /* what --port was given */
 	unsigned nr_ports;

@@ -35,6 +35,12 @@ static bool any_is_stopped(const struct vm *vm)
 		if (disk->image && block_device_is_stopped(disk->image))
 			return true;
 	}
+	for (unsigned i = 0; i < VM_MAX_FLOPPIES; i++) {
+		const struct block_device *image = vm->floppies.items[i].image;
+
+		if (image && block_device_is_stopped(image))
+			return true;
+	}
 	return false;
 }
 
@@ -53,6 +59,9 @@ void vm_serve_disks(struct vm *vm)
 		for (unsigned i = 0; i < VM_MAX_DISKS; i++)
 			if (vm->devices.disks[i].image)
 				block_device_resume(vm->devices.disks[i].image);
+		for (unsigned i = 0; i < VM_MAX_FLOPPIES; i++)
+			if (vm->floppies.items[i].image)
+				block_device_resume(vm->floppies.items[i].image);
 		return;
 	}
 	vm->waits_for_disk = false;

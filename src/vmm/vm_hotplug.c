@@ -45,12 +45,14 @@ int vm_run_device_remove(void *context, const json_t *arguments, json_t **result
 	return 0;
 }
 
-/* The medium of an optical drive: `medium` as --cdrom has it; without it the drive is emptied. */
+/* The medium of an optical drive or a floppy drive: `medium` as --cdrom or --floppy has it; without
+ * it the drive is emptied. */
 int vm_run_media(void *context, const json_t *arguments, json_t **result, struct error *err)
 {
 	struct vm *vm = context;
 	const char *id, *medium = NULL;
 	struct disk *disk;
+	int floppy;
 	int force = 0;
 	json_error_t why;
 
@@ -58,6 +60,9 @@ int vm_run_media(void *context, const json_t *arguments, json_t **result, struct
 	if (json_unpack_ex((json_t *)arguments, &why, JSON_STRICT, "{s:s, s?s, s?b}", "id", &id,
 		    "medium", &medium, "force", &force))
 		return bad_arguments(&why, err);
+	floppy = floppies_find(&vm->floppies, id);
+	if (floppy >= 0)
+		return floppies_change_medium(&vm->floppies, (unsigned)floppy, medium, err);
 	disk = devices_disk(&vm->devices, id);
 	if (!disk)
 		return error_set(err, EXIT_CODE_CONFIG, "this machine has no drive '%.40s'", id);

@@ -11,6 +11,7 @@
 #include "vmm/curses.h"
 #include "vmm/devices.h"
 #include "vmm/firmware.h"
+#include "vmm/floppies.h"
 #include "vmm/guest_clock.h"
 #include "vmm/identity.h"
 #include "vmm/input.h"
@@ -31,10 +32,11 @@ struct vm {
 	struct board *board;
 	struct firmware firmware;
 	struct devices devices;
-	char *boot_order;     /* board_boot.order */
-	struct input input;   /* event loop only */
-	struct viewer viewer; /* event loop only */
-	struct curses curses; /* event loop only */
+	struct floppies floppies; /* event loop only */
+	char *boot_order;         /* board_boot.order */
+	struct input input;       /* event loop only */
+	struct viewer viewer;     /* event loop only */
+	struct curses curses;     /* event loop only */
 	struct engine *engine;
 	struct serial serial;
 	struct lines lines;
