@@ -354,8 +354,10 @@ static void bind_link(struct vcpu *vcpu, uint32_t n, const struct translation *t
 			return;
 		if (link->backward)
 			entry = link->flags_in_memory ? to->poll : to->poll_live;
+		else if (!link->flags_in_host || (link->flags_in_memory && to->flags_stay))
+			entry = to->memory;
 		else
-			entry = link->flags_in_host ? to->body : to->memory;
+			entry = to->body;
 	}
 	translator_put_jump(translator, link->at, to->code + entry);
 }
@@ -493,7 +495,7 @@ static uint32_t leave_group(struct vcpu *vcpu, uint32_t word, bool retried)
 		bind_link(vcpu, n, single);
 	if (single->interpret_first)
 		return interpret_site(vcpu, single, 0);
-	return single->code + single->body;
+	return single->code + single->start;
 }
 
 /* An instruction that translated code does not finish. */
@@ -597,7 +599,7 @@ static void translate_blocks(struct vcpu *vcpu)
 		}
 		if (flushes == translator->counters.flushes)
 			bind(vcpu, word, translation);
-		offset = translation->code + translation->body;
+		offset = translation->code + translation->start;
 		if (translation->interpret_first)
 			offset = interpret_site(vcpu, translation, 0);
 		word = offset == NONE ? EXIT_INSN : run(vcpu, offset);
@@ -686,7 +688,7 @@ int translate_try(struct vcpu *vcpu, unsigned insns)
 		take_requests(vcpu);
 		translation = find(vcpu);
 		if (translation) {
-			offset = translation->code + translation->body;
+			offset = translation->code + translation->start;
 			if (translation->interpret_first)
 				offset = interpret_site(vcpu, translation, 0);
 			if (offset != NONE)

@@ -133,9 +133,15 @@ static void emit_entries(struct work *work)
 	translation->poll = offset_in_block(work);
 	emit_poll(work);
 	translation->memory = offset_in_block(work);
+	translation->flags_stay = translation->second_view == NONE && translate_flags_stay(work);
+	translation->start = translation->memory;
+	if (translation->flags_stay) {
+		work->flags_in_host = false;
+		return;
+	}
 	if (work->live[0])
 		emit_restore_flags(&work->emitter, TEMP_A);
-	translation->body = offset_in_block(work);
+	translation->body = translation->start = offset_in_block(work);
 	work->flags_in_memory = false;
 	work->flags_in_host = true;
 	if (translation->second_view == NONE)
@@ -144,19 +150,26 @@ static void emit_entries(struct work *work)
 	emit_compare_id(work, translation->second_view, translation->second_id);
 }
 
-/* For links within the page that have the flags in the host's. */
-static void emit_poll_live(struct work *work)
+/* For a link that has the flags in the host's: an entry where they are to be in memory. */
+static uint16_t emit_save_before(struct work *work, uint16_t entry)
+{
+	uint16_t at = offset_in_block(work);
+
+	emit_save_flags(&work->emitter, TEMP_A);
+	emit_bind(emit_jump(&work->emitter),
+		work->translator->writable + work->translation->code + entry);
+	return at;
+}
+
+static void emit_saving_entries(struct work *work)
 {
 	struct translation *translation = work->translation;
 
-	if (!work->live[0]) {
-		translation->poll_live = translation->poll;
-		return;
-	}
-	translation->poll_live = offset_in_block(work);
-	emit_save_flags(&work->emitter, TEMP_A);
-	emit_bind(emit_jump(&work->emitter),
-		work->translator->writable + translation->code + translation->poll);
+	translation->poll_live = translation->poll;
+	if (work->live[0])
+		translation->poll_live = emit_save_before(work, translation->poll);
+	if (translation->flags_stay)
+		translation->body = emit_save_before(work, translation->memory);
 }
 
 static void emit_insn(struct work *work, const struct insn *insn)
@@ -356,7 +369,7 @@ struct translation *translate_block(struct translator *translator, const struct 
 	translation->interpret_first = work.kinds[0] == KIND_INTERPRET;
 	emit_entries(&work);
 	emit_insns(&work);
-	emit_poll_live(&work);
+	emit_saving_entries(&work);
 	emit_stubs(&work);
 	translation->code_size = offset_in_block(&work);
 	translator->used = (uint32_t)align_up(offset(&work), 16);

@@ -162,6 +162,32 @@ void translate_liveness(struct work *work)
 	}
 }
 
+bool translate_flags_stay(const struct work *work)
+{
+	if (!work->live[0])
+		return false;
+	for (unsigned n = 0; n < work->nr_insns; n++) {
+		const struct insn *insn = work->insns[n];
+		const struct isa_row *row = insn_row(insn);
+
+		switch (work->kinds[n]) {
+		case KIND_NOP:
+		case KIND_LEA: continue;
+		case KIND_PLAIN:
+			if (insn->has_memory || translate_units(insn))
+				return true;
+			if ((row->flags_read | row->flags_written) & RFLAGS_ARITHMETIC)
+				return false;
+			continue;
+		case KIND_JCC:
+		case KIND_JCC_BACK:
+		case KIND_LOOP: return false;
+		default: return true;
+		}
+	}
+	return true;
+}
+
 void work_save_flags(struct work *work)
 {
 	if (work->flags_in_memory)

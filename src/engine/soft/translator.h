@@ -114,9 +114,13 @@ struct translation_part {
 /*
  * A translated block. Its code has these entries, in this order, each falling into the next:
  * guard     from another page or an indirect branch: is the block's page still mapped where the
- * block expects it? poll      does anybody want the vCPU's attention? memory    the guest's flags
- * are in memory body      they are in the host's and poll_live, out of line: flags in the host's,
- * then poll.
+ *           block expects it?
+ * poll      does anybody want the vCPU's attention?
+ * memory    the guest's flags are in memory
+ * body      they are in the host's
+ * and out of line poll_live: flags in the host's, then poll. If what comes first would have to put
+ * the flags into memory, they stay there (flags_stay), and body is out of line, too. C enters at
+ * start: it has them in both places.
  */
 struct translation {
 	gva_t rip;
@@ -126,13 +130,14 @@ struct translation {
 	 * page's ID each time; else NONE. */
 	uint32_t second_view, second_id;
 	uint32_t code; /* offset in the code cache */
-	uint16_t guard, poll, memory, body, poll_live;
+	uint16_t guard, poll, memory, body, poll_live, start;
 	uint16_t code_size;
 	uint8_t nr_insns;
 	uint8_t nr_resumes; /* execution can go on before the first of so many, the end included */
 	uint8_t units;
 	bool interpret_first; /* the first instruction is not translated */
 	bool single;          /* every access has a check of its own */
+	bool flags_stay;
 	uint8_t nr_parts;
 	uint32_t sites;
 	uint32_t next;
@@ -392,6 +397,8 @@ uint32_t translate_gprs_written(const struct insn *insn);
 
 /* translate_flags.c */
 void translate_liveness(struct work *work);
+/* Do flags that are in memory where the block begins best stay there? */
+bool translate_flags_stay(const struct work *work);
 void work_before_clobber(struct work *work);
 void work_save_flags(struct work *work);
 void work_restore_flags(struct work *work, unsigned temporary);
