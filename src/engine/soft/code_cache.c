@@ -8,6 +8,7 @@
 
 #include "base/trace.h"
 #include "engine/soft/thunk.h"
+#include "engine/soft/tsc.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -65,6 +66,7 @@ int translator_create(struct vcpu *vcpu)
 	translator->translations = map(MAX_TRANSLATIONS * sizeof(struct translation));
 	translator->sites = map(MAX_SITES * sizeof(struct site));
 	translator->links = map(MAX_LINKS * sizeof(struct link));
+	translator->fixups = map(MAX_FIXUPS * sizeof(struct fixup));
 	translator->views = map(MAX_CODE_PAGES * sizeof(struct code_page_view));
 	for (unsigned i = 0; i < ARRAY_SIZE(translator->mapped_views); i++)
 		translator->mapped_views[i] = map(MAPPED_VIEWS_BYTES);
@@ -73,10 +75,10 @@ int translator_create(struct vcpu *vcpu)
 	translator->views_by_physical = map(CODE_PAGE_BUCKETS_BYTES);
 	translator->signal_stack = map(SIGNAL_STACK_BYTES);
 	if (map_code(translator) < 0 || !translator->translations || !translator->sites ||
-		!translator->links || !translator->views || !translator->mapped_views[0] ||
-		!translator->mapped_views[1] || !translator->buckets ||
-		!translator->views_by_linear || !translator->views_by_physical ||
-		!translator->signal_stack) {
+		!translator->links || !translator->fixups || !translator->views ||
+		!translator->mapped_views[0] || !translator->mapped_views[1] ||
+		!translator->buckets || !translator->views_by_linear ||
+		!translator->views_by_physical || !translator->signal_stack) {
 		translator_destroy(vcpu);
 		return -ENOMEM;
 	}
@@ -107,6 +109,7 @@ void translator_destroy(struct vcpu *vcpu)
 	unmap(translator->translations, MAX_TRANSLATIONS * sizeof(struct translation));
 	unmap(translator->sites, MAX_SITES * sizeof(struct site));
 	unmap(translator->links, MAX_LINKS * sizeof(struct link));
+	unmap(translator->fixups, MAX_FIXUPS * sizeof(struct fixup));
 	unmap(translator->views, MAX_CODE_PAGES * sizeof(struct code_page_view));
 	for (unsigned i = 0; i < ARRAY_SIZE(translator->mapped_views); i++)
 		unmap(translator->mapped_views[i], MAPPED_VIEWS_BYTES);
@@ -132,6 +135,16 @@ static gva_t no_target(unsigned slot)
 	return slot == 0 || slot == JUMP_CACHE_SIZE;
 }
 
+void translator_forget_jump(struct translator *translator, unsigned set, gva_t rip)
+{
+	struct jump_cache_entry *entries = translator->vcpu->translate.jump_cache[set];
+	const unsigned slots[] = { jump_cache_slot(rip), jump_cache_second_slot(rip) };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(slots); i++)
+		if (entries[slots[i]].target == rip)
+			entries[slots[i]].target = no_target(slots[i]);
+}
+
 static void empty_jump_cache(struct translate_context *context)
 {
 	for (unsigned set = 0; set < TRANSLATE_SETS; set++)
@@ -153,6 +166,7 @@ void translator_flush(struct translator *translator)
 	translator->nr_translations = 0;
 	translator->nr_sites = 0;
 	translator->nr_links = 0;
+	translator->nr_fixups = 0;
 	translator->nr_views = 0;
 	translator->nr_mapped_views[0] = translator->nr_mapped_views[1] = 0;
 	translator->used = translator->reserved;
@@ -168,6 +182,7 @@ bool translator_has_room(const struct translator *translator)
 	       translator->nr_translations < MAX_TRANSLATIONS &&
 	       MAX_SITES - translator->nr_sites > BLOCK_MAX_INSNS &&
 	       MAX_LINKS - translator->nr_links > 4 * BLOCK_MAX_INSNS &&
+	       MAX_FIXUPS - translator->nr_fixups > FIXUPS_OF_A_INSN * BLOCK_MAX_INSNS &&
 	       translator->nr_views + 2 <= MAX_CODE_PAGES;
 }
 
@@ -207,6 +222,9 @@ uint32_t translator_view(struct translator *translator, gva_t linear, gpa_t phys
 			return n;
 		}
 	}
+	n = translator_move_view(translator, linear, physical, mode);
+	if (n != NONE)
+		return n;
 	n = translator->nr_views++;
 	translator->vcpu->translate.code_ids[n] = 0;
 	translator->views[n] = (struct code_page_view){
@@ -214,11 +232,32 @@ uint32_t translator_view(struct translator *translator, gva_t linear, gpa_t phys
 		.physical = physical,
 		.id = translator->next_id++,
 		.mode = (uint16_t)mode,
+		.translations = NONE,
+		.incoming = NONE,
 		.next_linear = *by_linear,
 		.next_physical = *by_physical,
 	};
 	*by_linear = *by_physical = n;
 	return n;
+}
+
+uint32_t translator_views_of(const struct translator *translator, gpa_t physical)
+{
+	return translator->views_by_physical[page_hash(physical)];
+}
+
+void translator_rename_view(struct translator *translator, uint32_t n, gva_t linear)
+{
+	struct code_page_view *view = &translator->views[n];
+	uint32_t *at = &translator->views_by_linear[page_hash(view->linear)];
+
+	while (*at != n)
+		at = &translator->views[*at].next_linear;
+	*at = view->next_linear;
+	at = &translator->views_by_linear[page_hash(linear)];
+	view->linear = linear;
+	view->next_linear = *at;
+	*at = n;
 }
 
 /* The page's content has changed: its blocks are not found any more. */
@@ -232,6 +271,8 @@ void translator_kill(struct translator *translator, gpa_t physical)
 		if (view->physical == physical && view->id) {
 			translator->vcpu->translate.code_ids[n] = 0;
 			view->id = 0;
+			view->translations = NONE;
+			view->fixed = false;
 			trace(page_killed, view->linear, physical);
 			translator->counters.killed++;
 		}
@@ -245,6 +286,7 @@ void translator_map(struct translator *translator, uint32_t n, bool global)
 
 	translator->vcpu->translate.code_ids[n] = view->id;
 	view->global = global;
+	view->mapped_at = host_tsc();
 	if (view->logged[global])
 		return;
 	view->logged[global] = true;
@@ -304,6 +346,17 @@ void translator_insert(struct translator *translator, struct translation *transl
 
 	translation->next = *bucket;
 	*bucket = (uint32_t)(translation - translator->translations);
+}
+
+void translator_remove(struct translator *translator, const struct translation *translation)
+{
+	uint32_t *at =
+		&translator->buckets[translation_hash(translation->rip, translation->page_id)];
+	uint32_t n = (uint32_t)(translation - translator->translations);
+
+	while (*at != n)
+		at = &translator->translations[*at].next;
+	*at = translation->next;
 }
 
 /* Binds the rel32 at `at`; nobody executes translated code of this vCPU meanwhile. */

@@ -58,6 +58,8 @@ static const struct row {
 	{ "exits at an indirect branch", TRANSLATE, TRANSLATOR(exits[EXIT_JUMP]),
 		"the jump cache did not hold the target" },
 	{ "host faults", TRANSLATE, TRANSLATOR(faults), "signals that translated code caused" },
+	{ "code pages moved", TRANSLATE, TRANSLATOR(moved),
+		"translated code was taken to another linear address" },
 	{ "code pages killed", TRANSLATE, TRANSLATOR(killed),
 		"their code was written, their blocks are dead" },
 	{ "code cache flushes", TRANSLATE, TRANSLATOR(flushes), "everything was dropped" },

@@ -452,6 +452,14 @@ static bool executes(struct vcpu *vcpu, struct direct_space *space)
 	return direct_map_executes(&space->map, vcpu->rip);
 }
 
+/* The program that was hot has ended, and another has its CR3: that has to show what it is. */
+static void cool(struct vcpu *vcpu, struct direct_space *space)
+{
+	space->root = UINT64_MAX;
+	vcpu->direct->active = NULL;
+	vcpu->direct->samples = 0;
+}
+
 /* True if anything was run. */
 static bool run(struct vcpu *vcpu, struct direct_space *space)
 {
@@ -464,6 +472,10 @@ static bool run(struct vcpu *vcpu, struct direct_space *space)
 
 		if (!direct_map_sync(&space->map, reads_host_tsc(vcpu)))
 			break;
+		if (space->map.replaced) {
+			cool(vcpu, space);
+			break;
+		}
 		if (!executes(vcpu, space)) {
 			vcpu->direct_counters.unfit++;
 			break;

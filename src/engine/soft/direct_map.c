@@ -130,6 +130,7 @@ static void note_seen(struct direct_map *map)
 
 void direct_map_reset(struct direct_map *map, gpa_t root)
 {
+	map->replaced = false;
 	forget_tables(map);
 	note_seen(map);
 	map->root = root;
@@ -283,8 +284,15 @@ static void recheck_table(struct direct_map *map, struct direct_table *table)
 	}
 }
 
+/* A program has more tables than this, for its code, its libraries, its stack; of which another
+ * program that gets the same page tables later keeps at most a part. */
+#define MIN_TABLES    3
+#define REPLACED_PART 3
+
 static void sync_tables(struct direct_map *map, bool recheck)
 {
+	unsigned before = map->nr_tables;
+
 	for (unsigned n = 0; n < DIRECT_TABLE_BUCKETS; n++) {
 		struct direct_table **at = &map->buckets[n];
 
@@ -296,6 +304,7 @@ static void sync_tables(struct direct_map *map, bool recheck)
 			at = &(*at)->next;
 		}
 	}
+	map->replaced = before >= MIN_TABLES && map->nr_tables <= before / REPLACED_PART;
 }
 
 bool direct_map_sync(struct direct_map *map, bool host_tsc)

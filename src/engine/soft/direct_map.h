@@ -47,7 +47,8 @@ struct direct_map {
 	bool host_tsc; /* RDTSC in what is mapped reads the host's counter */
 	gva_t traps[DIRECT_MAX_PENDING_TRAPS];
 	unsigned nr_traps;
-	bool broken; /* the host refused: nothing is known of what is mapped */
+	bool replaced; /* hardly anything was left at the last sync: CR3 is another program's */
+	bool broken;   /* the host refused: nothing is known of what is mapped */
 	uint64_t flushes_seen, writes_seen, revokes_seen, layouts_seen;
 };
 

@@ -126,11 +126,6 @@ static void take_requests(struct vcpu *vcpu)
 	interpret_poll_timer(vcpu);
 }
 
-static struct lookup *lookup_at(struct translator *translator, gva_t rip)
-{
-	return &translator->lookup[(rip ^ rip >> LOOKUP_BITS) & ((1u << LOOKUP_BITS) - 1)];
-}
-
 /* Of a page that block_find has just found executable. */
 static uint32_t map_view(struct vcpu *vcpu, gva_t linear, gpa_t physical, unsigned mode)
 {
@@ -200,6 +195,8 @@ static struct translation *find_slow(struct vcpu *vcpu, bool single)
 	if (block->crosses)
 		second_view = map_view(vcpu, next_page(vcpu, linear), block->next_physical, mode);
 	translation = translator_find(translator, linear, translator->views[view].id, single);
+	if (translation && second_view != NONE)
+		translator_revive(translator, translation, &block->insns[0], second_view);
 	if (!translation || translation->second_view != second_view ||
 		is_dead(translator, translation)) {
 		if (!single && is_cold(translator, block))
@@ -213,7 +210,7 @@ static struct translation *find_slow(struct vcpu *vcpu, bool single)
 			code_dump(vcpu->engine->code_dump, translator, translation);
 	}
 	if (!single)
-		*lookup_at(translator, linear) = (struct lookup){ linear, translation };
+		*translator_lookup(translator, linear) = (struct lookup){ linear, translation };
 	return translation;
 }
 
@@ -252,7 +249,7 @@ static struct translation *find(struct vcpu *vcpu)
 {
 	struct translator *translator = vcpu->translate.translator;
 	gva_t linear = linear_rip(vcpu);
-	const struct lookup *lookup = lookup_at(translator, linear);
+	const struct lookup *lookup = translator_lookup(translator, linear);
 	struct translation *translation = lookup->translation;
 
 	if (lookup->rip == linear && translation &&
@@ -358,6 +355,8 @@ static void bind_link(struct vcpu *vcpu, uint32_t n, const struct translation *t
 			entry = to->memory;
 		else
 			entry = to->body;
+	} else {
+		translator_bind_incoming(translator, n, to->view);
 	}
 	translator_put_jump(translator, link->at, to->code + entry);
 }

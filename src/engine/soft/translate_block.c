@@ -51,7 +51,8 @@ static bool is_link(const struct stub *stub)
 
 static void emit_link_stub(struct work *work, const struct stub *stub)
 {
-	struct link *link = &work->translator->links[stub->link];
+	struct translator *translator = work->translator;
+	struct link *link = &translator->links[stub->link];
 	uint8_t *at = stub->at;
 
 	if (stub->save_first) {
@@ -59,7 +60,8 @@ static void emit_link_stub(struct work *work, const struct stub *stub)
 		at = emit_jump(&work->emitter);
 		emit_bind(at, work->emitter.at);
 	}
-	link->at = (uint32_t)(at - work->translator->writable);
+	link->at = (uint32_t)(at - translator->writable);
+	link->stub = (uint32_t)(work->emitter.at - translator->writable);
 	link->flags_in_memory = stub->flags_in_memory;
 	emit_exit(work, stub->kind | stub->link << EXIT_INSN_SHIFT, stub->flags_in_memory);
 }
@@ -108,9 +110,10 @@ static void emit_compare_id(struct work *work, uint32_t view, uint32_t id)
 	emit_u8(emitter, 0x81);
 	emit_u8(emitter, 0x3c);
 	emit_u8(emitter, 0x25);
-	emit_u32(emitter,
-		(uint32_t)(offsetof(struct vcpu, translate.code_ids) + view * sizeof(uint32_t)));
+	emit_u32(emitter, translator_id_offset(view));
 	emit_u32(emitter, id);
+	if (view == work->translation->second_view) /* the first fixup of all */
+		work_fixup(work, FIXUP_SECOND);
 	leave_if_not_equal(work);
 }
 
@@ -346,9 +349,16 @@ struct translation *translate_block(struct translator *translator, const struct 
 		.second_id = second_view == NONE ? 0 : translator->views[second_view].id,
 		.code = translator->used,
 		.single = single,
+		.first_link = translator->nr_links,
+		.first_fixup = translator->nr_fixups,
 		.sites = translator->nr_sites,
 		.decoded_epoch = translator->vcpu->blocks->times_emptied,
 	};
+	if (second_view != NONE) {
+		translation->crossing_bytes = block->insns[0].length;
+		for (unsigned i = 0; i < block->insns[0].length; i++)
+			translation->crossing[i] = block->insns[0].bytes[i];
+	}
 	work.translator = translator;
 	work.translation = translation;
 	work.emitter.at = translator->writable + translator->used;
@@ -372,6 +382,9 @@ struct translation *translate_block(struct translator *translator, const struct 
 	emit_saving_entries(&work);
 	emit_stubs(&work);
 	translation->code_size = offset_in_block(&work);
+	translation->nr_links = (uint16_t)(translator->nr_links - translation->first_link);
+	translation->next_in_view = translator->views[view].translations;
+	translator->views[view].translations = number(&work);
 	translator->used = (uint32_t)align_up(offset(&work), 16);
 	translator->written = true;
 	translator->counters.translated++;

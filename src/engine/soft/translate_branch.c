@@ -23,6 +23,7 @@ static uint32_t new_link(struct work *work, gva_t target, unsigned mode)
 		.in_page = mode == work_mode(work) && work_in_page(work, target),
 		.backward = target <= work->rip,
 		.flags_in_host = work->flags_in_host,
+		.view = NONE,
 	};
 	return translator->nr_links++;
 }
@@ -217,7 +218,12 @@ static void store_return_address(struct work *work, const struct insn *insn)
 	unsigned bytes = insn->operand_bytes;
 	struct emit_memory memory = work_check_push(work, bytes);
 
-	work_store_immediate(work, bytes, mode_rip(work->mode, work->next_rip), memory);
+	if (bytes == 8) {
+		work_load_address(work, TEMP_A, work->next_rip);
+		emit_memory_op(&work->emitter, OPCODE_STORE, TEMP_A, memory);
+	} else {
+		work_store_immediate(work, bytes, mode_rip(work->mode, work->next_rip), memory);
+	}
 }
 
 void work_call(struct work *work, const struct insn *insn)

@@ -542,7 +542,7 @@ static void note_last_x87(struct work *work, const struct insn *insn)
 {
 	struct emitter *emitter = &work->emitter;
 
-	emit_load_immediate(emitter, TEMP_A, mode_rip(work->mode, work->rip));
+	work_load_address(work, TEMP_A, mode_rip(work->mode, work->rip));
 	emit_state_op(emitter, OPCODE_STORE, TEMP_A, offsetof(struct vcpu, x87_last_ip));
 	emit_store_state_u16(emitter, offsetof(struct vcpu, x87_last_opcode),
 		(uint16_t)((insn->opcode & 7) << 8 | insn->modrm));
@@ -585,10 +585,9 @@ void work_lea(struct work *work, const struct insn *insn)
 	if (insn->base == INSN_RIP) {
 		uint64_t address = work->next_rip + (uint64_t)(int64_t)insn->disp;
 
-		if (insn->address_bytes == 4)
+		if (insn->address_bytes == 4 || insn->operand_bytes != 8)
 			address = (uint32_t)address;
-		emit_load_immediate(
-			emitter, insn->reg, insn->operand_bytes == 8 ? address : (uint32_t)address);
+		work_load_address(work, insn->reg, address);
 	} else {
 		for (unsigned i = 0; i < insn->length; i++)
 			emit_u8(emitter, insn->bytes[i]);

@@ -129,8 +129,9 @@ void work_linear(struct work *work, const struct insn *insn)
 {
 	struct emitter *emitter = &work->emitter;
 
-	if (insn->base == INSN_RIP ||
-		(insn->base == INSN_NO_REGISTER && insn->index == INSN_NO_REGISTER))
+	if (insn->base == INSN_RIP)
+		work_load_address(work, TEMP_A, translate_constant(insn, work->next_rip));
+	else if (insn->base == INSN_NO_REGISTER && insn->index == INSN_NO_REGISTER)
 		emit_load_immediate(emitter, TEMP_A, translate_constant(insn, work->next_rip));
 	else
 		emit_load_address(work, insn);
@@ -194,6 +195,7 @@ struct emit_memory work_check_constant(
 	if ((address & 0xfff) + (unsigned)span->size > GUEST_PAGE_SIZE && !span->group) {
 		work_stub(work, emit_jump(emitter), EXIT_INSN, 0, false);
 	} else if (fits_i32(page)) {
+		work_fix(work);
 		emit_u8(emitter, 0x65); /* cmp qword gs:[tag], page */
 		emit_u8(emitter, 0x48);
 		emit_u8(emitter, 0x81);
@@ -203,11 +205,13 @@ struct emit_memory work_check_constant(
 		emit_u32(emitter, (uint32_t)page);
 		work_leave_check(work, span, CONDITION_NE);
 	} else {
-		emit_load_immediate(emitter, TEMP_A, page);
+		work_load_address(work, TEMP_A, page);
 		emit_state_op(emitter, OPCODE_CMP, TEMP_A, entry + tag_offset(span->write));
+		work_fixup(work, FIXUP_TLB);
 		work_leave_check(work, span, CONDITION_NE);
 	}
 	emit_state_op(emitter, OPCODE_LOAD, TEMP_B, entry + offsetof(struct tlb_entry, addend));
+	work_fixup(work, FIXUP_TLB);
 	if (fits_i32(page)) {
 		memory.disp = (int32_t)address;
 	} else {

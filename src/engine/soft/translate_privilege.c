@@ -80,7 +80,7 @@ void work_syscall(struct work *work)
 	set_segment(work, X86_CS, 4, 0, 0, SEGMENT_FLAT_CODE | SEG_L);
 	set_segment(work, X86_SS, 4, 8, 0, SEGMENT_FLAT_DATA);
 	set_privilege(work, 0, TLB_SUPERVISOR);
-	emit_load_immediate(emitter, X86_RCX, work->next_rip);
+	work_load_address(work, X86_RCX, work->next_rip);
 	emit_state_op(emitter, OPCODE_LOAD, TEMP_A, offsetof(struct vcpu, lstar));
 	work_jump_r11(work, TLB_SUPERVISOR);
 }

@@ -339,6 +339,134 @@ static void the_timer_interrupts_code_that_is_not_translated(void **state)
 	f->vcpu->timer_deadline_tsc = UINT64_MAX;
 }
 
+/* lea rax, [rip - 7]; mov rbx, [data]; inc qword [data + 8]; call 0x100b; lea r10, [0x1010]; call
+ * r10; mov ecx, 3; 1: add rdi, [data + 16]; dec ecx; jnz 1b; jmp 0xffd */
+static const uint8_t moving_start[] = { 0x48, 0x8d, 0x05, 0xf9, 0xff, 0xff, 0xff, 0x48, 0x8b, 0x1d,
+	0xf2, 0x1f, 0x00, 0x00, 0x48, 0xff, 0x05, 0xf3, 0x1f, 0x00, 0x00, 0xe8, 0xf1, 0x0f, 0x00,
+	0x00, 0x4c, 0x8d, 0x15, 0xef, 0x0f, 0x00, 0x00, 0x41, 0xff, 0xd2, 0xb9, 0x03, 0x00, 0x00,
+	0x00, 0x48, 0x03, 0x3d, 0xe0, 0x1f, 0x00, 0x00, 0xff, 0xc9, 0x75, 0xf5, 0xe9, 0xc4, 0x0f,
+	0x00, 0x00 };
+/* At 0xffd: mov ebp, 0x12345678; STOP; 0x100b: mov rsi, [rsp]; ret; 0x1010: mov r12, [rsp];
+ * push r12; pop r13; ret */
+static const uint8_t moving_end[] = { 0xbd, 0x78, 0x56, 0x34, 0x12, STOP, 0x48, 0x8b, 0x34, 0x24,
+	0xc3, 0x4c, 0x8b, 0x24, 0x24, 0x41, 0x54, 0x41, 0x5d, 0xc3 };
+
+#define MOVING_DATA  (FIXTURE_CODE + 0x2000)
+#define MOVING_PAGES 3
+
+static void load_moving(struct vcpu_fixture *f)
+{
+	const uint64_t data[] = { 0x1111, 0, 7 };
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	vcpu_fixture_load(f, FIXTURE_CODE, moving_start, sizeof(moving_start));
+	vcpu_fixture_load(f, FIXTURE_CODE + 0xffd, moving_end, sizeof(moving_end));
+	vcpu_fixture_load(f, MOVING_DATA, data, sizeof(data));
+}
+
+static void map_moving(struct vcpu_fixture *f, gva_t place, uint64_t flags)
+{
+	for (unsigned i = 0; i < MOVING_PAGES; i++)
+		vcpu_fixture_map(
+			f, place + i * GUEST_PAGE_SIZE, FIXTURE_CODE + i * GUEST_PAGE_SIZE, flags);
+}
+
+/* The code at `place`, where its pages are mapped meanwhile. */
+static void run_moving(struct vcpu_fixture *f, gva_t place, uint32_t immediate)
+{
+	uint64_t count = f->ram[MOVING_DATA + 8];
+
+	map_moving(f, place, PTE_P | PTE_W | PTE_U);
+	f->vcpu->rip = place;
+	f->vcpu->gpr[X86_RSP] = 0x200800;
+	f->vcpu->gpr[X86_RDI] = 0;
+	run(f);
+	assert_int_equal(f->vcpu->gpr[X86_RAX], place);
+	assert_int_equal(f->vcpu->gpr[X86_RBX], 0x1111);
+	assert_int_equal(f->ram[MOVING_DATA + 8], (uint8_t)(count + 1));
+	assert_int_equal(f->vcpu->gpr[X86_RSI], place + 0x1a);
+	assert_int_equal(f->vcpu->gpr[X86_R12], place + 0x24);
+	assert_int_equal(f->vcpu->gpr[X86_R13], place + 0x24);
+	assert_int_equal(f->vcpu->gpr[X86_RDI], 21);
+	assert_int_equal(f->vcpu->gpr[X86_RBP], immediate);
+	assert_int_equal(f->vcpu->gpr[X86_RSP], 0x200800);
+	map_moving(f, place, 0);
+}
+
+/* As if it was long ago that the views were used. */
+static void age_views(struct translator *translator)
+{
+	for (unsigned i = 0; i < translator->nr_views; i++)
+		translator->views[i].mapped_at = 0;
+}
+
+static gva_t moving_place(unsigned n)
+{
+	return (UINT64_C(0x550000000000) + n * UINT64_C(0x1234567891000)) & BITS(46, 12);
+}
+
+static void translations_move(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	struct translator *translator = f->vcpu->translate.translator;
+	uint64_t translated;
+
+	load_moving(f);
+	run_moving(f, moving_place(0), 0x12345678);
+	translated = translator->counters.translated;
+	for (unsigned n = 1; n < 40; n++) {
+		uint64_t moved = translator->counters.moved;
+
+		age_views(translator);
+		run_moving(f, moving_place(n), 0x12345678);
+		assert_int_equal(translator->counters.translated, translated);
+		assert_int_equal(translator->counters.moved, moved + 2);
+		/* And from a place to itself. */
+		run_moving(f, moving_place(n), 0x12345678);
+		assert_int_equal(translator->counters.moved, moved + 2);
+	}
+}
+
+/* What is in use is translated anew elsewhere, and both hold. */
+static void translations_in_use_do_not_move(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	struct translator *translator = f->vcpu->translate.translator;
+	uint64_t translated = 0, moved = translator->counters.moved, hz = f->model.tsc_hz;
+
+	load_moving(f);
+	translator_flush(translator);
+	/* However long the test takes. */
+	f->model.tsc_hz = UINT64_C(1) << 53;
+	for (unsigned n = 0; n < 20; n++) {
+		run_moving(f, moving_place(n % 2), 0x12345678);
+		if (n == 1)
+			translated = translator->counters.translated;
+	}
+	f->model.tsc_hz = hz;
+	assert_int_equal(translator->counters.moved, moved);
+	assert_int_equal(translator->counters.translated, translated);
+}
+
+/* An instruction that crosses a page's end is looked at again where it has come to. */
+static void moved_code_changes(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	struct translator *translator = f->vcpu->translate.translator;
+
+	load_moving(f);
+	for (unsigned n = 0; n < 20; n++) {
+		uint32_t immediate = 0x345678 | n << 24;
+		const uint8_t last = (uint8_t)n;
+
+		vcpu_fixture_load(f, FIXTURE_CODE + 0x1001, &last, 1);
+		run_moving(f, moving_place(n), immediate);
+		age_views(translator);
+		run_moving(f, moving_place(n + 1), immediate);
+		age_views(translator);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -355,6 +483,9 @@ int main(void)
 		cmocka_unit_test(bit_strings_reach_everywhere),
 		cmocka_unit_test(system_calls_and_returns),
 		cmocka_unit_test(the_timer_interrupts_code_that_is_not_translated),
+		cmocka_unit_test(translations_move),
+		cmocka_unit_test(translations_in_use_do_not_move),
+		cmocka_unit_test(moved_code_changes),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -49,7 +49,11 @@ struct code_page_view {
 	gpa_t physical;
 	uint32_t id; /* 0: dead */
 	uint32_t next_linear, next_physical;
+	uint32_t translations; /* the first of its living ones */
+	uint32_t incoming;     /* the first link of other pages that leads here */
+	uint64_t mapped_at;    /* host's TSC */
 	uint16_t mode;
+	bool fixed;     /* some translation cannot be moved */
 	bool global;    /* as the TLB's entry was when the page was found mapped last */
 	bool logged[2]; /* among the mapped local views, among the global ones */
 };
@@ -129,7 +133,11 @@ struct translation {
 	/* An instruction that crosses a page's end is a block of its own, and checks the second
 	 * page's ID each time; else NONE. */
 	uint32_t second_view, second_id;
+	uint8_t crossing[INSN_MAX_LENGTH], crossing_bytes;
 	uint32_t code; /* offset in the code cache */
+	uint32_t next_in_view;
+	uint32_t first_link, first_fixup;
+	uint16_t nr_links, nr_fixups;
 	uint16_t guard, poll, memory, body, poll_live, start;
 	uint16_t code_size;
 	uint8_t nr_insns;
@@ -157,13 +165,33 @@ static inline const struct insn *translation_insn(const struct translation *tran
 
 /* A direct branch that another block's code may be put behind. */
 struct link {
-	uint32_t at; /* of the rel32 in the code cache */
+	uint32_t at;   /* of the rel32 in the code cache */
+	uint32_t stub; /* where it leads while it is not bound */
 	uint32_t from;
+	uint32_t view; /* that it is bound to a guard of, or NONE; then it is among its incoming: */
+	uint32_t next_incoming, previous_incoming;
 	gva_t target;
 	uint16_t mode; /* of the target */
 	bool in_page, backward, flags_in_host, flags_in_memory;
 	uint8_t insn; /* of EXIT_GROUP */
 };
+
+/* A place in the code that depends on where its page is in linear memory: translate_move.c. */
+enum fixup_kind {
+	FIXUP_ADDRESS, /* 64 bits: an address of the same region */
+	FIXUP_TLB,     /* disp32 of an entry of the TLB, found by such an address */
+	FIXUP_SECOND,  /* the second page's ID */
+};
+
+struct fixup {
+	uint32_t at : 30, kind : 2; /* offset in the code cache */
+};
+
+#define MAX_FIXUPS       (1u << 20)
+#define FIXUPS_OF_A_INSN 4 /* at most */
+
+/* Where its page's ID is in a guard. */
+#define GUARD_ID 8
 
 struct lookup {
 	gva_t rip;
@@ -177,7 +205,7 @@ struct lookup {
 #define HEAT_BITS 16
 
 struct translator_counters {
-	uint64_t translated, instructions, entries, flushes, killed;
+	uint64_t translated, instructions, entries, flushes, killed, moved;
 	uint64_t exits[EXIT_BRANCH + 1];
 	uint64_t faults, slow_accesses, untranslated, translation_ticks;
 };
@@ -198,6 +226,8 @@ struct translator {
 	uint32_t nr_sites;
 	struct link *links;
 	uint32_t nr_links;
+	struct fixup *fixups;
+	uint32_t nr_fixups;
 	struct code_page_view *views;
 	uint32_t nr_views;
 	/* Views that were found mapped since the last flush of the TLB: local, global. */
@@ -549,6 +579,22 @@ void work_stub(struct work *work, uint8_t *at, enum exit_kind kind, uint32_t lin
 struct translation *translate_block(struct translator *translator, const struct block *block,
 	gva_t rip, uint32_t view, uint32_t second_view, bool single);
 
+/* translate_move.c */
+/* Emits that `reg` = an address of the block's region, or in it. */
+void work_load_address(struct work *work, unsigned reg, gva_t address);
+/* The 32 or 64 bits that the emitter has just put depend on the block's address. */
+void work_fixup(struct work *work, enum fixup_kind kind);
+/* The translation cannot be moved. */
+void work_fix(struct work *work);
+/* A link leads to the guard of a view's translation; or does not any more. */
+void translator_bind_incoming(struct translator *translator, uint32_t link, uint32_t view);
+/* Takes a view of the page that nothing uses to another linear page; NONE if there is none. */
+uint32_t translator_move_view(
+	struct translator *translator, gva_t linear, gpa_t physical, unsigned mode);
+
+bool translator_revive(struct translator *translator, struct translation *translation,
+	const struct insn *insn, uint32_t second_view);
+
 /* translate_fill.c: the instruction at vcpu->rip has an access that was not direct. */
 enum mmu_fill translate_fill(
 	struct vcpu *vcpu, const struct code_mode *mode, const struct insn *insn);
@@ -575,6 +621,12 @@ void translator_unmap(struct translator *translator, gva_t linear);
 struct translation *translator_find(
 	struct translator *translator, gva_t rip, uint32_t page_id, bool single);
 void translator_insert(struct translator *translator, struct translation *translation);
+void translator_remove(struct translator *translator, const struct translation *translation);
+/* The first of the chain in which the views of the physical page are. */
+uint32_t translator_views_of(const struct translator *translator, gpa_t physical);
+void translator_rename_view(struct translator *translator, uint32_t n, gva_t linear);
+/* The jump cache has no such target. */
+void translator_forget_jump(struct translator *translator, unsigned set, gva_t rip);
 void translator_put_jump(struct translator *translator, uint32_t at, uint32_t target);
 void translator_emit_routines(struct translator *translator);
 
@@ -603,6 +655,17 @@ static inline uint32_t translation_hash(gva_t rip, uint32_t page_id)
 {
 	return (uint32_t)(rip ^ rip >> 13 ^ page_id * UINT32_C(0x9e3779b1)) &
 	       ((1u << TRANSLATION_BUCKET_BITS) - 1);
+}
+
+/* Of a view's place in code_ids, from the vCPU. */
+static inline uint32_t translator_id_offset(uint32_t view)
+{
+	return (uint32_t)(offsetof(struct vcpu, translate.code_ids) + view * sizeof(uint32_t));
+}
+
+static inline struct lookup *translator_lookup(struct translator *translator, gva_t rip)
+{
+	return &translator->lookup[(rip ^ rip >> LOOKUP_BITS) & ((1u << LOOKUP_BITS) - 1)];
 }
 
 static inline bool work_in_page(const struct work *work, gva_t address)
