@@ -580,6 +580,7 @@ int virtio_pci_create(struct virtio_pci **created, struct virtio_device *device,
 			err, EXIT_CODE_HOST, ENOMEM, "cannot create the device %s", device->name);
 	transport->device = device;
 	transport->transitional = transitional && device->type->is_transitional;
+	transport->nr_doorbells = device->nr_queues;
 	transport->doorbells = calloc(device->nr_queues, sizeof(*transport->doorbells));
 	add_function(transport);
 	if (!transport->doorbells)
@@ -625,7 +626,8 @@ void virtio_pci_destroy(struct virtio_pci *transport)
 {
 	if (!transport)
 		return;
-	for (unsigned i = 0; transport->doorbells && i < transport->device->nr_queues; i++) {
+	/* The device may be finished, and have no queues any more. */
+	for (unsigned i = 0; transport->doorbells && i < transport->nr_doorbells; i++) {
 		if (transport->doorbells[i].watch.fd >= 0)
 			close(transport->doorbells[i].watch.fd);
 	}

@@ -39,6 +39,7 @@ struct virtio_pci {
 	bool transitional;
 	uint8_t pci_cfg; /* offset of the PCI configuration access capability */
 	struct virtio_pci_doorbell *doorbells;
+	unsigned nr_doorbells;
 };
 
 /*

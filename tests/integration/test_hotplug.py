@@ -59,10 +59,16 @@ def test_resize(vms, guest, tmp_path):  # noqa: F811
         assert done.returncode and sentence in done.stderr, done.stderr
 
 
+def eventfds(vms):  # noqa: F811
+    directory = f"/proc/{vms.info('guest')['pid']}/fd"
+    return sum("eventfd" in os.readlink(f"{directory}/{fd}") for fd in os.listdir(directory))
+
+
 def test_disk(vms, guest, tmp_path):  # noqa: F811
     """Each is read whole, and all the time until it goes."""
     second = image(tmp_path / "second.img")
     os.chdir(tmp_path)
+    held = eventfds(vms)
     for round in range(3):
         assert vms.good("plug", "guest", "--disk", "second.img,format=raw") == "disk1\n"
         guest.wait_for_line(f"came vdb {second}", round + 1)
@@ -70,6 +76,8 @@ def test_disk(vms, guest, tmp_path):  # noqa: F811
         vms.good("unplug", "guest", "disk1")
         guest.wait_for_line("went vdb", round + 1)
     assert vms.good("devices", "guest").split() == ["disk0", "slot", "1"]
+    # Nor are its queues' doorbells kept.
+    vms.wait_for(lambda: eventfds(vms) == held)
     # The lock on the image has gone with the disk; the first disk went on.
     assert "went vda" not in guest.log()
 
