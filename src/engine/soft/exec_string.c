@@ -2,8 +2,9 @@
  * MOVS, STOS, LODS, SCAS, CMPS, repeated or not (SDM 2; SDM 1 7.3.9).
  *
  * A repeated instruction executes for some time (STRING_BUDGET) and then asks to be called again,
- * so that interrupts get in between. Ascending iterations whose operands are plain RAM run as one
- * host instruction up to the end of a page or segment; everything else goes element by element.
+ * so that interrupts get in between. Iterations whose operands are plain RAM run as one host
+ * instruction up to the end of a page or segment, descending ones of MOVS and STOS, too (Linux
+ * moves itself so when it starts); everything else goes element by element.
  * RCX, RSI and RDI are up to date whenever something may raise.
  */
 #include "engine/soft/debug.h"
@@ -20,8 +21,9 @@ struct string {
 	unsigned segment;
 	unsigned index; /* X86_RSI or X86_RDI */
 	gva_t address;
-	void *host;   /* of the first element, if `run` */
-	uint64_t run; /* elements that can be accessed at `host`, ascending; 0: use the MMU */
+	void *host;    /* of the first element, if `run` */
+	uint64_t run;  /* elements that can be accessed from `host` on; 0: use the MMU */
+	bool descends; /* a run may, with RFLAGS.DF */
 };
 
 /* What SCAS and CMPS found. The flags reach the vCPU only when nothing raises any more: a fault
@@ -59,6 +61,41 @@ static uint64_t bytes_in_segment(
 	return last - offset < GUEST_PAGE_SIZE ? last - offset + 1 : GUEST_PAGE_SIZE;
 }
 
+/* How many bytes below the end of the element at `offset` lie in the segment; likewise. */
+static uint64_t bytes_below(
+	const struct vcpu *vcpu, const struct insn *insn, unsigned segment, uint64_t offset)
+{
+	uint32_t attributes = vcpu->segment[segment].attributes;
+
+	if (vcpu->mode.insn != INSN_MODE_64 && !(attributes & SEG_TYPE_CODE) &&
+		attributes & SEG_TYPE_EXPAND_DOWN)
+		return 0;
+	return offset < GUEST_PAGE_SIZE ? offset + insn->operand_bytes : GUEST_PAGE_SIZE;
+}
+
+/* The run that ends with the element at the operand's address, in memory. */
+static void find_descending(struct vcpu *vcpu, const struct insn *insn, struct string *string,
+	enum mmu_access access, uint64_t offset, uint64_t max)
+{
+	unsigned size = insn->operand_bytes;
+	uint64_t bytes = bytes_below(vcpu, insn, string->segment, offset);
+	uint64_t in_page = (string->address & (GUEST_PAGE_SIZE - 1)) + size;
+	uint64_t n;
+	uint8_t *lowest;
+
+	if (in_page > GUEST_PAGE_SIZE)
+		return;
+	n = (bytes < in_page ? bytes : in_page) / size;
+	n = n < max ? n : max;
+	if (n == 0)
+		return;
+	lowest = mmu_pointer(vcpu, string->address - (n - 1) * size, (unsigned)(n * size), access);
+	if (!lowest)
+		return;
+	string->host = lowest + (n - 1) * size;
+	string->run = n;
+}
+
 /* Finds the operand's next element, raising what its access raises, and how far it extends. */
 static void string_operand(struct vcpu *vcpu, const struct insn *insn, struct string *string,
 	enum mmu_access access, uint64_t max)
@@ -69,8 +106,13 @@ static void string_operand(struct vcpu *vcpu, const struct insn *insn, struct st
 
 	string->address = segment_linear(vcpu, string->segment, offset, size, access);
 	string->run = 0;
-	if (max == 1 || (vcpu->flags_system & RFLAGS_DF))
+	if (max == 1)
 		return;
+	if (vcpu->flags_system & RFLAGS_DF) {
+		if (string->descends)
+			find_descending(vcpu, insn, string, access, offset, max);
+		return;
+	}
 	bytes = bytes_in_segment(vcpu, insn, string->segment, offset);
 	if (bytes > bytes_to_page_end(string->address))
 		bytes = bytes_to_page_end(string->address);
@@ -126,46 +168,58 @@ static void repeat(struct vcpu *vcpu, const struct insn *insn, string_step *step
 		string_goes_on(vcpu);
 }
 
+/* The host's DF is the guest's meanwhile. */
+#define MOVE(instruction)                                                                          \
+	asm volatile(instruction : "+S"(from->host), "+D"(to->host), "+c"(n) : : "memory")
+#define MOVE_BY_SIZE(before, after)                                                                \
+	switch (size) {                                                                            \
+	case 1: MOVE(before "rep movsb" after); break;                                             \
+	case 2: MOVE(before "rep movsw" after); break;                                             \
+	case 4: MOVE(before "rep movsl" after); break;                                             \
+	default: MOVE(before "rep movsq" after);                                                   \
+	}
+#define STORE(instruction)                                                                         \
+	asm volatile(instruction : "+D"(to->host), "+c"(n) : "a"(value) : "memory")
+#define STORE_BY_SIZE(before, after)                                                               \
+	switch (size) {                                                                            \
+	case 1: STORE(before "rep stosb" after); break;                                            \
+	case 2: STORE(before "rep stosw" after); break;                                            \
+	case 4: STORE(before "rep stosl" after); break;                                            \
+	default: STORE(before "rep stosq" after);                                                  \
+	}
+
+static void move_run(struct string *from, struct string *to, unsigned size, uint64_t n, bool down)
+{
+	if (down)
+		MOVE_BY_SIZE("std; ", "; cld")
+	else
+		MOVE_BY_SIZE("", "")
+}
+
+static void store_run(struct string *to, uint64_t value, unsigned size, uint64_t n, bool down)
+{
+	if (down)
+		STORE_BY_SIZE("std; ", "; cld")
+	else
+		STORE_BY_SIZE("", "")
+}
+
 static uint64_t movs_step(
 	struct vcpu *vcpu, const struct insn *insn, uint64_t max, struct comparison *comparison)
 {
-	struct string from = { .segment = insn->segment, .index = X86_RSI };
-	struct string to = { .segment = X86_ES, .index = X86_RDI };
+	struct string from = { .segment = insn->segment, .index = X86_RSI, .descends = true };
+	struct string to = { .segment = X86_ES, .index = X86_RDI, .descends = true };
 	unsigned size = insn->operand_bytes;
-	uint64_t value, n = 1, left;
+	uint64_t value, n = 1;
 
 	(void)comparison;
 	string_operand(vcpu, insn, &from, MMU_READ, max);
 	if (from.run) {
 		string_operand(vcpu, insn, &to, MMU_WRITE, from.run);
-		n = left = min_u64(from.run, to.run);
+		n = min_u64(from.run, to.run);
 	}
 	if (from.run && to.run) {
-		switch (size) {
-		case 1:
-			asm volatile("rep movsb"
-				     : "+S"(from.host), "+D"(to.host), "+c"(left)
-				     :
-				     : "memory");
-			break;
-		case 2:
-			asm volatile("rep movsw"
-				     : "+S"(from.host), "+D"(to.host), "+c"(left)
-				     :
-				     : "memory");
-			break;
-		case 4:
-			asm volatile("rep movsl"
-				     : "+S"(from.host), "+D"(to.host), "+c"(left)
-				     :
-				     : "memory");
-			break;
-		default:
-			asm volatile("rep movsq"
-				     : "+S"(from.host), "+D"(to.host), "+c"(left)
-				     :
-				     : "memory");
-		}
+		move_run(&from, &to, size, n, vcpu->flags_system & RFLAGS_DF);
 	} else {
 		n = 1;
 		value = mmu_read_sized(vcpu, from.address, size);
@@ -180,39 +234,15 @@ static uint64_t movs_step(
 static uint64_t stos_step(
 	struct vcpu *vcpu, const struct insn *insn, uint64_t max, struct comparison *comparison)
 {
-	struct string to = { .segment = X86_ES, .index = X86_RDI };
-	uint64_t value = vcpu->gpr[X86_RAX], n = 1, left;
+	struct string to = { .segment = X86_ES, .index = X86_RDI, .descends = true };
+	uint64_t value = vcpu->gpr[X86_RAX], n = 1;
 	unsigned size = insn->operand_bytes;
 
 	(void)comparison;
 	string_operand(vcpu, insn, &to, MMU_WRITE, max);
 	if (to.run) {
-		n = left = to.run;
-		switch (size) {
-		case 1:
-			asm volatile("rep stosb"
-				     : "+D"(to.host), "+c"(left)
-				     : "a"(value)
-				     : "memory");
-			break;
-		case 2:
-			asm volatile("rep stosw"
-				     : "+D"(to.host), "+c"(left)
-				     : "a"(value)
-				     : "memory");
-			break;
-		case 4:
-			asm volatile("rep stosl"
-				     : "+D"(to.host), "+c"(left)
-				     : "a"(value)
-				     : "memory");
-			break;
-		default:
-			asm volatile("rep stosq"
-				     : "+D"(to.host), "+c"(left)
-				     : "a"(value)
-				     : "memory");
-		}
+		n = to.run;
+		store_run(&to, value, size, n, vcpu->flags_system & RFLAGS_DF);
 	} else {
 		mmu_write_sized(vcpu, to.address, size, value);
 	}

@@ -227,6 +227,42 @@ static void strings_cross_pages(void **state)
 	}
 }
 
+/* Overlapping ones, too, as Linux moves itself up when it starts. */
+static void strings_descend(void **state)
+{
+	enum { AT = 0x200000, SIZE = 0x4000 };
+	static uint8_t expected[SIZE];
+	struct vcpu_fixture *f = *state;
+	uint8_t *memory = f->ram + AT;
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	/* std; rep movsw; mov ecx, ebp; rep stosd; cld */
+	FIXTURE_LOAD_CODE(f, 0xfd, 0x66, 0xf3, 0xa5, 0x89, 0xe9, 0xf3, 0xab, 0xfc, STOP);
+	for (unsigned n = 0; n < 2000; n++) {
+		unsigned words = n % 7 ? n % 40 : n, doublewords = n % 50;
+		unsigned from = 0x3000 - n % 61, to = n % 3 ? 0x3000 + n % 53 : 0x2000 + n % 2000;
+		unsigned source = from, target = to;
+
+		for (unsigned i = 0; i < SIZE; i++)
+			memory[i] = expected[i] = (uint8_t)(i * 7 + n);
+		for (unsigned i = 0; i < words; i++, source -= 2, target -= 2)
+			memcpy(&expected[target], &expected[source], 2);
+		for (unsigned i = 0; i < doublewords; i++, target -= 4)
+			memset(&expected[target], 0xab, 4);
+		f->vcpu->rip = FIXTURE_CODE;
+		f->vcpu->gpr[X86_RSI] = AT + from;
+		f->vcpu->gpr[X86_RDI] = AT + to;
+		f->vcpu->gpr[X86_RCX] = words;
+		f->vcpu->gpr[X86_RBP] = doublewords;
+		f->vcpu->gpr[X86_RAX] = 0xabababab;
+		run(f);
+		assert_int_equal(f->vcpu->gpr[X86_RCX], 0);
+		assert_int_equal(f->vcpu->gpr[X86_RSI], AT + source);
+		assert_int_equal(f->vcpu->gpr[X86_RDI], AT + target);
+		assert_memory_equal(memory, expected, SIZE);
+	}
+}
+
 /* One that faults in its second page has done the first. */
 static void strings_stop_at_a_fault(void **state)
 {
@@ -479,6 +515,7 @@ int main(void)
 		cmocka_unit_test(crossing_instructions_change),
 		cmocka_unit_test(accesses_in_each_others_way),
 		cmocka_unit_test(strings_cross_pages),
+		cmocka_unit_test(strings_descend),
 		cmocka_unit_test(strings_stop_at_a_fault),
 		cmocka_unit_test(bit_strings_reach_everywhere),
 		cmocka_unit_test(system_calls_and_returns),
