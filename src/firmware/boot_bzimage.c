@@ -80,6 +80,13 @@ static int parse(struct bzimage *bzimage, const struct boot_image *image, struct
 			"%s is a Linux kernel of boot protocol %u.%02u or a zImage; use a bzImage "
 			"of Linux 2.4 or later",
 			image->path, bzimage->version >> 8, bzimage->version & 0xff);
+	/* iPXE and others that only look like Linux to a loader: they go on in real mode, and call
+	 * a BIOS, which would have nothing to jump to here. */
+	if (boot_get32(params + LINUX_CODE32_START) == 0)
+		return error_set(err, EXIT_CODE_BAD_FILE,
+			"%s starts in real mode and needs a BIOS, which --kernel leaves out; boot "
+			"a disc or a disk that holds it, with --cdrom or --disk",
+			image->path);
 	if (find_kernel(bzimage, image, err) < 0)
 		return -EINVAL;
 

@@ -234,6 +234,9 @@ static void refuses_what_it_cannot_boot(void **state)
 	make_image(0x20f);
 	image[0x211] = 0; /* zImage */
 	fixture_refuses(&f, image, sizeof(image), EXIT_CODE_BAD_FILE, "zImage");
+	make_image(0x207);
+	boot_put32(image + 0x214, 0); /* iPXE's .lkrn */
+	fixture_refuses(&f, image, sizeof(image), EXIT_CODE_BAD_FILE, "real mode");
 	make_image(0x20f);
 	fixture_refuses(&f, image, KERNEL_AT, EXIT_CODE_BAD_FILE, "cut short");
 	boot_put32(image + 0x230, 0x300000);
