@@ -155,10 +155,13 @@ static void print_devices(const json_t *result)
 
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const char *id = "";
-		int slot = 0;
+		int slot = -1;
 
-		json_unpack(json_array_get(list, i), "{s:s, s:i}", "id", &id, "slot", &slot);
-		printf("%-16s slot %d\n", id, slot);
+		json_unpack(json_array_get(list, i), "{s:s, s?i}", "id", &id, "slot", &slot);
+		if (slot >= 0)
+			printf("%-16s slot %d\n", id, slot);
+		else
+			printf("%s\n", id);
 	}
 }
 

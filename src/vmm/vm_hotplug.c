@@ -107,6 +107,8 @@ int vm_run_devices(void *context, const json_t *arguments, json_t **result, stru
 		return error_set(err, EXIT_CODE_USAGE, "this command has no arguments");
 	}
 	devices_list(&vm->devices, list_device, list);
+	for (unsigned i = 0; i < vm->floppies.count; i++)
+		json_array_append_new(list, json_pack("{s:s}", "id", vm->floppies.items[i].name));
 	*result = json_pack("{s:o}", "devices", list);
 	return 0;
 }

@@ -113,6 +113,7 @@ def test_floppy(vms, kernel, initramfs, tmp_path):
     assert said("drives /dev/fd0 /dev/fd1")
     assert said(f"holds {sha256(before)}") and said(f"written, holds {sha256(after)}")
     assert vms.run("media", "pc", "floppy0", "/dev/null").returncode == 65
+    assert vms.good("devices", "pc").split()[-2:] == ["floppy0", "floppy1"]
     vms.good("media", "pc", "floppy0", f"{second},readonly=on")
     vms.wait_for(lambda: vms.info("pc")["state"] == "stopped", LIMIT)
     assert said(f"holds {sha256(second.read_bytes())}") and said("is protected")
