@@ -123,11 +123,12 @@ static void make_directories(char *path)
 }
 
 /* Builds into a directory beside it, so that what has the name is whole. */
-static int image_build(const char *program, const char *image, struct error *err)
+static int image_build(const char *program, const char *image, bool for_firmware, struct error *err)
 {
 	char *building = path_of(err, "%s.new", image);
 	const char *const clear[] = { "rm", "-rf", building, NULL };
-	const char *const build[] = { program, "build", building, NULL };
+	const char *const build[] = { program, for_firmware ? "build-firmware" : "build", building,
+		NULL };
 	int result = building ? run_program(clear, err) : -ENOMEM;
 
 	if (!result)
@@ -142,7 +143,8 @@ static int image_build(const char *program, const char *image, struct error *err
 }
 
 /* The image's directory, to be freed, which another process may be building: then this waits. */
-static char *image_ready(const char *program, const char *system, struct error *err)
+static char *image_ready(
+	const char *program, const char *system, bool for_firmware, struct error *err)
 {
 	char *cache = cache_directory(err), *image = NULL, *lock = NULL;
 	int lock_fd = -1;
@@ -150,8 +152,8 @@ static char *image_ready(const char *program, const char *system, struct error *
 	if (!cache)
 		return NULL;
 	make_directories(cache);
-	image = path_of(err, "%s/%s", cache, system);
-	lock = path_of(err, "%s/%s.lock", cache, system);
+	image = path_of(err, "%s/%s%s", cache, system, for_firmware ? "-firmware" : "");
+	lock = path_of(err, "%s/%s%s.lock", cache, system, for_firmware ? "-firmware" : "");
 	if (image && lock) {
 		lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 		if (lock_fd < 0)
@@ -159,7 +161,7 @@ static char *image_ready(const char *program, const char *system, struct error *
 				"cannot write %s; ATOLL_CACHE chooses another place", lock);
 		else if (flock(lock_fd, LOCK_EX) == 0 && access(image, F_OK) < 0) {
 			log_info("the image of '%s' is built, once, in %s", system, image);
-			image_build(program, image, err);
+			image_build(program, image, for_firmware, err);
 		}
 	}
 	if (lock_fd >= 0)
@@ -214,7 +216,8 @@ static bool spec_has(const struct spec *spec, const char *key)
 struct catalogue_option {
 	const char *key, *value;
 	bool quoted;
-	bool joins; /* what is given comes after it, not instead */
+	bool joins;  /* what is given comes after it, not instead */
+	bool direct; /* only for a VM without firmware */
 };
 
 /* The options of a VM of the catalogue, and after them those that were given. */
@@ -222,16 +225,17 @@ static int make_spec(struct spec *spec, const struct spec *given, struct error *
 {
 	char net[64];
 	const struct catalogue_option options[] = {
-		{ "kernel", "vmlinuz", true, false },
-		{ "initrd", "initrd.img", true, false },
-		{ "append", "root=/dev/vda rw console=ttyS0 quiet", true, false },
-		{ "memory", "1G", true, false },
+		{ "kernel", "vmlinuz", true, false, true },
+		{ "initrd", "initrd.img", true, false, true },
+		{ "append", "root=/dev/vda rw console=ttyS0 quiet", true, false, true },
+		{ "memory", "1G", true },
 		{ "disk", "root.qcow2,format=qcow2", true, true },
 		{ "disk", "seed.img,format=raw,readonly=on", true, true },
-		{ "rng", "true", false, false },
-		{ "agent", "true", false, false },
-		{ "net", net, true, false },
+		{ "rng", "true", false },
+		{ "agent", "true", false },
+		{ "net", net, true },
 	};
+	const bool for_firmware = spec_has(given, "firmware");
 
 	snprintf(net, sizeof(net), "user,forward=tcp:%u:22", free_port());
 	for (unsigned i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
@@ -239,6 +243,8 @@ static int make_spec(struct spec *spec, const struct spec *given, struct error *
 
 		/* What this build has no option for is left out. */
 		if (!option_named(run_option_table, option->key, NULL))
+			continue;
+		if (option->direct && for_firmware)
 			continue;
 		if (!option->joins && spec_has(given, option->key))
 			continue;
@@ -252,9 +258,10 @@ static int make_spec(struct spec *spec, const struct spec *given, struct error *
 	return 0;
 }
 
-/* The files of the VM: an overlay over the image, kernel, keys, seed. */
-static int fill_bundle(
-	const struct bundle *bundle, const char *program, const char *image, struct error *err)
+/* The files of the VM: an overlay over the image, keys, seed, and a kernel if no firmware starts
+ * the disk. */
+static int fill_bundle(const struct bundle *bundle, const char *program, const char *image,
+	bool for_firmware, struct error *err)
 {
 	char *keys = path_of(err, "%s/authorized_keys", bundle->path);
 	char *seed = path_of(err, "%s/seed.img", bundle->path);
@@ -269,7 +276,8 @@ static int fill_bundle(
 	int result = -ENOMEM;
 
 	if (keys && seed && overlay && base && kernel && initrd)
-		result = run_program(copy, err) || make_keys(bundle, keys, err) ||
+		result = (!for_firmware && run_program(copy, err)) ||
+					 make_keys(bundle, keys, err) ||
 					 run_program(make_seed, err) ||
 					 run_program(make_overlay, err)
 				 ? -EINVAL
@@ -287,12 +295,14 @@ int catalogue_create(
 	const char *system, const char *name, const struct spec *given, struct error *err)
 {
 	char *program = path_of(err, "%s/%s", catalogue_directory(), system);
-	char *image = program ? image_ready(program, system, err) : NULL;
+	const bool for_firmware = spec_has(given, "firmware");
+	char *image = program ? image_ready(program, system, for_firmware, err) : NULL;
 	struct bundle bundle = { 0 };
 	struct spec spec = { 0 };
 
 	if (image && bundle_create(&bundle, name, err) == 0) {
-		if (fill_bundle(&bundle, program, image, err) || make_spec(&spec, given, err) ||
+		if (fill_bundle(&bundle, program, image, for_firmware, err) ||
+			make_spec(&spec, given, err) ||
 			spec_write(&spec, bundle.dir_fd, BUNDLE_SPEC, err)) {
 			if (bundle_lock(&bundle, NULL) == 0)
 				bundle_remove(&bundle, NULL);
