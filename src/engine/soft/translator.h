@@ -188,7 +188,7 @@ struct fixup {
 };
 
 #define MAX_FIXUPS       (1u << 20)
-#define FIXUPS_OF_A_INSN 4 /* at most */
+#define FIXUPS_OF_A_INSN 8 /* at most */
 
 /* Where its page's ID is in a guard. */
 #define GUARD_ID 8
