@@ -81,19 +81,14 @@ static void find_descending(struct vcpu *vcpu, const struct insn *insn, struct s
 	uint64_t bytes = bytes_below(vcpu, insn, string->segment, offset);
 	uint64_t in_page = (string->address & (GUEST_PAGE_SIZE - 1)) + size;
 	uint64_t n;
-	uint8_t *lowest;
 
 	if (in_page > GUEST_PAGE_SIZE)
 		return;
 	n = (bytes < in_page ? bytes : in_page) / size;
-	n = n < max ? n : max;
-	if (n == 0)
-		return;
-	lowest = mmu_pointer(vcpu, string->address - (n - 1) * size, (unsigned)(n * size), access);
-	if (!lowest)
-		return;
-	string->host = lowest + (n - 1) * size;
-	string->run = n;
+	/* A fault is the first element's, and all are in its page. */
+	string->host = mmu_pointer(vcpu, string->address, size, access);
+	if (string->host)
+		string->run = n < max ? n : max;
 }
 
 /* Finds the operand's next element, raising what its access raises, and how far it extends. */

@@ -1,16 +1,25 @@
 /*
  * MOVS and STOS by the host's own instruction, where all of their elements lie within one page of
- * RAM each way. What descends, crosses a page, or may not be accessed directly is the
- * interpreter's, which runs it in chunks (exec_string.c).
+ * RAM each way; LODS, SCAS and CMPS of one element, as 32-bit kernels compare strings. What
+ * descends, crosses a page, or may not be accessed directly is the interpreter's, which runs it in
+ * chunks (exec_string.c).
  */
 #include "engine/soft/translator.h"
 
 #define OPCODE_MOVS 0xa4
+#define OPCODE_CMPS 0xa6
 #define OPCODE_STOS 0xaa
+#define OPCODE_LODS 0xac
+#define OPCODE_SCAS 0xae
+
+static unsigned operation(const struct insn *insn)
+{
+	return insn->opcode & 0xfe;
+}
 
 static bool is_movs(const struct insn *insn)
 {
-	return (insn->opcode & 0xfe) == OPCODE_MOVS;
+	return operation(insn) == OPCODE_MOVS;
 }
 
 static bool is_repeated(const struct insn *insn)
@@ -18,16 +27,32 @@ static bool is_repeated(const struct insn *insn)
 	return insn->prefixes & (PREFIX_REP | PREFIX_REPNE);
 }
 
+static bool reads_source(const struct insn *insn)
+{
+	return is_movs(insn) || operation(insn) == OPCODE_LODS || operation(insn) == OPCODE_CMPS;
+}
+
+static bool has_destination(const struct insn *insn)
+{
+	return operation(insn) != OPCODE_LODS;
+}
+
+static bool writes(const struct insn *insn)
+{
+	return is_movs(insn) || operation(insn) == OPCODE_STOS;
+}
+
 bool translate_string_is_inline(const struct insn *insn, const struct code_mode *mode)
 {
-	bool is_stos = (insn->opcode & 0xfe) == OPCODE_STOS;
+	bool has_base = insn->segment == X86_FS || insn->segment == X86_GS;
 
-	if (!mode_is_wide(mode))
-		return insn->address_bytes == 4 && (is_stos || is_movs(insn)) &&
-		       translate_segment_permits(mode, X86_ES, true) &&
-		       (is_stos || translate_segment_permits(mode, insn->segment, false));
-	return insn->address_bytes == 8 &&
-	       (is_stos || (is_movs(insn) && insn->segment != X86_FS && insn->segment != X86_GS));
+	if (is_repeated(insn) && !writes(insn))
+		return false;
+	if (mode_is_wide(mode))
+		return insn->address_bytes == 8 && !(reads_source(insn) && has_base);
+	return insn->address_bytes == 4 &&
+	       (!has_destination(insn) || translate_segment_permits(mode, X86_ES, writes(insn))) &&
+	       (!reads_source(insn) || translate_segment_permits(mode, insn->segment, false));
 }
 
 static unsigned size_shift(const struct insn *insn)
@@ -54,10 +79,12 @@ static void last_byte(struct work *work, const struct insn *insn, unsigned index
 }
 
 /* R10 = what makes a host address of `index`. */
-static void check_run(struct work *work, const struct insn *insn, unsigned index, bool write)
+static void check_run(struct work *work, const struct insn *insn, unsigned index)
 {
+	bool write = index == X86_RDI && writes(insn);
+
 	if (!mode_is_wide(work->mode)) {
-		work_check_run(work, write ? X86_ES : insn->segment, index,
+		work_check_run(work, index == X86_RDI ? X86_ES : insn->segment, index,
 			is_repeated(insn) ? 0 : insn->operand_bytes, size_shift(insn), write);
 		return;
 	}
@@ -101,7 +128,6 @@ static void emit_string(struct work *work, const struct insn *insn)
 	emit_u8(emitter, insn->opcode);
 }
 
-/* Nothing can fault between the first change of a register and the last. */
 static void move_to_host(struct work *work, const struct insn *insn, uint8_t opcode)
 {
 	emit_register_op(&work->emitter, opcode, X86_RDI, TEMP_B);
@@ -116,17 +142,64 @@ static void truncate_registers(struct work *work, const struct insn *insn)
 
 	if (mode_is_wide(work->mode))
 		return;
-	emit_move_sized(emitter, 4, X86_RDI, X86_RDI);
-	if (is_movs(insn))
+	if (has_destination(insn))
+		emit_move_sized(emitter, 4, X86_RDI, X86_RDI);
+	if (reads_source(insn))
 		emit_move_sized(emitter, 4, X86_RSI, X86_RSI);
 	if (is_repeated(insn))
 		emit_move_sized(emitter, 4, X86_RCX, X86_RCX);
+}
+
+/* Of `reg` and the element at `index`, with what makes a host address of it in `addend`. */
+static void emit_element_op(struct work *work, const struct insn *insn, uint8_t opcode,
+	unsigned reg, unsigned index, unsigned addend)
+{
+	const struct emit_memory element = { (uint8_t)addend, (uint8_t)index, 0 };
+	unsigned bytes = insn->operand_bytes;
+
+	emit_sized_op(&work->emitter, bytes, bytes == 1 ? opcode - 1 : opcode, reg, element);
+}
+
+static void move_on(struct work *work, const struct insn *insn, unsigned index)
+{
+	const struct emit_memory next = { (uint8_t)index, EMIT_NO_REGISTER, insn->operand_bytes };
+
+	emit_sized_op(&work->emitter, mode_word(work->mode), OPCODE_LEA, index, next);
+}
+
+/* LODS, SCAS, CMPS: R10 is the destination's addend, or LODS's only one; R11 CMPS's source's. */
+static void emit_one(struct work *work, const struct insn *insn)
+{
+	switch (operation(insn)) {
+	case OPCODE_LODS: emit_element_op(work, insn, OPCODE_LOAD, X86_RAX, X86_RSI, TEMP_B); break;
+	case OPCODE_CMPS:
+		emit_element_op(work, insn, OPCODE_LOAD, TEMP_A, X86_RSI, TEMP_A);
+		emit_element_op(work, insn, OPCODE_CMP, TEMP_A, X86_RDI, TEMP_B);
+		break;
+	default: emit_element_op(work, insn, OPCODE_CMP, X86_RAX, X86_RDI, TEMP_B);
+	}
+	if (reads_source(insn))
+		move_on(work, insn, X86_RSI);
+	if (has_destination(insn))
+		move_on(work, insn, X86_RDI);
+	if (operation(insn) != OPCODE_LODS)
+		work_flags_written(work);
+}
+
+/* Nothing can fault between the first change of a register and the last. */
+static void emit_run(struct work *work, const struct insn *insn)
+{
+	move_to_host(work, insn, OPCODE_ADD);
+	emit_string(work, insn);
+	move_to_host(work, insn, OPCODE_SUB);
+	truncate_registers(work, insn);
 }
 
 void work_string(struct work *work, const struct insn *insn)
 {
 	struct emitter *emitter = &work->emitter;
 	size_t spill = offsetof(struct vcpu, translate.spill);
+	bool both = reads_source(insn) && has_destination(insn);
 	uint8_t *none = NULL;
 
 	work_before_clobber(work);
@@ -134,18 +207,19 @@ void work_string(struct work *work, const struct insn *insn)
 	leave_if(work, CONDITION_NE);
 	if (is_repeated(insn))
 		none = check_count(work, insn);
-	if (is_movs(insn)) {
-		check_run(work, insn, X86_RSI, false);
+	if (reads_source(insn))
+		check_run(work, insn, X86_RSI);
+	if (both)
 		emit_state_op(emitter, OPCODE_STORE, TEMP_B, spill);
-	}
-	check_run(work, insn, X86_RDI, true);
-	if (is_movs(insn))
+	if (has_destination(insn))
+		check_run(work, insn, X86_RDI);
+	if (both)
 		emit_state_op(emitter, OPCODE_LOAD, TEMP_A, spill);
 	truncate_registers(work, insn);
-	move_to_host(work, insn, OPCODE_ADD);
-	emit_string(work, insn);
-	move_to_host(work, insn, OPCODE_SUB);
-	truncate_registers(work, insn);
+	if (writes(insn))
+		emit_run(work, insn);
+	else
+		emit_one(work, insn);
 	if (none)
 		emit_bind(none, emitter->at);
 }
