@@ -362,8 +362,7 @@ static void bind_link(struct vcpu *vcpu, uint32_t n, const struct translation *t
 }
 
 /* Somebody came to `left`, and it was not entered: if it is dead they go to `to` from now on. */
-static void forward_dead(
-	struct vcpu *vcpu, const struct translation *left, const struct translation *to)
+static void forward_dead(struct vcpu *vcpu, struct translation *left, const struct translation *to)
 {
 	struct translator *translator = vcpu->translate.translator;
 	uint32_t at = left->code + left->guard, target = to->code + to->guard;
@@ -375,6 +374,10 @@ static void forward_dead(
 	if (left->page_id == to->page_id) {
 		at = left->code + left->body;
 		target = to->code + to->body;
+		/* From now on it is a way to `to`, and must not be found and revived. */
+		if (!left->forwarded)
+			translator_remove(translator, left);
+		left->forwarded = true;
 	}
 	translator->writable[at] = 0xe9;
 	translator_put_jump(translator, at + 1, target);

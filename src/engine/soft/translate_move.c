@@ -155,14 +155,16 @@ static void move_translation(
 	unsigned set = translator->modes[translator->views[translation->view].mode].set;
 
 	forget_lookups(translator, translation);
-	translator_remove(translator, translation);
+	if (!translation->forwarded)
+		translator_remove(translator, translation);
 	translation->rip += distance;
 	translation->page_id = id;
 	if (translation->second_view != NONE)
 		translation->second_id = NO_ID;
 	move_links(translator, translation, distance);
 	move_code(translator, translation, set, distance);
-	translator_insert(translator, translation);
+	if (!translation->forwarded)
+		translator_insert(translator, translation);
 }
 
 static void move_view(struct translator *translator, uint32_t n, gva_t linear)

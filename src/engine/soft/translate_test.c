@@ -503,6 +503,27 @@ static void moved_code_changes(void **state)
 	}
 }
 
+/* One that was given up for another is not taken up again when it is what is there. */
+static void moved_code_changes_back(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	struct translator *translator = f->vcpu->translate.translator;
+
+	load_moving(f);
+	alarm(20); /* two led to each other */
+	for (unsigned n = 0; n < 30; n++) {
+		const uint8_t last = n & 1;
+
+		vcpu_fixture_load(f, FIXTURE_CODE + 0x1001, &last, 1);
+		run_moving(f, moving_place(n / 3), 0x345678 | (n & 1) << 24);
+		if (n % 3 == 2) {
+			age_views(translator);
+			run_moving(f, moving_place(n / 3 + 1), 0x345678 | (n & 1) << 24);
+		}
+	}
+	alarm(0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -523,6 +544,7 @@ int main(void)
 		cmocka_unit_test(translations_move),
 		cmocka_unit_test(translations_in_use_do_not_move),
 		cmocka_unit_test(moved_code_changes),
+		cmocka_unit_test(moved_code_changes_back),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -146,6 +146,7 @@ struct translation {
 	bool interpret_first; /* the first instruction is not translated */
 	bool single;          /* every access has a check of its own */
 	bool flags_stay;
+	bool forwarded; /* it leads to another, and is not among those to be found */
 	uint8_t nr_parts;
 	uint32_t sites;
 	uint32_t next;
