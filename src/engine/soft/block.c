@@ -29,12 +29,12 @@
 
 static const _Atomic uint32_t never_written;
 
-static struct block_at nowhere(struct block_cache *cache)
+static struct block_at nowhere(struct decoded_cache *cache)
 {
 	return (struct block_at){ .block = &cache->none };
 }
 
-static void forget_all(struct block_cache *cache)
+static void forget_all(struct decoded_cache *cache)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(cache->lookup); i++)
 		cache->lookup[i] = nowhere(cache);
@@ -54,7 +54,7 @@ static void *map(size_t size)
 
 int block_cache_create(struct vcpu *vcpu, struct error *err)
 {
-	struct block_cache *cache = calloc(1, sizeof(*cache));
+	struct decoded_cache *cache = calloc(1, sizeof(*cache));
 
 	vcpu->blocks = cache;
 	if (cache) {
@@ -77,7 +77,7 @@ int block_cache_create(struct vcpu *vcpu, struct error *err)
 
 void block_cache_destroy(struct vcpu *vcpu)
 {
-	struct block_cache *cache = vcpu->blocks;
+	struct decoded_cache *cache = vcpu->blocks;
 
 	if (!cache)
 		return;
@@ -89,20 +89,20 @@ void block_cache_destroy(struct vcpu *vcpu)
 	vcpu->blocks = NULL;
 }
 
-static struct block_at *lookup(struct block_cache *cache, gva_t linear)
+static struct block_at *lookup(struct decoded_cache *cache, gva_t linear)
 {
 	return &cache->lookup[(linear ^ linear >> BLOCK_LOOKUP_BITS) &
 			      ((1u << BLOCK_LOOKUP_BITS) - 1)];
 }
 
-static struct block **bucket(struct block_cache *cache, gpa_t physical)
+static struct block **bucket(struct decoded_cache *cache, gpa_t physical)
 {
 	return &cache->buckets[(physical ^ physical >> BUCKET_BITS) & (NR_BUCKETS - 1)];
 }
 
 static struct block *allocate(struct vcpu *vcpu)
 {
-	struct block_cache *cache = vcpu->blocks;
+	struct decoded_cache *cache = vcpu->blocks;
 	struct block *block;
 
 	/* What follows may call the C library's memcpy and memset, which use vectors. */
@@ -117,7 +117,7 @@ static struct block *allocate(struct vcpu *vcpu)
 	return block;
 }
 
-static void insert(struct block_cache *cache, struct block *block)
+static void insert(struct decoded_cache *cache, struct block *block)
 {
 	struct block **head = bucket(cache, block->physical);
 	size_t size = sizeof(*block) + block->nr_insns * sizeof(struct insn);
@@ -128,7 +128,7 @@ static void insert(struct block_cache *cache, struct block *block)
 }
 
 /* Predictions may still point to the block: it never serves again. */
-static void remove_block(struct block_cache *cache, struct block *block)
+static void remove_block(struct decoded_cache *cache, struct block *block)
 {
 	struct block **at = bucket(cache, block->physical);
 
@@ -298,7 +298,7 @@ static void find_second_page(struct vcpu *vcpu, gva_t linear, struct place *plac
 
 static struct block *cached(struct vcpu *vcpu, gva_t linear, struct place *place)
 {
-	struct block_cache *cache = vcpu->blocks;
+	struct decoded_cache *cache = vcpu->blocks;
 	struct block *block = *bucket(cache, place->physical);
 
 	while (block && (block->physical != place->physical || block->mode != vcpu->mode.insn))

@@ -42,7 +42,7 @@ struct block {
 
 #define BLOCK_LOOKUP_BITS 13
 
-struct block_cache {
+struct decoded_cache {
 	struct block_at lookup[1u << BLOCK_LOOKUP_BITS];
 	struct block **buckets;
 	uint8_t *arena;

@@ -22,7 +22,7 @@
 
 struct soft_engine;
 struct block;
-struct block_cache;
+struct decoded_cache;
 struct thunk_cache;
 
 /* vcpu.requests: things to do at the next instruction boundary. */
@@ -151,7 +151,7 @@ struct vcpu {
 	uint32_t vector_components; /* XCR0_* of what the host's XSAVE keeps; 0: FXSAVE */
 
 	struct vcpu_lockstep *lockstep; /* NULL: it runs free */
-	struct block_cache *blocks;
+	struct decoded_cache *blocks;
 	struct translate_context translate;
 	struct direct *direct; /* NULL: no direct execution */
 	struct direct_counters direct_counters;
