@@ -120,7 +120,8 @@ struct acpi_loader {
 	unsigned nr_commands;
 	size_t rsdp_size; /* of the image's beginning; its rest is the tables */
 };
-void acpi_loader_build(const struct acpi_image *image, struct acpi_loader *loader);
+/* Clears the checksums that firmware makes. */
+void acpi_loader_build(struct acpi_image *image, struct acpi_loader *loader);
 
 /* Writes the tables to guest memory; `*rsdp` is the address of the first. */
 int acpi_install(const struct acpi_config *config, struct guest_memory *memory, gpa_t *rsdp,

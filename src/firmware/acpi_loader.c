@@ -87,11 +87,14 @@ static void add_pointer(struct acpi_loader *loader, const char *file, size_t off
 	add_pointer_to(loader, ACPI_LOADER_TABLES, file, offset, size);
 }
 
-static void add_checksum(
-	struct acpi_loader *loader, const char *file, size_t offset, size_t start, size_t length)
+/* OVMF sums the byte up with the others, and stores what makes the sum zero: so it is zero in the
+ * file. SeaBIOS does not mind. */
+static void add_checksum(struct acpi_loader *loader, struct acpi_image *image, const char *file,
+	size_t offset, size_t start, size_t length)
 {
 	struct command command = { .number = COMMAND_ADD_CHECKSUM };
 
+	image->bytes[offset] = 0;
 	strncpy(command.checksum.file, file, FILE_NAME_SIZE - 1);
 	command.checksum.offset = (uint32_t)offset;
 	command.checksum.start = (uint32_t)start;
@@ -99,16 +102,15 @@ static void add_checksum(
 	append(loader, &command);
 }
 
-static void add_table_checksum(
-	struct acpi_loader *loader, const struct acpi_image *image, size_t table)
+static void add_table_checksum(struct acpi_loader *loader, struct acpi_image *image, size_t table)
 {
 	const struct acpi_header *header = (const void *)(image->bytes + table);
 
-	add_checksum(loader, ACPI_LOADER_TABLES, table + offsetof(struct acpi_header, checksum),
-		table, header->length);
+	add_checksum(loader, image, ACPI_LOADER_TABLES,
+		table + offsetof(struct acpi_header, checksum), table, header->length);
 }
 
-static void add_fadt(struct acpi_loader *loader, const struct acpi_image *image, size_t fadt)
+static void add_fadt(struct acpi_loader *loader, struct acpi_image *image, size_t fadt)
 {
 	add_pointer(loader, ACPI_LOADER_TABLES, fadt + offsetof(struct acpi_fadt, facs), 4);
 	add_pointer(loader, ACPI_LOADER_TABLES, fadt + offsetof(struct acpi_fadt, dsdt), 4);
@@ -118,7 +120,7 @@ static void add_fadt(struct acpi_loader *loader, const struct acpi_image *image,
 
 /* A root table: its entries, and the FADT, which is the first of them. */
 static void add_root(
-	struct acpi_loader *loader, const struct acpi_image *image, size_t root, uint8_t size)
+	struct acpi_loader *loader, struct acpi_image *image, size_t root, uint8_t size)
 {
 	const struct acpi_header *header = (const void *)(image->bytes + root);
 
@@ -128,7 +130,7 @@ static void add_root(
 }
 
 /* A page of its own, which the device learns the address of. */
-static void add_generation(struct acpi_loader *loader, const struct acpi_image *image)
+static void add_generation(struct acpi_loader *loader, struct acpi_image *image)
 {
 	struct command command = { .number = COMMAND_WRITE_POINTER };
 
@@ -146,7 +148,7 @@ static void add_generation(struct acpi_loader *loader, const struct acpi_image *
 
 /* The tables' file begins with the RSDP's bytes too, which nobody looks at there: so offsets in the
  * image are offsets in the file. */
-void acpi_loader_build(const struct acpi_image *image, struct acpi_loader *loader)
+void acpi_loader_build(struct acpi_image *image, struct acpi_loader *loader)
 {
 	const struct acpi_rsdp *rsdp = (const void *)image->bytes;
 	const uint32_t *entries =
@@ -162,8 +164,8 @@ void acpi_loader_build(const struct acpi_image *image, struct acpi_loader *loade
 	add_root(loader, image, (size_t)rsdp->xsdt, 8);
 	add_pointer(loader, ACPI_LOADER_RSDP, offsetof(struct acpi_rsdp, rsdt), 4);
 	add_pointer(loader, ACPI_LOADER_RSDP, offsetof(struct acpi_rsdp, xsdt), 8);
-	add_checksum(loader, ACPI_LOADER_RSDP, offsetof(struct acpi_rsdp, checksum), 0,
+	add_checksum(loader, image, ACPI_LOADER_RSDP, offsetof(struct acpi_rsdp, checksum), 0,
 		offsetof(struct acpi_rsdp, length));
-	add_checksum(loader, ACPI_LOADER_RSDP, offsetof(struct acpi_rsdp, extended_checksum), 0,
-		sizeof(*rsdp));
+	add_checksum(loader, image, ACPI_LOADER_RSDP, offsetof(struct acpi_rsdp, extended_checksum),
+		0, sizeof(*rsdp));
 }

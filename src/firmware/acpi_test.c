@@ -223,6 +223,35 @@ static void needs_memory(void **state)
 	fixture_stop(&f);
 }
 
+/* EDK2's QemuFwCfgAcpi stores 0x100 minus the sum, which includes the byte that it overwrites. */
+static void leaves_checksums_to_firmware(void **state)
+{
+	struct acpi_image *image = calloc(1, sizeof(*image));
+	struct acpi_config filled = config;
+	struct acpi_loader loader;
+	unsigned sums = 0;
+
+	(void)state;
+	filled.dsdt_size = acpi_micro_dsdt_size;
+	assert_true(acpi_build(&filled, 0, image));
+	acpi_loader_build(image, &loader);
+	for (unsigned i = 0; i < loader.nr_commands; i++) {
+		const uint8_t *command = loader.commands[i];
+		uint32_t offset = boot_get32(command + 60), start = boot_get32(command + 64),
+			 length = boot_get32(command + 68);
+
+		if (boot_get32(command) != 3)
+			continue;
+		sums++;
+		assert_int_equal(image->bytes[offset], 0);
+		image->bytes[offset] = (uint8_t)-sum(image->bytes + start, length);
+		assert_int_equal(sum(image->bytes + start, length), 0);
+	}
+	/* The FADT's, the RSDT's, the XSDT's, and two of the RSDP. */
+	assert_int_equal(sums, 5);
+	free(image);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -232,6 +261,7 @@ int main(void)
 		cmocka_unit_test(iasl_accepts),
 		cmocka_unit_test(holds_the_largest_machine),
 		cmocka_unit_test(needs_memory),
+		cmocka_unit_test(leaves_checksums_to_firmware),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
