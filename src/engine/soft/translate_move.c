@@ -210,24 +210,26 @@ uint32_t translator_move_view(
 }
 
 /*
- * A translation of an instruction that crosses its page's end has been moved, and is `insn` still.
- * Makes it look at the second page where that is now.
+ * A translation of an instruction that crosses its page's end, whose second page was moved, written
+ * or replaced since: if it is `insn` still it is made to look at what is the second page now. One
+ * more translation each time would leave a trail of those that lead to it.
  */
-bool translator_revive(struct translator *translator, struct translation *translation,
+void translator_revive(struct translator *translator, struct translation *translation,
 	const struct insn *insn, uint32_t second_view)
 {
 	const struct fixup *fixup = &translator->fixups[translation->first_fixup];
 	const uint32_t slot = translator_id_offset(second_view);
+	const uint32_t id = translator->views[second_view].id;
 	uint8_t *at = translator->writable + fixup->at;
 
-	if (translation->second_view == NONE || translation->second_id != NO_ID ||
+	if (translation->second_view == NONE ||
+		(translation->second_view == second_view && translation->second_id == id) ||
 		translation->crossing_bytes != insn->length ||
 		memcmp(translation->crossing, insn->bytes, insn->length) != 0)
-		return false;
+		return;
 	translation->second_view = second_view;
-	translation->second_id = translator->views[second_view].id;
-	memcpy(at, &translation->second_id, sizeof(translation->second_id));
+	translation->second_id = id;
+	memcpy(at, &id, sizeof(id));
 	memcpy(at - sizeof(slot), &slot, sizeof(slot));
 	translator->written = true;
-	return true;
 }

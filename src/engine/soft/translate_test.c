@@ -524,6 +524,31 @@ static void moved_code_changes_back(void **state)
 	alarm(0);
 }
 
+/* Writes elsewhere in the second page make no more translations of the instruction. */
+static void crossing_code_is_revived(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	struct translator *translator = f->vcpu->translate.translator;
+	uint64_t translated = 0;
+
+	load_moving(f);
+	translator_flush(translator);
+	for (unsigned n = 0; n < 40; n++) {
+		const uint8_t ret = 0xc3;
+		uint32_t before = translator->nr_translations;
+
+		vcpu_fixture_load(f, FIXTURE_CODE + 0x100f, &ret, 1);
+		run_moving(f, moving_place(0), 0x12345678);
+		/* The second page's own code is translated again, and nothing else. */
+		if (n == 1)
+			translated = translator->nr_translations - before;
+		else if (n > 1)
+			assert_int_equal(translator->nr_translations - before, translated);
+	}
+	for (uint32_t i = 0; i < translator->nr_translations; i++)
+		assert_false(translator->translations[i].forwarded);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -545,6 +570,7 @@ int main(void)
 		cmocka_unit_test(translations_in_use_do_not_move),
 		cmocka_unit_test(moved_code_changes),
 		cmocka_unit_test(moved_code_changes_back),
+		cmocka_unit_test(crossing_code_is_revived),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -593,7 +593,7 @@ void translator_bind_incoming(struct translator *translator, uint32_t link, uint
 uint32_t translator_move_view(
 	struct translator *translator, gva_t linear, gpa_t physical, unsigned mode);
 
-bool translator_revive(struct translator *translator, struct translation *translation,
+void translator_revive(struct translator *translator, struct translation *translation,
 	const struct insn *insn, uint32_t second_view);
 
 /* translate_fill.c: the instruction at vcpu->rip has an access that was not direct. */
