@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #define HZ     48000
 #define PERIOD 1024 /* frames */
@@ -38,9 +39,22 @@ static void set_number(struct snd_pcm_hw_params *params, unsigned which, unsigne
 		(struct snd_interval){ .min = value, .max = value, .integer = 1 };
 }
 
+/* The driver looks for codecs after its module has been loaded. */
+static int open_card(void)
+{
+	int fd = -1;
+
+	for (int i = 0; i < 200 && fd < 0; i++) {
+		fd = open("/dev/snd/pcmC0D0p", O_WRONLY);
+		if (fd < 0)
+			usleep(50000);
+	}
+	return fd;
+}
+
 int main(void)
 {
-	int fd = open("/dev/snd/pcmC0D0p", O_WRONLY);
+	int fd = open_card();
 	static short samples[PERIOD][2];
 	struct snd_pcm_hw_params params;
 	unsigned frame = 0;
