@@ -7,38 +7,13 @@
  */
 #include "board/at_dma.h"
 
-#include "base/bits.h"
+#include "isa/isa_ports.h"
 
 #include <string.h>
 
 #define PORT_BYTES 0x00
 #define PORT_PAGES 0x80
 #define PORT_WORDS 0xc0
-
-static uint64_t bytes_read(void *device, uint64_t offset, unsigned size)
-{
-	(void)size;
-	return i8237_read(device, (unsigned)offset);
-}
-
-static void bytes_write(void *device, uint64_t offset, unsigned size, uint64_t value)
-{
-	(void)size;
-	i8237_write(device, (unsigned)offset, (uint8_t)value);
-}
-
-/* Address line 0 is not decoded. */
-static uint64_t words_read(void *device, uint64_t offset, unsigned size)
-{
-	(void)size;
-	return i8237_read(device, (unsigned)offset / 2);
-}
-
-static void words_write(void *device, uint64_t offset, unsigned size, uint64_t value)
-{
-	(void)size;
-	i8237_write(device, (unsigned)offset / 2, (uint8_t)value);
-}
 
 static uint64_t pages_read(void *device, uint64_t offset, unsigned size)
 {
@@ -130,14 +105,9 @@ static const struct device_type at_dma_type = {
 
 void at_dma_init(struct at_dma *dma, struct machine *machine)
 {
-	static const struct io_ops bytes_ops = { bytes_read, bytes_write, 1 };
-	static const struct io_ops words_ops = { words_read, words_write, 1 };
 	static const struct io_ops pages_ops = { pages_read, pages_write, 1 };
-	const struct io_region regions[] = {
-		{ PORT_BYTES, I8237_NR_REGISTERS, &bytes_ops, &dma->bytes, "dma-bytes" },
-		{ PORT_WORDS, 2 * I8237_NR_REGISTERS, &words_ops, &dma->words, "dma-words" },
-		{ PORT_PAGES, AT_DMA_NR_PAGES, &pages_ops, dma, "dma-pages" },
-	};
+	const struct io_region pages = { PORT_PAGES, AT_DMA_NR_PAGES, &pages_ops, dma,
+		"dma-pages" };
 
 	memset(dma, 0, sizeof(*dma));
 	dma->machine = machine;
@@ -146,6 +116,7 @@ void at_dma_init(struct at_dma *dma, struct machine *machine)
 	machine_add_device(machine, &i8237_type, "dma-bytes", &dma->bytes);
 	machine_add_device(machine, &i8237_type, "dma-words", &dma->words);
 	machine_add_device(machine, &at_dma_type, "dma-pages", dma);
-	for (unsigned i = 0; i < ARRAY_SIZE(regions); i++)
-		address_space_map(&machine->pio, &regions[i]);
+	isa_map_i8237(machine, PORT_BYTES, false, "dma-bytes", &dma->bytes);
+	isa_map_i8237(machine, PORT_WORDS, true, "dma-words", &dma->words);
+	address_space_map(&machine->pio, &pages);
 }

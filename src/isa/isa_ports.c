@@ -35,6 +35,41 @@ void isa_map_i8254(struct machine *machine, uint16_t port, const char *name, str
 	isa_map(machine, port, 4, name, &ops, chip);
 }
 
+static uint64_t isa_i8237_read(void *device, uint64_t offset, unsigned size)
+{
+	(void)size;
+	return i8237_read(device, (unsigned)offset);
+}
+
+static void isa_i8237_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	(void)size;
+	i8237_write(device, (unsigned)offset, (uint8_t)value);
+}
+
+/* Address line 0 is not decoded. */
+static uint64_t isa_i8237_words_read(void *device, uint64_t offset, unsigned size)
+{
+	return isa_i8237_read(device, offset / 2, size);
+}
+
+static void isa_i8237_words_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	isa_i8237_write(device, offset / 2, size, value);
+}
+
+void isa_map_i8237(
+	struct machine *machine, uint16_t port, bool words, const char *name, struct i8237 *chip)
+{
+	static const struct io_ops bytes_ops = { isa_i8237_read, isa_i8237_write, 1 };
+	static const struct io_ops words_ops = { isa_i8237_words_read, isa_i8237_words_write, 1 };
+
+	if (words)
+		isa_map(machine, port, 2 * I8237_NR_REGISTERS, name, &words_ops, chip);
+	else
+		isa_map(machine, port, I8237_NR_REGISTERS, name, &bytes_ops, chip);
+}
+
 static uint64_t isa_i8259_read(void *device, uint64_t offset, unsigned size)
 {
 	(void)size;

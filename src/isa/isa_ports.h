@@ -10,6 +10,7 @@
 #include "chip/debug_console.h"
 #include "chip/fw_cfg.h"
 #include "chip/i8042.h"
+#include "chip/i8237.h"
 #include "chip/i8254.h"
 #include "chip/i8259.h"
 #include "chip/mc146818.h"
@@ -22,6 +23,9 @@
 
 /* Four ports. */
 void isa_map_i8254(struct machine *machine, uint16_t port, const char *name, struct i8254 *chip);
+/* 16 ports; `words`: 32, as the one whose channels are of words has two for each register. */
+void isa_map_i8237(
+	struct machine *machine, uint16_t port, bool words, const char *name, struct i8237 *chip);
 /* Two ports, and one for its edge/level register. */
 void isa_map_i8259(struct machine *machine, uint16_t port, uint16_t elcr_port, const char *name,
 	struct i8259 *chip);
