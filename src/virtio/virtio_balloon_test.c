@@ -4,6 +4,7 @@
  */
 #include "virtio/virtio_balloon.h"
 
+#include "virtio/transport_fixture.h"
 #include "virtio/virtqueue_fixture.h"
 #include "virtio/virtqueue_ring.h"
 
@@ -37,21 +38,6 @@ struct fixture {
 	uint8_t *ram;
 	uint16_t available[NR_QUEUES];
 	unsigned words;
-};
-
-static void interrupt_queue(void *transport, unsigned index)
-{
-	(void)transport;
-	(void)index;
-}
-
-static void do_nothing(void *transport)
-{
-	(void)transport;
-}
-
-static const struct virtio_transport_ops transport_ops = {
-	.interrupt_queue = interrupt_queue, .interrupt_config = do_nothing, .outside = do_nothing
 };
 
 static void start_driver(struct fixture *f, uint64_t features, uint32_t poison)
@@ -91,7 +77,7 @@ static int setup(void **context)
 	memset(f->ram + PAGES, PATTERN, MEMORY_BYTES - PAGES);
 	assert_int_equal(virtio_balloon_create(&f->balloon, &config, NULL), 0);
 	f->device = virtio_balloon_device(f->balloon);
-	virtio_set_transport(f->device, &transport_ops, f);
+	virtio_set_transport(f->device, &silent_transport_ops, f);
 	*context = f;
 	return 0;
 }

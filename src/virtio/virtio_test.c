@@ -4,6 +4,7 @@
  */
 #include "virtio/virtio.h"
 
+#include "virtio/transport_fixture.h"
 #include "virtio/virtqueue_fixture.h"
 #include "virtio/virtqueue_ring.h"
 
@@ -42,21 +43,6 @@ static bool serve(struct virtio_device *device, unsigned index)
 
 static const struct virtio_device_type type = { .name = "virtio-two", .id = 1, .serve = serve };
 
-static void interrupt_queue(void *transport, unsigned index)
-{
-	(void)transport;
-	(void)index;
-}
-
-static void do_nothing(void *transport)
-{
-	(void)transport;
-}
-
-static const struct virtio_transport_ops transport_ops = {
-	.interrupt_queue = interrupt_queue, .interrupt_config = do_nothing, .outside = do_nothing
-};
-
 static void start_driver(struct fixture *f)
 {
 	struct virtq_state *state = &virtio_queue(&f->device, 0)->state;
@@ -90,7 +76,7 @@ static int setup(void **context)
 	assert_int_equal(guest_memory_add(&f->machine.memory, 0, MEMORY_BYTES, false, NULL), 0);
 	f->ram = f->machine.memory.regions[0].host;
 	assert_int_equal(virtio_device_init(&f->device, &type, &config, NULL), 0);
-	virtio_set_transport(&f->device, &transport_ops, f);
+	virtio_set_transport(&f->device, &silent_transport_ops, f);
 	start_driver(f);
 	*context = f;
 	return 0;
