@@ -172,14 +172,15 @@ void translator_flush(struct translator *translator)
 	translator->used = translator->reserved;
 	translator->counters.flushes++;
 	/* Numbers start over long before they run out: no ID survives a flush. */
-	if (translator->next_id > UINT32_MAX / 2)
+	if (translator->next_id > MAX_ID)
 		translator->next_id = 1;
 }
 
 bool translator_has_room(const struct translator *translator)
 {
+	/* Views that move, and pages that are written, use up IDs without any room. */
 	return CODE_CACHE_BYTES - translator->used > MAX_BLOCK_CODE &&
-	       translator->nr_translations < MAX_TRANSLATIONS &&
+	       translator->next_id <= MAX_ID && translator->nr_translations < MAX_TRANSLATIONS &&
 	       MAX_SITES - translator->nr_sites > BLOCK_MAX_INSNS &&
 	       MAX_LINKS - translator->nr_links > 4 * BLOCK_MAX_INSNS &&
 	       MAX_FIXUPS - translator->nr_fixups > FIXUPS_OF_A_INSN * BLOCK_MAX_INSNS &&

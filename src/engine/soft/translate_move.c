@@ -15,6 +15,7 @@
 #include "engine/soft/translator.h"
 
 #include "engine/soft/tsc.h"
+#include "engine/soft/vector.h"
 
 #include <string.h>
 
@@ -204,8 +205,11 @@ uint32_t translator_move_view(
 			oldest = n;
 		}
 	}
-	if (oldest != NONE)
+	if (oldest != NONE) {
+		/* The C library's functions use the registers that the guest's vectors are in. */
+		vector_leave(translator->vcpu);
 		move_view(translator, oldest, linear);
+	}
 	return oldest;
 }
 
@@ -223,8 +227,10 @@ void translator_revive(struct translator *translator, struct translation *transl
 	uint8_t *at = translator->writable + fixup->at;
 
 	if (translation->second_view == NONE ||
-		(translation->second_view == second_view && translation->second_id == id) ||
-		translation->crossing_bytes != insn->length ||
+		(translation->second_view == second_view && translation->second_id == id))
+		return;
+	vector_leave(translator->vcpu);
+	if (translation->crossing_bytes != insn->length ||
 		memcmp(translation->crossing, insn->bytes, insn->length) != 0)
 		return;
 	translation->second_view = second_view;

@@ -524,6 +524,23 @@ static void moved_code_changes_back(void **state)
 	alarm(0);
 }
 
+/* A guest that starts programs for days comes to the last ID. */
+static void ids_start_over(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	struct translator *translator = f->vcpu->translate.translator;
+	uint64_t flushes = translator->counters.flushes;
+
+	load_moving(f);
+	translator->next_id = MAX_ID - 10;
+	for (unsigned n = 0; n < 20; n++) {
+		run_moving(f, moving_place(n), 0x12345678);
+		age_views(translator);
+	}
+	assert_int_equal(translator->counters.flushes, flushes + 1);
+	assert_true(translator->next_id < 100);
+}
+
 /* Writes elsewhere in the second page make no more translations of the instruction. */
 static void crossing_code_is_revived(void **state)
 {
@@ -571,6 +588,7 @@ int main(void)
 		cmocka_unit_test(moved_code_changes),
 		cmocka_unit_test(moved_code_changes_back),
 		cmocka_unit_test(crossing_code_is_revived),
+		cmocka_unit_test(ids_start_over),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -16,6 +16,7 @@
 #define CODE_PAGE_BUCKET_BITS   12
 #define SIGNAL_STACK_BYTES      (64u << 10)
 #define NONE                    UINT32_MAX
+#define MAX_ID                  (UINT32_MAX / 2) /* of a view; far from it they start over */
 
 /* The most that one block can come to, with its entries and stubs. */
 #define MAX_BLOCK_CODE (48u << 10)
