@@ -28,6 +28,8 @@
 	X(blocks, cache_flushed, 2, "blocks=%u bytes=%u", "the code cache was emptied")            \
 	X(interrupts, interrupt, 2, "vector=%x rip=%x", "an external interrupt is delivered")      \
 	X(interrupts, nmi, 1, "rip=%x", "an NMI is delivered")                                     \
+	X(interrupts, smi, 2, "smbase=%x rip=%x", "system management mode is entered")             \
+	X(interrupts, rsm, 2, "smbase=%x rip=%x", "system management mode is left")                \
 	X(faults, fault, 4, "vector=%u error=%x rip=%x cr2=%x", "an exception is delivered")       \
 	X(faults, triple_fault, 1, "rip=%x", "the processor shuts down")                           \
 	X(io, port_read, 4, "device=%s port=%x size=%u value=%x", "IN")                            \

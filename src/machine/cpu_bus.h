@@ -19,6 +19,8 @@ struct cpu_bus {
 	void (*intr)(void *engine, bool level);
 	/* LINT1 of every local APIC. */
 	void (*nmi)(void *engine);
+	/* SMI#, of every processor. NULL: the engine has no system management mode. */
+	void (*smi)(void *engine);
 	/* The address line 20 gate; true lets the line through. NULL: the engine has no gate. */
 	void (*set_a20)(void *engine, bool enabled);
 	/*

@@ -123,19 +123,22 @@ void machine_pio_write(struct machine *machine, uint16_t port, unsigned size, ui
 	trace(port_write, name, port, size, value);
 }
 
-uint64_t machine_mmio_read(struct machine *machine, gpa_t address, unsigned size)
+static uint64_t mmio_read(struct machine *machine, gpa_t address, unsigned size, bool smm)
 {
 	uint64_t value, name;
 
 	machine_lock(machine);
 	name = claimant(&machine->mmio, address);
+	machine->smm_access = smm;
 	value = address_space_read(&machine->mmio, address, size);
+	machine->smm_access = false;
 	machine_unlock(machine);
 	trace(mmio_read, name, address, size, value);
 	return value;
 }
 
-void machine_mmio_write(struct machine *machine, gpa_t address, unsigned size, uint64_t value)
+static void mmio_write(
+	struct machine *machine, gpa_t address, unsigned size, uint64_t value, bool smm)
 {
 	uint64_t name;
 
@@ -145,7 +148,29 @@ void machine_mmio_write(struct machine *machine, gpa_t address, unsigned size, u
 	}
 	machine_lock(machine);
 	name = claimant(&machine->mmio, address);
+	machine->smm_access = smm;
 	address_space_write(&machine->mmio, address, size, value);
+	machine->smm_access = false;
 	machine_unlock(machine);
 	trace(mmio_write, name, address, size, value);
+}
+
+uint64_t machine_mmio_read(struct machine *machine, gpa_t address, unsigned size)
+{
+	return mmio_read(machine, address, size, false);
+}
+
+void machine_mmio_write(struct machine *machine, gpa_t address, unsigned size, uint64_t value)
+{
+	mmio_write(machine, address, size, value, false);
+}
+
+uint64_t machine_mmio_read_smm(struct machine *machine, gpa_t address, unsigned size)
+{
+	return mmio_read(machine, address, size, true);
+}
+
+void machine_mmio_write_smm(struct machine *machine, gpa_t address, unsigned size, uint64_t value)
+{
+	mmio_write(machine, address, size, value, true);
 }

@@ -46,6 +46,10 @@ struct machine {
 	struct device devices[MACHINE_MAX_DEVICES];
 	unsigned nr_devices;
 	unsigned nr_vcpus; /* immutable */
+	/* There is system management mode: set by the board, before the engine is created. */
+	bool has_smm;
+	/* The access that is being made is one of machine_mmio_read_smm and _write_smm. */
+	bool smm_access;
 
 	enum machine_request request;
 	int exit_code; /* of MACHINE_REQUEST_DEBUG_EXIT */
@@ -97,5 +101,8 @@ uint64_t machine_pio_read(struct machine *machine, uint16_t port, unsigned size)
 void machine_pio_write(struct machine *machine, uint16_t port, unsigned size, uint64_t value);
 uint64_t machine_mmio_read(struct machine *machine, gpa_t address, unsigned size);
 void machine_mmio_write(struct machine *machine, gpa_t address, unsigned size, uint64_t value);
+/* The same by a processor in system management mode, which some devices listen to alone. */
+uint64_t machine_mmio_read_smm(struct machine *machine, gpa_t address, unsigned size);
+void machine_mmio_write_smm(struct machine *machine, gpa_t address, unsigned size, uint64_t value);
 
 #endif

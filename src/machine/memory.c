@@ -213,7 +213,8 @@ void guest_memory_finish(struct guest_memory *memory)
 	memory->file_size = 0;
 }
 
-bool guest_memory_find(const struct guest_memory *memory, gpa_t address, struct ram_place *place)
+static inline bool find(
+	const struct guest_memory *memory, gpa_t address, bool smm, struct ram_place *place)
 {
 	unsigned count = atomic_load_explicit(&memory->nr_regions, memory_order_acquire);
 
@@ -222,7 +223,8 @@ bool guest_memory_find(const struct guest_memory *memory, gpa_t address, struct 
 		uint64_t at = atomic_load_explicit(&region->place, memory_order_relaxed);
 		uint64_t offset = address - ram_place_base(at);
 
-		if (offset >= region->size || ram_place_kind(at) == RAM_HIDDEN)
+		if (offset >= region->size || ram_place_kind(at) == RAM_HIDDEN ||
+			(ram_place_kind(at) == RAM_SMM && !smm))
 			continue;
 		*place = (struct ram_place){ .region = region,
 			.offset = offset,
@@ -230,6 +232,17 @@ bool guest_memory_find(const struct guest_memory *memory, gpa_t address, struct 
 		return true;
 	}
 	return false;
+}
+
+bool guest_memory_find(const struct guest_memory *memory, gpa_t address, struct ram_place *place)
+{
+	return find(memory, address, false, place);
+}
+
+bool guest_memory_find_smm(
+	const struct guest_memory *memory, gpa_t address, struct ram_place *place)
+{
+	return find(memory, address, true, place);
 }
 
 void *guest_memory_host(const struct guest_memory *memory, gpa_t address, uint64_t size)
@@ -357,6 +370,7 @@ bool guest_memory_address(
 		uintptr_t offset = (uintptr_t)host - (uintptr_t)region->host;
 
 		if (offset >= region->size || ram_place_kind(at) == RAM_HIDDEN ||
+			ram_place_kind(at) == RAM_SMM ||
 			(writable && ram_place_kind(at) == RAM_ROM))
 			continue;
 		*address = ram_place_base(at) + offset;

@@ -31,6 +31,7 @@ enum ram_kind {
 	RAM_WRITABLE,
 	RAM_ROM, /* reads and code come from it; writes go to MMIO, and vanish if nobody claims them
 		  */
+	RAM_SMM, /* RAM for processors in system management mode; hidden from all others and DMA */
 };
 
 struct ram_region {
@@ -144,6 +145,10 @@ void *guest_memory_host(const struct guest_memory *memory, gpa_t address, uint64
 
 /* What has the address; false: no region. Any thread. */
 bool guest_memory_find(const struct guest_memory *memory, gpa_t address, struct ram_place *place);
+/* The same for a processor in system management mode: regions of the kind RAM_SMM are RAM. For
+ * engines alone. */
+bool guest_memory_find_smm(
+	const struct guest_memory *memory, gpa_t address, struct ram_place *place);
 
 /* Where host memory that guest_memory_host or _find led to is shown now; false: nowhere, or as ROM
  * if `writable`. */

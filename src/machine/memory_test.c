@@ -186,6 +186,31 @@ static void test_moves(void **context)
 	assert_int_equal(guest_memory_discard(memory, region->host, 0x2000), 0);
 }
 
+/* For others than SMM what comes behind it is there, or nothing. */
+static void test_smm_memory(void **context)
+{
+	struct guest_memory *memory = *context;
+	struct ram_region *smram = guest_memory_add_movable(memory, 0x2000, NULL);
+	struct ram_region *behind = guest_memory_add_movable(memory, 0x1000, NULL);
+	struct ram_place place;
+	gpa_t address;
+
+	guest_memory_place(memory, smram, 0x20000, RAM_SMM);
+	guest_memory_place(memory, behind, 0x21000, RAM_WRITABLE);
+	assert_true(guest_memory_find_smm(memory, 0x20000, &place));
+	assert_ptr_equal(place.region, smram);
+	assert_false(place.read_only);
+	assert_false(guest_memory_find(memory, 0x20000, &place));
+	assert_null(guest_memory_host(memory, 0x20000, 1));
+	assert_int_equal(guest_memory_read(memory, 0x20000, &place, 1), -EFAULT);
+	assert_int_equal(guest_memory_write(memory, 0x20000, "x", 1), -EFAULT);
+	assert_false(guest_memory_address(memory, smram->host, false, &address));
+	assert_true(guest_memory_find_smm(memory, 0x21000, &place));
+	assert_ptr_equal(place.region, smram);
+	assert_true(guest_memory_find(memory, 0x21000, &place));
+	assert_ptr_equal(place.region, behind);
+}
+
 static void count_writes(void *context, gpa_t address, uint64_t size)
 {
 	uint64_t *seen = context;
@@ -241,6 +266,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_discard, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copies_over_regions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_moves, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_smm_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_aliases, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refuses_too_many, setup, teardown),
 	};
