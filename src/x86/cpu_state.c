@@ -172,6 +172,9 @@ static const char *check_flags(const struct cpu_state *state)
 		return "an exception and an interrupt are both being delivered";
 	if (state->interrupt_pending && state->activity == CPU_WAIT_FOR_SIPI)
 		return "an interrupt is being delivered to a processor that waits for SIPI";
+	if (state->smm ? state->activity == CPU_WAIT_FOR_SIPI
+		       : state->smm_nmi_blocked || state->init_pending)
+		return "system management mode does not go with the events that wait";
 	return NULL;
 }
 
@@ -267,7 +270,12 @@ static const struct state_field cpu_fields[] = {
 	STATE(struct cpu_state, exception_error),
 	STATE(struct cpu_state, interrupt_pending),
 	STATE(struct cpu_state, interrupt_vector),
+	STATE(struct cpu_state, smm),
+	STATE(struct cpu_state, smm_nmi_blocked),
+	STATE(struct cpu_state, smi_pending),
+	STATE(struct cpu_state, init_pending),
 	STATE_PAD(struct cpu_state, reserved),
+	STATE(struct cpu_state, smbase),
 	STATE_STRUCT(struct cpu_state, apic, &apic_table),
 	STATE_PAD(struct cpu_state, reserved_before_xsave),
 	STATE_STRUCT(struct cpu_state, xsave, &xsave_table),
@@ -330,6 +338,8 @@ static void reset_common(struct cpu_state *state, unsigned index)
 	state->exception_error = 0;
 	state->interrupt_pending = false;
 	state->interrupt_vector = 0;
+	state->smm = state->smm_nmi_blocked = false;
+	state->smi_pending = state->init_pending = false;
 	state->tsc_deadline = 0;
 	reset_apic(&state->apic, index);
 }
@@ -349,6 +359,7 @@ void cpu_state_reset(struct cpu_state *state, unsigned index)
 	for (unsigned bank = 0; bank < ARRAY_SIZE(state->mc_bank); bank++)
 		state->mc_bank[bank][0] = UINT64_MAX;
 	state->kvm_poll_control = 1;
+	state->smbase = CPU_SMBASE_RESET;
 
 	state->xsave.fcw = 0x40;
 	state->xsave.ftw = 0xff; /* tag word 5555H: all zero, none empty */

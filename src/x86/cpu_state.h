@@ -79,6 +79,8 @@ struct cpu_apic {
 
 #define CPU_APIC_LVT_MASKED BIT(16)
 
+#define CPU_SMBASE_RESET 0x30000
+
 /* IA32_MISC_ENABLE after reset: fast strings; BTS and PEBS are unavailable. */
 #define CPU_MISC_ENABLE_RESET (BIT(0) | BIT(11) | BIT(12))
 
@@ -137,10 +139,16 @@ struct cpu_state {
 	uint32_t exception_error;
 	bool interrupt_pending; /* an acknowledged external interrupt, not yet delivered */
 	uint8_t interrupt_vector;
+	/* System management mode (APM 2, 10). */
+	bool smm;
+	bool smm_nmi_blocked; /* nmi_blocked, when it was entered */
+	bool smi_pending;
+	bool init_pending; /* waits for the end of SMM */
 	uint8_t reserved[2];
+	uint32_t smbase;
 
 	struct cpu_apic apic;
-	uint8_t reserved_before_xsave[48];
+	uint8_t reserved_before_xsave[40];
 	struct cpu_xsave xsave __attribute__((aligned(64)));
 };
 

@@ -178,6 +178,12 @@ static int kvm_engine_create(
 
 	if (!engine)
 		return error_set_errno(err, EXIT_CODE_HOST, ENOMEM, "no memory for an engine");
+	if (config->machine->has_smm) {
+		free(engine);
+		return error_set(err, EXIT_CODE_CONFIG,
+			"system management mode, which Secure Boot needs, is not there on KVM; use "
+			"--engine soft");
+	}
 	engine->base.ops = &kvm_engine_ops;
 	engine->base.machine = config->machine;
 	engine->base.cpu_model = config->cpu_model;

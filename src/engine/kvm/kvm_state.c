@@ -283,6 +283,7 @@ static int get_events(struct kvm_vcpu *vcpu, struct cpu_state *state)
 	state->nmi_pending =
 		events.nmi.pending || events.nmi.injected || atomic_load(&vcpu->nmi_raised);
 	state->nmi_blocked = events.nmi.masked && !events.nmi.injected;
+	state->smbase = CPU_SMBASE_RESET;
 	state->exception_pending = events.exception.injected;
 	state->exception_vector = events.exception.injected ? events.exception.nr : 0;
 	state->exception_has_error = events.exception.injected && events.exception.has_error_code;

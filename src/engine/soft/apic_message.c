@@ -1,12 +1,13 @@
 /*
  * Interrupt messages: who an MSI or an IPI is for, and what it does to him (SDM 3A 11.6, 11.11).
  *
- * Runs on any thread; it sets bits of the target and requests its attention. SMI is dropped, there
- * is no system management mode. Lowest priority goes to the lowest task priority, among equals to
- * the lowest index.
+ * Runs on any thread; it sets bits of the target and requests its attention. SMI is dropped where
+ * the machine has no system management mode. Lowest priority goes to the lowest task priority,
+ * among equals to the lowest index.
  */
 #include "engine/soft/apic.h"
 #include "engine/soft/apic_regs.h"
+#include "engine/soft/smm.h"
 
 struct message {
 	uint32_t destination;
@@ -94,7 +95,7 @@ static void deliver(struct vcpu *vcpu, const struct message *message)
 		atomic_store(&vcpu->apic.extint, true);
 		vcpu_request(vcpu, REQUEST_INTERRUPT);
 		break;
-	case APIC_SMI: break;
+	case APIC_SMI: smm_request(vcpu); break;
 	}
 }
 

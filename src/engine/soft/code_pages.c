@@ -16,6 +16,7 @@
 #include "base/log.h"
 
 #include "engine/soft/direct.h"
+#include "engine/soft/paging.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -119,7 +120,7 @@ static struct code_page *find(const struct soft_engine *engine, gpa_t physical)
 	struct code_page *pages;
 	struct ram_place place;
 
-	if (!guest_memory_find(memory, physical, &place))
+	if (!paging_find(memory, physical, &place))
 		return NULL;
 	pages = atomic_load_explicit(
 		&engine->code_pages->regions[place.region - memory->regions].pages,
@@ -211,7 +212,7 @@ static void note_code(struct soft_engine *engine, gpa_t physical)
 	const struct guest_memory *memory = &engine->base.machine->memory;
 	struct ram_place place;
 
-	if (guest_memory_find(memory, physical, &place) && place.region->movable)
+	if (paging_find(memory, physical, &place) && place.region->movable)
 		atomic_store(&engine->code_pages->regions[place.region - memory->regions].has_code,
 			true);
 }
@@ -283,7 +284,9 @@ static void log_write(struct soft_engine *engine, gpa_t page)
 		return;
 	pthread_mutex_lock(&code->log_lock);
 	end = atomic_load_explicit(&code->log_end, memory_order_relaxed);
-	code->log[end % LOG_SIZE] = page;
+	/* Code that SMM alone sees is not translated; the same page without the bit may have been.
+	 */
+	code->log[end % LOG_SIZE] = page & ~PAGING_SMRAM;
 	atomic_store(&code->log_end, end + 1);
 	pthread_mutex_unlock(&code->log_lock);
 	for (unsigned i = 0; i < engine->nr_vcpus; i++)

@@ -4,7 +4,7 @@
  */
 #include "engine/soft/control_registers.h"
 
-#include "engine/soft/mmu.h"
+#include "engine/soft/paging.h"
 
 #define CR0_KNOWN                                                                                  \
 	(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | \
@@ -25,7 +25,9 @@ static uint64_t beyond_physical(const struct vcpu *vcpu)
 static bool load_pdptes(struct vcpu *vcpu, uint64_t cr3)
 {
 	gpa_t address = (cr3 & BITS(31, 5)) & vcpu->a20_mask;
-	const uint64_t *entries = guest_memory_host(&vcpu->machine->memory, address, 32);
+	bool read_only;
+	const void *host = paging_ram(vcpu, paging_view(vcpu, address), &read_only);
+	const uint64_t *entries = host;
 	uint64_t loaded[4];
 
 	if (!entries)
@@ -160,18 +162,25 @@ bool cr4_write(struct vcpu *vcpu, uint64_t value)
 	return true;
 }
 
-bool efer_write(struct vcpu *vcpu, uint64_t value)
+static uint64_t efer_writable(const struct vcpu *vcpu)
 {
-	uint64_t writable = 0, changed;
+	uint64_t bits = 0;
 
 	if (has(vcpu, CPU_FEATURE_SYSCALL))
-		writable |= EFER_SCE;
+		bits |= EFER_SCE;
 	if (has(vcpu, CPU_FEATURE_LM))
-		writable |= EFER_LME;
+		bits |= EFER_LME;
 	if (has(vcpu, CPU_FEATURE_NX))
-		writable |= EFER_NXE;
+		bits |= EFER_NXE;
+	return bits;
+}
+
+bool efer_write(struct vcpu *vcpu, uint64_t value)
+{
+	uint64_t changed;
+
 	/* LMA is the processor's; a write of it is ignored. */
-	if (value & ~(writable | EFER_LMA))
+	if (value & ~(efer_writable(vcpu) | EFER_LMA))
 		return false;
 	value = (value & ~EFER_LMA) | (vcpu->efer & EFER_LMA);
 	changed = value ^ vcpu->efer;
@@ -192,5 +201,26 @@ bool xcr0_write(struct vcpu *vcpu, uint64_t value)
 		return false;
 	vcpu->xcr0 = value;
 	vcpu_update_mode(vcpu);
+	return true;
+}
+
+bool control_registers_load(
+	struct vcpu *vcpu, uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer)
+{
+	bool long_mode = cr0 & CR0_PG && efer & EFER_LME;
+
+	if (cr0 >> 32 || cr4 & ~cr4_writable(vcpu) || efer & ~(efer_writable(vcpu) | EFER_LMA))
+		return false;
+	if ((cr0 & CR0_PG && !(cr0 & CR0_PE)) || (cr0 & CR0_NW && !(cr0 & CR0_CD)))
+		return false;
+	if (long_mode ? !(cr4 & CR4_PAE) || cr3 & beyond_physical(vcpu) : (cr4 & CR4_PCIDE) != 0)
+		return false;
+	vcpu->efer = (efer & ~EFER_LMA) | (long_mode ? EFER_LMA : 0);
+	cr3 = long_mode ? cr3 : (uint32_t)cr3;
+	if (is_pae(vcpu, cr0, cr4) && !load_pdptes(vcpu, cr3))
+		return false;
+	vcpu->cr0 = (cr0 & CR0_KNOWN) | CR0_ET;
+	vcpu->cr3 = cr3;
+	vcpu->cr4 = cr4;
 	return true;
 }

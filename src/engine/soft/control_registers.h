@@ -13,4 +13,9 @@ bool cr4_write(struct vcpu *vcpu, uint64_t value);
 bool efer_write(struct vcpu *vcpu, uint64_t value);
 bool xcr0_write(struct vcpu *vcpu, uint64_t value);
 
+/* All at once, as RSM does; EFER.LMA follows from the others. False if no processor could have
+ * them: EFER may have changed then. The caller flushes the TLB and derives the mode. */
+bool control_registers_load(
+	struct vcpu *vcpu, uint64_t cr0, uint64_t cr3, uint64_t cr4, uint64_t efer);
+
 #endif

@@ -62,7 +62,7 @@ static bool is_absent(const ZydisDecodedInstruction *z)
 		"TSX_LDTRK", "UINTR", "VMFUNC", "VTX", "WAITPKG", "XOP", "XSAVES", NULL };
 
 	return is_among(ZydisISAExtGetString(z->meta.isa_ext), extensions) ||
-	       z->meta.isa_set == ZYDIS_ISA_SET_LWP || z->mnemonic == ZYDIS_MNEMONIC_RSM;
+	       z->meta.isa_set == ZYDIS_ISA_SET_LWP;
 }
 
 /* Ours, theirs: where the names differ. */

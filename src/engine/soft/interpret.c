@@ -14,6 +14,7 @@
 #include "engine/soft/exception.h"
 #include "engine/soft/execute.h"
 #include "engine/soft/isa.h"
+#include "engine/soft/smm.h"
 #include "engine/soft/vector.h"
 
 /* Instructions between two looks at the clock for the APIC's timer. */
@@ -21,7 +22,7 @@
 
 #define REQUESTS_SERVED                                                                            \
 	(REQUEST_KICK | REQUEST_INTERRUPT | REQUEST_NMI | REQUEST_INIT | REQUEST_SIPI |            \
-		REQUEST_FLUSH_TLB | REQUEST_WRITES)
+		REQUEST_FLUSH_TLB | REQUEST_WRITES | REQUEST_SMI)
 
 static gva_t linear_rip(const struct vcpu *vcpu)
 {
@@ -54,6 +55,8 @@ static uint64_t masked_requests(const struct vcpu *vcpu)
 		masked |= REQUEST_INTERRUPT;
 	if (vcpu->nmi_blocked)
 		masked |= REQUEST_NMI;
+	if (vcpu->smm)
+		masked |= REQUEST_SMI | REQUEST_INIT | REQUEST_SIPI;
 	return masked;
 }
 
@@ -251,6 +254,15 @@ static void set_request(struct vcpu *vcpu, uint64_t bits)
 	atomic_fetch_or(&vcpu->requests, bits);
 }
 
+static bool try_smi(struct vcpu *vcpu)
+{
+	if (vcpu->smm || in_shadow(vcpu))
+		return false;
+	clear_request(vcpu, REQUEST_SMI);
+	smm_enter(vcpu);
+	return true;
+}
+
 static bool try_nmi(struct vcpu *vcpu)
 {
 	if (vcpu->nmi_blocked || in_mov_ss_shadow(vcpu))
@@ -305,6 +317,8 @@ static bool deliver_event(struct vcpu *vcpu)
 		debug_raise(vcpu, vcpu->debug_pending);
 	if (vcpu->activity == CPU_WAIT_FOR_SIPI)
 		return false;
+	if (requests & REQUEST_SMI && try_smi(vcpu))
+		return true;
 	if (requests & REQUEST_NMI && try_nmi(vcpu))
 		return true;
 	return requests & REQUEST_INTERRUPT && try_interrupt(vcpu);
@@ -316,7 +330,7 @@ static void rest(struct vcpu *vcpu)
 	uint64_t masked = pending(vcpu) & masked_requests(vcpu);
 
 	if (vcpu->activity == CPU_WAIT_FOR_SIPI)
-		masked = pending(vcpu) & (REQUEST_INTERRUPT | REQUEST_NMI);
+		masked = pending(vcpu) & (REQUEST_INTERRUPT | REQUEST_NMI | REQUEST_SMI);
 	clear_request(vcpu, masked);
 	atomic_store(&vcpu->quiescent, true);
 	vcpu_wait(vcpu);
@@ -329,7 +343,7 @@ static void rest(struct vcpu *vcpu)
 static void serve_requests(struct vcpu *vcpu)
 {
 	uint64_t requests = pending(vcpu);
-	uint64_t start = requests & (REQUEST_INIT | REQUEST_SIPI);
+	uint64_t start = vcpu->smm ? 0 : requests & (REQUEST_INIT | REQUEST_SIPI);
 
 	if (requests & REQUEST_WRITES)
 		code_pages_answer(vcpu);
@@ -341,6 +355,20 @@ static void serve_requests(struct vcpu *vcpu)
 		clear_request(vcpu, start);
 		vcpu_take_init_sipi(vcpu, start);
 	}
+}
+
+/* What runs in SMM is seldom and short, and may see memory that others do not: it is not
+ * translated. */
+static __attribute__((noinline)) void interpret_smm(struct vcpu *vcpu)
+{
+	bool repeats = false;
+
+	while (vcpu->smm && !vcpu->shutdown && !must_look(vcpu)) {
+		repeats = interpret_block(vcpu);
+		interpret_poll_timer(vcpu);
+	}
+	if (repeats)
+		vcpu->flags_system |= RFLAGS_RF;
 }
 
 static bool event_waits_for_shadow(const struct vcpu *vcpu)
@@ -363,6 +391,8 @@ static enum vcpu_exit_reason run(struct vcpu *vcpu, run_blocks *run_blocks)
 		} else if (wants_steps(vcpu) || event_waits_for_shadow(vcpu)) {
 			step(vcpu);
 			interpret_poll_timer(vcpu);
+		} else if (vcpu->smm) {
+			interpret_smm(vcpu);
 		} else {
 			run_blocks(vcpu);
 		}

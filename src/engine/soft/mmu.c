@@ -213,6 +213,8 @@ static uint64_t device_read(struct vcpu *vcpu, gpa_t physical, unsigned size)
 	vector_leave(vcpu);
 	if (is_apic_page(vcpu, physical & PAGE_MASK))
 		return apic_read(vcpu, physical, size);
+	if (vcpu->smm)
+		return machine_mmio_read_smm(vcpu->machine, physical, size) & byte_mask(size);
 	return machine_mmio_read(vcpu->machine, physical, size) & byte_mask(size);
 }
 
@@ -222,7 +224,8 @@ static void device_write(struct vcpu *vcpu, gpa_t physical, unsigned size, uint6
 	vcpu->counters.device_accesses++;
 	vector_leave(vcpu);
 	if (!is_apic_page(vcpu, physical & PAGE_MASK))
-		machine_mmio_write(vcpu->machine, physical, size, value & byte_mask(size));
+		(vcpu->smm ? machine_mmio_write_smm : machine_mmio_write)(
+			vcpu->machine, physical, size, value & byte_mask(size));
 	else if (size == 4 && physical % 4 == 0)
 		apic_mmio_write(vcpu, physical & ~PAGE_MASK, (uint32_t)value);
 	/* The next instruction may be somewhere else. */

@@ -6,6 +6,7 @@
 #include "engine/soft/operand.h"
 
 #include "engine/soft/code_pages.h"
+#include "engine/soft/paging.h"
 #include "engine/soft/vector.h"
 
 #include <pthread.h>
@@ -29,7 +30,7 @@ static volatile void *code_pointer(struct vcpu *vcpu, struct rmw *rmw, unsigned 
 	if ((rmw->address & (GUEST_PAGE_SIZE - 1)) + size > GUEST_PAGE_SIZE ||
 		!mmu_translate(vcpu, rmw->address, &rmw->physical))
 		return NULL;
-	if (!guest_memory_find(&vcpu->machine->memory, rmw->physical, &place) || place.read_only)
+	if (!paging_find(&vcpu->machine->memory, rmw->physical, &place) || place.read_only)
 		return NULL;
 	return place.region->host + place.offset;
 }

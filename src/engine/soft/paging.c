@@ -30,10 +30,22 @@ uint8_t *paging_ram(const struct vcpu *vcpu, gpa_t address, bool *read_only)
 {
 	struct ram_place place;
 
-	if (!guest_memory_find(&vcpu->machine->memory, address, &place))
+	if (!paging_find(&vcpu->machine->memory, address, &place))
 		return NULL;
 	*read_only = place.read_only;
 	return place.region->host + place.offset;
+}
+
+gpa_t paging_view(const struct vcpu *vcpu, gpa_t address)
+{
+	struct ram_place place;
+
+	if (__builtin_expect(!vcpu->smm, 1))
+		return address;
+	if (!guest_memory_find_smm(&vcpu->machine->memory, address, &place) ||
+		ram_region_kind(place.region) != RAM_SMM)
+		return address;
+	return address | PAGING_SMRAM;
 }
 
 /* An entry outside of RAM reads as a floating bus. */
@@ -43,7 +55,7 @@ static uint64_t read_entry(const struct vcpu *vcpu, struct walk *walk, gpa_t add
 	bool read_only;
 	void *host;
 
-	step->address = address & vcpu->a20_mask;
+	step->address = paging_view(vcpu, address & vcpu->a20_mask);
 	host = paging_ram(vcpu, step->address, &read_only);
 	if (!host)
 		step->entry = byte_mask(walk->entry_bytes);
@@ -229,8 +241,9 @@ bool paging_walk(struct vcpu *vcpu, gva_t address, struct paging_access access,
 	uint64_t leaf;
 
 	if (!vcpu->mode.paging) {
-		*page = (struct paging_page){ .physical =
-						      address & ~UINT64_C(0xfff) & vcpu->a20_mask,
+		gpa_t physical = address & ~UINT64_C(0xfff) & vcpu->a20_mask;
+
+		*page = (struct paging_page){ .physical = paging_view(vcpu, physical),
 			.shift = 12,
 			.readable = true,
 			.writable = true,
@@ -255,8 +268,9 @@ bool paging_walk(struct vcpu *vcpu, gva_t address, struct paging_access access,
 	} while (!mark(vcpu, &walk, access.kind == MMU_WRITE));
 
 	leaf = walk.steps[walk.nr_steps - 1].entry;
-	page->physical =
-		(walk.base | (address & (BIT(walk.shift) - 1) & ~UINT64_C(0xfff))) & vcpu->a20_mask;
+	page->physical = paging_view(
+		vcpu, (walk.base | (address & (BIT(walk.shift) - 1) & ~UINT64_C(0xfff))) &
+			      vcpu->a20_mask);
 	page->shift = walk.shift;
 	page->dirty = leaf & PTE_D;
 	page->global = leaf & PTE_G && vcpu->cr4 & CR4_PGE;
@@ -268,11 +282,12 @@ bool paging_look(struct vcpu *vcpu, gva_t address, gpa_t *physical)
 	struct walk walk;
 
 	if (!vcpu->mode.paging) {
-		*physical = address & vcpu->a20_mask;
+		*physical = paging_view(vcpu, address & vcpu->a20_mask);
 		return true;
 	}
 	if (walk_any(vcpu, address, &walk) != WALK_OK)
 		return false;
-	*physical = (walk.base | (address & (BIT(walk.shift) - 1))) & vcpu->a20_mask;
+	*physical =
+		paging_view(vcpu, (walk.base | (address & (BIT(walk.shift) - 1))) & vcpu->a20_mask);
 	return true;
 }

@@ -1,5 +1,6 @@
 #include "engine/soft/populate.h"
 
+#include "engine/soft/paging.h"
 #include "engine/soft/vcpu.h"
 
 #include <errno.h>
@@ -55,7 +56,7 @@ void populate_at(const struct soft_engine *engine, gpa_t physical)
 	struct ram_place place;
 	uint64_t chunk, size;
 
-	if (!guest_memory_find(memory, physical, &place))
+	if (!paging_find(memory, physical, &place))
 		return;
 	asked = engine->populate->asked[place.region - memory->regions];
 	chunk = place.offset >> POPULATE_SHIFT;

@@ -11,6 +11,7 @@
 #include "engine/soft/kvmclock.h"
 #include "engine/soft/mmu.h"
 #include "engine/soft/populate.h"
+#include "engine/soft/smm.h"
 #include "engine/soft/tsc.h"
 #include "engine/soft/vector.h"
 
@@ -49,6 +50,14 @@ static void bus_nmi(void *engine)
 	apic_nmi(engine);
 }
 
+static void bus_smi(void *opaque)
+{
+	struct soft_engine *engine = opaque;
+
+	for (unsigned i = 0; i < engine->nr_vcpus; i++)
+		smm_request(&engine->vcpus[i]);
+}
+
 static void bus_set_a20(void *opaque, bool enabled)
 {
 	struct soft_engine *engine = opaque;
@@ -83,6 +92,7 @@ static void wire(struct soft_engine *engine)
 	machine->cpu_bus.msi = bus_msi;
 	machine->cpu_bus.intr = bus_intr;
 	machine->cpu_bus.nmi = bus_nmi;
+	machine->cpu_bus.smi = bus_smi;
 	machine->cpu_bus.set_a20 = bus_set_a20;
 	machine->cpu_bus.route = NULL;
 	machine->memory.written = memory_written;

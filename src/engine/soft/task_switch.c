@@ -140,8 +140,8 @@ static void load_cr3(struct vcpu *vcpu, uint32_t cr3)
 		return;
 	for (unsigned i = 0; i < 4; i++) {
 		bool read_only;
-		const uint8_t *entry =
-			paging_ram(vcpu, ((cr3 & ~31u) + 8 * i) & vcpu->a20_mask, &read_only);
+		const uint8_t *entry = paging_ram(vcpu,
+			paging_view(vcpu, ((cr3 & ~31u) + 8 * i) & vcpu->a20_mask), &read_only);
 
 		vcpu->pdpte[i] = entry ? host_load(entry, 8) : 0;
 	}

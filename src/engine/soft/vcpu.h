@@ -33,6 +33,7 @@ struct thunk_cache;
 #define REQUEST_SIPI      BIT(4) /* vcpu.sipi_vector */
 #define REQUEST_FLUSH_TLB BIT(5) /* A20 or memory layout changed */
 #define REQUEST_WRITES    BIT(6) /* to be cleared when no write is under way: code_pages.h */
+#define REQUEST_SMI       BIT(7) /* smm.h */
 /* For translated code only: */
 #define REQUEST_TIMER BIT(32) /* the APIC timer may be due */
 #define REQUEST_CODE  BIT(33) /* code was written: code_pages_log */
@@ -122,6 +123,8 @@ struct vcpu {
 	uint32_t exception_error;
 	bool interrupt_pending;
 	uint8_t interrupt_vector;
+	bool smm, smm_nmi_blocked;
+	uint32_t smbase;
 
 	/* Exceptions, see exception.c. */
 	int delivering; /* vector + 1 of the event being delivered (benign ones: X86_NMI), or 0 */

@@ -61,7 +61,10 @@
 	X(exception_vector)                                                                        \
 	X(exception_error)                                                                         \
 	X(interrupt_pending)                                                                       \
-	X(interrupt_vector)
+	X(interrupt_vector)                                                                        \
+	X(smm)                                                                                     \
+	X(smm_nmi_blocked)                                                                         \
+	X(smbase)
 
 #define COPY_FIELD(field)                                                                          \
 	_Static_assert(                                                                            \
@@ -78,6 +81,8 @@ static void get_registers(struct vcpu *from, struct cpu_state *to)
 	to->interrupt_shadow = from->shadow_active && from->shadow_rip == from->rip;
 	to->interrupt_shadow_mov_ss = to->interrupt_shadow && from->shadow_mov_ss;
 	to->nmi_pending = atomic_load(&from->requests) & REQUEST_NMI;
+	to->smi_pending = atomic_load(&from->requests) & REQUEST_SMI;
+	to->init_pending = from->smm && atomic_load(&from->requests) & REQUEST_INIT;
 	apic_get_state(from, &to->apic);
 	vector_get(from, &to->xsave);
 }
@@ -100,6 +105,10 @@ static void set_registers(struct vcpu *to, const struct cpu_state *from)
 	to->single_step = false;
 	if (from->nmi_pending)
 		vcpu_request(to, REQUEST_NMI);
+	if (from->smi_pending)
+		vcpu_request(to, REQUEST_SMI);
+	if (from->init_pending)
+		vcpu_request(to, REQUEST_INIT);
 	apic_set_state(to, &from->apic);
 	vector_set(to, &from->xsave);
 	mmu_flush_all(to);
@@ -110,7 +119,8 @@ void vcpu_get_state(struct vcpu *vcpu, struct cpu_state *state)
 {
 	uint64_t requests = atomic_load(&vcpu->requests) & (REQUEST_INIT | REQUEST_SIPI);
 
-	if (requests) {
+	/* In SMM they wait, INIT in the state; a start-up message alone has no meaning there. */
+	if (requests && !vcpu->smm) {
 		atomic_fetch_and(&vcpu->requests, ~requests);
 		vcpu_take_init_sipi(vcpu, requests);
 	}

@@ -27,12 +27,14 @@
 static bool has_reason(struct vcpu *vcpu)
 {
 	uint64_t requests = atomic_load(&vcpu->requests);
-	const uint64_t always = REQUEST_KICK | REQUEST_FLUSH_TLB | REQUEST_INIT;
+	const uint64_t outside_smm = REQUEST_INIT | REQUEST_SMI;
 
-	if (requests & always)
+	if (requests & (REQUEST_KICK | REQUEST_FLUSH_TLB))
 		return true;
 	if (vcpu->activity == CPU_WAIT_FOR_SIPI)
-		return requests & REQUEST_SIPI;
+		return requests & (REQUEST_INIT | REQUEST_SIPI);
+	if (requests & outside_smm && !vcpu->smm)
+		return true;
 	if (requests & REQUEST_NMI && !vcpu->nmi_blocked)
 		return true;
 	return vcpu->flags_system & RFLAGS_IF && apic_interrupt_ready(vcpu);
