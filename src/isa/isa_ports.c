@@ -270,6 +270,25 @@ static void isa_acpi_gpe_write(void *device, uint64_t offset, unsigned size, uin
 	acpi_gpe_write(device, (unsigned)offset, size, (uint32_t)value);
 }
 
+static uint64_t isa_apm_read(void *device, uint64_t offset, unsigned size)
+{
+	(void)size;
+	return ich9_smi_apm_read(device, (unsigned)offset);
+}
+
+static void isa_apm_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	(void)size;
+	ich9_smi_apm_write(device, (unsigned)offset, (uint8_t)value);
+}
+
+void isa_map_apm(struct machine *machine, uint16_t port, struct ich9_smi *chip)
+{
+	static const struct io_ops ops = { isa_apm_read, isa_apm_write, 1 };
+
+	isa_map(machine, port, 2, "apm", &ops, chip);
+}
+
 void isa_map_acpi_gpe(
 	struct machine *machine, uint16_t port, const char *name, struct acpi_gpe *chip)
 {

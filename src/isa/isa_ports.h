@@ -13,6 +13,7 @@
 #include "chip/i8237.h"
 #include "chip/i8254.h"
 #include "chip/i8259.h"
+#include "chip/ich9_smi.h"
 #include "chip/mc146818.h"
 #include "chip/ns16550.h"
 #include "chip/parallel_port.h"
@@ -46,6 +47,8 @@ void isa_map_reset_control(struct machine *machine, uint16_t port, struct reset_
 /* Four ports. */
 void isa_map_acpi_gpe(
 	struct machine *machine, uint16_t port, const char *name, struct acpi_gpe *chip);
+/* Two ports. */
+void isa_map_apm(struct machine *machine, uint16_t port, struct ich9_smi *chip);
 /* Twelve ports. */
 void isa_map_acpi_pm(
 	struct machine *machine, uint16_t port, const char *name, struct acpi_pm *chip);
