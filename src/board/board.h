@@ -24,6 +24,8 @@ struct board_firmware {
 	 */
 	uint8_t *variables;
 	uint64_t variables_size;
+	/* It needs system management mode, in which alone the variables can be written. */
+	bool smm;
 	const void *vga_bios; /* of the screen, for firmware that looks for one; NULL: none */
 	uint64_t vga_bios_size;
 };

@@ -2,7 +2,7 @@
  * Fuzz target: what a guest, the console and time can do to the chips of a board.
  *
  * The first byte picks the chips whose ports are used, so that the fuzzer can go deep into one;
- * and its upper half the board: micro, or pc with either chipset;
+ * and its upper half the board: micro, or pc with either chipset, with SMM or without;
  * then each byte picks an action; one of them restores a forged state. Afterwards every device must
  * be in a state that its table accepts, and must be the same after being saved and restored.
  */
@@ -29,6 +29,7 @@ static const struct port_group groups[] = {
 	{ { 0x510, 0x511, 0x514, 0x518, 0x402, 0x505 }, 6 },
 	{ { 0x0, 0x4, 0x5, 0x8, 0xb, 0xf, 0x81, 0xc4, 0xda }, 9 },
 	{ { 0x3f2, 0x3f4, 0x3f5, 0x3f7, 0x5, 0xa, 0xb, 0xc, 0x81 }, 9 },
+	{ { 0xb2, 0xb3, 0x630, 0x634, 0xcf8, 0xcfc, 0xcfd, 0xcfe, 0x511 }, 9 },
 	{ { 0x378, 0x379, 0x37a, 0x2f8, 0x2fc, 0x3e9, 0x3ec, 0x2e8, 0x2ec }, 9 },
 };
 
@@ -161,6 +162,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 		config.chipset = first & 64 ? "i440fx" : "q35";
 		config.memory_bytes = 4 << 20;
 		config.firmware = (struct board_firmware){ rom, sizeof(rom) };
+		config.firmware.smm = (first & 96) == 32;
+		if (config.firmware.smm)
+			config.memory_bytes = 64 << 20;
 	}
 
 	log_set_level(LOG_ERROR);

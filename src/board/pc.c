@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define PC_MIN_RAM           (UINT64_C(4) << 20)
+#define PC_MIN_RAM_SMM       (UINT64_C(64) << 20)
 #define PC_MAX_RAM           (UINT64_C(512) << 30)
 #define PC_MAX_DEVICE_MEMORY (UINT64_C(256) << 30)
 #define PC_HIGH_ALIGNMENT    (UINT64_C(32) << 30) /* of PCI's window above RAM */
@@ -138,6 +139,8 @@ static void pm_write(void *device, uint64_t offset, unsigned size, uint64_t valu
 
 	if (offset < ACPI_PM_SIZE)
 		acpi_pm_write(&pc->at.pm, (unsigned)offset, size, (uint32_t)value);
+	else if (pc->chipset->pm_write)
+		pc->chipset->pm_write(pc, (unsigned)offset, size, (uint32_t)value);
 }
 
 /* Not where something else is. */
@@ -224,6 +227,17 @@ static int add_memory(struct pc *pc, const struct board_config *config, struct e
 	const struct pc_chipset *chipset = pc->chipset;
 	uint64_t bytes = config->memory_bytes;
 
+	pc->has_smm = config->firmware.smm;
+	if (pc->has_smm && !chipset->has_smm)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"the chipset %s has no system management mode, which Secure Boot needs; "
+			"use "
+			"chipset=q35",
+			chipset->name);
+	if (pc->has_smm && bytes < PC_MIN_RAM_SMM)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"system management mode takes 16 MiB of the guest's memory; give it at "
+			"least 64 MiB with --memory");
 	if (bytes < PC_MIN_RAM || bytes > PC_MAX_RAM || bytes % GUEST_PAGE_SIZE)
 		return error_set(err, EXIT_CODE_CONFIG,
 			"the board pc cannot have %llu bytes of memory; use --memory with 4M to "
@@ -235,7 +249,7 @@ static int add_memory(struct pc *pc, const struct board_config *config, struct e
 			"or is a file's");
 	pc->memory_bytes = bytes;
 	pc->low_end = bytes <= chipset->max_low_ram ? bytes : chipset->split_low_ram;
-	if (pc_memory_create(&pc->memory, pc->board.machine, bytes, pc->low_end, err))
+	if (pc_memory_create(&pc->memory, pc->board.machine, bytes, pc->low_end, pc->has_smm, err))
 		return -1;
 	reserve_device_memory(pc, config->device_memory_bytes);
 	return 0;
@@ -261,7 +275,7 @@ static int add_firmware(struct pc *pc, const struct board_config *config, struct
 	if (!firmware->variables)
 		return 0;
 	return pc_flash_create(&pc->flash, pc->board.machine, firmware->variables,
-		firmware->variables_size, PC_HIGH_BASE - firmware->code_size, err);
+		firmware->variables_size, PC_HIGH_BASE - firmware->code_size, firmware->smm, err);
 }
 
 static void pc_destroy(struct board *board)
@@ -311,6 +325,8 @@ static int pc_create(struct board **board, const struct board_config *config,
 	if (config->has_floppies)
 		pc_floppy_add(pc);
 	add_hpet(pc);
+	if (pc->has_smm)
+		pc_smm_add(pc);
 	add_firmware_devices(pc, config);
 	rc = add_pci(pc, err);
 	if (rc == 0 && config->has_generation)

@@ -13,11 +13,13 @@
 #include "chip/debug_console.h"
 #include "chip/fw_cfg.h"
 #include "chip/hpet.h"
+#include "chip/ich9_smi.h"
 #include "chip/ps2_keyboard.h"
 #include "chip/ps2_mouse.h"
 #include "pci/pci_host.h"
 
 enum pc_port {
+	PC_PORT_APM = 0xb2,
 	PC_PORT_DEBUG = 0x402,
 	PC_PORT_FW_CFG = 0x510,
 	PC_PORT_PM = 0x600, /* where it is put without firmware */
@@ -66,6 +68,8 @@ struct pc_chipset {
 	void (*configure)(struct pc *pc);
 	/* Registers of the PM block that are not ACPI's; any may be NULL. */
 	uint32_t (*pm_read)(struct pc *pc, unsigned offset);
+	void (*pm_write)(struct pc *pc, unsigned offset, unsigned size, uint32_t value);
+	bool has_smm; /* it can have system management mode */
 };
 
 struct pc {
@@ -79,6 +83,8 @@ struct pc {
 	bool has_fdc;
 	struct acpi_gpe gpe;
 	struct hpet hpet; /* if the chipset has one */
+	bool has_smm;
+	struct ich9_smi smi; /* if `has_smm` */
 	struct ps2_keyboard keyboard;
 	struct ps2_mouse mouse;
 	struct fw_cfg fw_cfg;
@@ -116,6 +122,10 @@ struct i82077 *pc_floppy_fdc(struct board *board);
 uint8_t pc_floppy_kinds(const struct pc *pc);
 uint8_t pc_floppy_equipment(const struct pc *pc);
 void pc_floppy_describe(const struct pc *pc, struct acpi_config *acpi);
+
+/* pc_smm.c: system management interrupts, if `has_smm`, and what firmware is told of them. */
+void pc_smm_add(struct pc *pc);
+int pc_smm_fill(struct pc *pc, struct error *err);
 
 /* pc_firmware.c: what is in the RTC's memory, with firmware or without. At each reset, as is... */
 void pc_firmware_fill_cmos(struct pc *pc);

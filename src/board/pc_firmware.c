@@ -157,6 +157,8 @@ static int fill_items(struct pc *pc, struct error *err)
 		return -1;
 	if (fill_smbios(pc, err) || fill_generation(pc, err))
 		return -1;
+	if (pc->has_smm && pc_smm_fill(pc, err))
+		return -1;
 	/* With or without a screen it talks to the first serial line. */
 	return set_file16(pc, "etc/sercon-port", AT_PORT_COM1, err);
 }

@@ -5,13 +5,23 @@
  */
 #include "board/pc_flash.h"
 
+#include "base/log.h"
+
 #include <string.h>
+
+/* Of others than SMM it takes no commands, and shows them the array always. */
+static bool is_strange(const struct pc_flash *flash)
+{
+	return flash->smm_only && !flash->machine->smm_access;
+}
 
 static uint64_t flash_read(void *device, uint64_t offset, unsigned size)
 {
 	struct pc_flash *flash = device;
 
 	(void)size;
+	if (is_strange(flash))
+		return flash->region->host[offset];
 	return cfi_flash_read(&flash->chip, (uint32_t)offset);
 }
 
@@ -20,6 +30,10 @@ static void flash_write(void *device, uint64_t offset, unsigned size, uint64_t v
 	struct pc_flash *flash = device;
 
 	(void)size;
+	if (is_strange(flash)) {
+		log_guest("the guest wrote to the flash memory outside of system management mode");
+		return;
+	}
 	cfi_flash_write(&flash->chip, (uint32_t)offset, (uint8_t)value);
 }
 
@@ -48,14 +62,16 @@ static void written(void *context, uint32_t offset, uint32_t size)
 }
 
 int pc_flash_create(struct pc_flash *flash, struct machine *machine, uint8_t *kept, uint64_t size,
-	gpa_t end, struct error *err)
+	gpa_t end, bool smm_only, struct error *err)
 {
 	static const struct io_ops ops = { flash_read, flash_write, 1 };
 	const struct cfi_flash_events events = {
 		.array_shown = array_shown, .written = written, .context = flash
 	};
 
+	flash->machine = machine;
 	flash->memory = &machine->memory;
+	flash->smm_only = smm_only;
 	flash->region = guest_memory_add_movable(&machine->memory, size, err);
 	if (!flash->region)
 		return -1;

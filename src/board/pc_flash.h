@@ -11,7 +11,9 @@
 
 struct pc_flash {
 	struct cfi_flash chip;
+	struct machine *machine;
 	struct guest_memory *memory;
+	bool smm_only;             /* only processors in system management mode give commands */
 	struct ram_region *region; /* NULL: there is none */
 	gpa_t base;
 	uint8_t *kept;       /* the caller's copy, which gets every change */
@@ -21,6 +23,6 @@ struct pc_flash {
 /* A flash memory with the `size` bytes of `kept`, whole blocks, that ends at `end`. Returns 0, or
  * fills `err`. */
 int pc_flash_create(struct pc_flash *flash, struct machine *machine, uint8_t *kept, uint64_t size,
-	gpa_t end, struct error *err);
+	gpa_t end, bool smm_only, struct error *err);
 
 #endif

@@ -31,13 +31,14 @@
 
 static void pmc_apply(struct pc *pc)
 {
-	uint8_t pam[PC_NR_PAM];
+	uint8_t pam[PC_NR_PAM], smram;
 
 	for (unsigned i = 0; i < PC_NR_PAM; i++)
 		pam[i] = (uint8_t)pci_config_get(&pc->bridge, PMC_PAM + i, 1);
 	pc_memory_set_pam(&pc->memory, pam);
-	pc_memory_open_window(&pc->memory, (pci_config_get(&pc->bridge, PMC_SMRAM, 1) &
-						   (SMRAM_OPEN | SMRAM_LOCKED)) == SMRAM_OPEN);
+	smram = (uint8_t)pci_config_get(&pc->bridge, PMC_SMRAM, 1);
+	pc_memory_set_window(&pc->memory,
+		(smram & (SMRAM_OPEN | SMRAM_LOCKED)) == SMRAM_OPEN ? RAM_WRITABLE : RAM_HIDDEN);
 }
 
 static void pmc_reset(void *device)

@@ -9,7 +9,8 @@
  *	0    0     the ROM's end, or nothing
  *	0    1     reads from the ROM, writes to RAM: how firmware copies itself
  *
- * The last is done by the MMIO region beneath, which sees writes to ROM. Under the machine lock.
+ * The last is done by the MMIO region beneath, which sees writes to ROM. TSEG is memory that is
+ *shown to processors in system management mode alone (docs/smm.md). Under the machine lock.
  */
 #include "board/pc_memory.h"
 
@@ -27,6 +28,9 @@
 
 #define PAM_READ  BIT(0)
 #define PAM_WRITE BIT(1)
+
+/* The parts of TSEG end where the one before begins. */
+static const uint64_t tseg_sizes[PC_NR_TSEG_PARTS] = { MIB, 2 * MIB, 8 * MIB, PC_TSEG_MAX };
 
 static gpa_t segment_base(unsigned segment)
 {
@@ -85,20 +89,39 @@ static int add_segments(struct pc_memory *memory, struct error *err)
 	return 0;
 }
 
-int pc_memory_create(struct pc_memory *memory, struct machine *machine, uint64_t bytes,
-	uint64_t low_end, struct error *err)
+static int add_tseg(struct pc_memory *memory, struct error *err)
 {
+	uint64_t before = 0;
+
+	for (unsigned i = 0; i < PC_NR_TSEG_PARTS; i++) {
+		memory->tseg[i] = guest_memory_add_movable(
+			&memory->machine->memory, tseg_sizes[i] - before, err);
+		if (!memory->tseg[i])
+			return -1;
+		before = tseg_sizes[i];
+	}
+	pc_memory_set_tseg(memory, 0);
+	return 0;
+}
+
+int pc_memory_create(struct pc_memory *memory, struct machine *machine, uint64_t bytes,
+	uint64_t low_end, bool smm, struct error *err)
+{
+	uint64_t fixed_end = smm ? low_end - PC_TSEG_MAX : low_end;
 	struct guest_memory *ram = &machine->memory;
 	int rc;
 
 	memset(memory, 0, sizeof(*memory));
 	memory->machine = machine;
+	memory->low_end = low_end;
 	rc = guest_memory_add(ram, 0, CONVENTIONAL_END, false, err);
 	if (rc == 0)
-		rc = guest_memory_add(ram, MIB, low_end - MIB, false, err);
+		rc = guest_memory_add(ram, MIB, fixed_end - MIB, false, err);
 	if (rc == 0 && bytes > low_end)
 		rc = guest_memory_add(ram, PC_HIGH_BASE, bytes - low_end, false, err);
-	return rc == 0 ? add_segments(memory, err) : rc;
+	if (rc == 0)
+		rc = add_segments(memory, err);
+	return rc == 0 && smm ? add_tseg(memory, err) : rc;
 }
 
 int pc_memory_add_rom(struct pc_memory *memory, const void *bytes, uint64_t size, struct error *err)
@@ -143,8 +166,17 @@ void pc_memory_set_pam(struct pc_memory *memory, const uint8_t pam[PC_NR_PAM])
 	}
 }
 
-void pc_memory_open_window(struct pc_memory *memory, bool open)
+void pc_memory_set_window(struct pc_memory *memory, enum ram_kind kind)
 {
-	guest_memory_place(&memory->machine->memory, memory->window, CONVENTIONAL_END,
-		open ? RAM_WRITABLE : RAM_HIDDEN);
+	guest_memory_place(&memory->machine->memory, memory->window, CONVENTIONAL_END, kind);
+}
+
+void pc_memory_set_tseg(struct pc_memory *memory, uint64_t bytes)
+{
+	for (unsigned i = 0; i < PC_NR_TSEG_PARTS; i++) {
+		if (memory->tseg[i])
+			guest_memory_place(&memory->machine->memory, memory->tseg[i],
+				memory->low_end - tseg_sizes[i],
+				bytes >= tseg_sizes[i] ? RAM_SMM : RAM_WRITABLE);
+	}
 }

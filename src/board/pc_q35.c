@@ -2,33 +2,49 @@
  * The chipset Q35 with ICH9 (316966, 316972): the host bridge (MCH) with PAM, SMRAM and PCIEXBAR,
  * and the LPC bridge with PMBASE, interrupt routing and RCBA.
  *
- * SMM is not modelled: SMI_EN says that the software SMI is set up already, which firmware takes
- * for "none of my business". Of the root complex registers none does anything, and they read as 0.
- * GPIO, the LPC bus's other decoders and power management beyond ACPI's are not there. Under the
- * machine lock.
+ * Without SMM (docs/smm.md) SMI_EN says that the software SMI is set up already, which firmware
+ * takes for "none of my business". With it SMRAM has D_OPEN, G_SMRAME and D_LCK (D_CLS does
+ * nothing), and TSEG may have the size that QEMU's MCH offers in a register of its own besides
+ * ICH9's three. Of the root complex registers none does anything, and they read as 0. GPIO, the LPC
+ * bus's other decoders and power management beyond ACPI's are not there. Under the machine lock.
  */
 #include "board/pc.h"
 
+#define MCH_EXT_TSEG 0x50 /* MiB, 16 bits; QEMU's: all ones written to it ask for the size */
 #define MCH_PCIEXBAR 0x60
 #define MCH_PAM      0x90
 #define MCH_SMRAM    0x9d
+#define MCH_ESMRAMC  0x9e
+#define MCH_GBSM     0xa4 /* where graphics' stolen memory begins, its page tables, and... */
+#define MCH_BGSM     0xa8
+#define MCH_TSEGMB   0xac /* ...TSEG: notes that firmware makes, MiB in bits 31 to 20 */
 
 #define PCIEXBAR_ENABLE BIT(0)
 #define PCIEXBAR_LENGTH BITS(2, 1)
 #define PCIEXBAR_LOW    (BITS(31, 26) | PCIEXBAR_LENGTH | PCIEXBAR_ENABLE)
 #define PCIEXBAR_HIGH   BITS(3, 0)
 
-#define SMRAM_OPEN   BIT(6)
-#define SMRAM_LOCKED BIT(4)
-#define SMRAM_RESET  0x02
+#define SMRAM_OPEN    BIT(6)
+#define SMRAM_CLOSED  BIT(5) /* to data */
+#define SMRAM_LOCKED  BIT(4)
+#define SMRAM_ENABLED BIT(3)
+#define SMRAM_RESET   0x02
+
+#define ESMRAMC_HIGH      BIT(7)
+#define ESMRAMC_TSEG_SIZE BITS(2, 1)
+#define ESMRAMC_TSEG      BIT(0)
+#define ESMRAMC_RESET     0x38
+#define EXT_TSEG_QUERY    0xffff
 
 #define LPC_DEVICE   31
 #define LPC_PMBASE   0x40
 #define LPC_ACPI     0x44
 #define LPC_PIRQ_A   0x60
 #define LPC_PIRQ_E   0x68
+#define LPC_PMCON_1  0xa0 /* GEN_PMCON_1 */
 #define LPC_RCBA     0xf0
 #define ACPI_ENABLE  BIT(7)
+#define SMI_LOCK     BIT(4)
 #define PMBASE_MASK  BITS(15, 7)
 #define RCBA_ENABLE  BIT(0)
 #define RCBA_MASK    BITS(31, 14)
@@ -36,9 +52,54 @@
 #define ROUTE_OFF    0x80
 #define RCRB_ADDRESS 0xfed1c000
 
-#define PM_SMI_EN     0x30
-#define SMI_EN_APMC   BIT(5)
-#define SMI_EN_GLOBAL BIT(0)
+#define PM_SMI_EN  0x30
+#define PM_SMI_STS 0x34
+
+/* The lock closes SMRAM and takes all registers away that could open it, until the next reset. */
+static void lock_smram(struct pci_function *mch)
+{
+	uint8_t smram = (uint8_t)pci_config_get(mch, MCH_SMRAM, 1);
+	bool locked = smram & SMRAM_LOCKED;
+
+	if (locked)
+		pci_config_set(mch, MCH_SMRAM, 1, smram & ~(uint32_t)SMRAM_OPEN);
+	pci_config_set_writable(mch, MCH_SMRAM,
+		locked ? SMRAM_CLOSED : SMRAM_OPEN | SMRAM_CLOSED | SMRAM_LOCKED | SMRAM_ENABLED);
+	pci_config_set_writable(
+		mch, MCH_ESMRAMC, locked ? 0 : ESMRAMC_HIGH | ESMRAMC_TSEG_SIZE | ESMRAMC_TSEG);
+	for (unsigned offset = MCH_GBSM; offset <= MCH_TSEGMB; offset += 4) {
+		pci_config_set_writable(mch, offset + 2, locked ? 0 : 0xf0);
+		pci_config_set_writable(mch, offset + 3, locked ? 0 : 0xff);
+	}
+}
+
+static uint64_t tseg_bytes(struct pci_function *mch)
+{
+	static const uint8_t mib[] = { 1, 2, 8, PC_TSEG_MAX >> 20 };
+	uint8_t esmramc = (uint8_t)pci_config_get(mch, MCH_ESMRAMC, 1);
+
+	if (!(esmramc & ESMRAMC_TSEG) || !(pci_config_get(mch, MCH_SMRAM, 1) & SMRAM_ENABLED))
+		return 0;
+	return (uint64_t)mib[field_get(ESMRAMC_TSEG_SIZE, esmramc)] << 20;
+}
+
+static void smram_apply(struct pc *pc)
+{
+	struct pci_function *mch = &pc->bridge;
+	uint8_t smram;
+
+	if (pc->has_smm) {
+		lock_smram(mch);
+		if (pci_config_get(mch, MCH_EXT_TSEG, 2) == EXT_TSEG_QUERY)
+			pci_config_set(mch, MCH_EXT_TSEG, 2, PC_TSEG_MAX >> 20);
+		pc_memory_set_tseg(&pc->memory, tseg_bytes(mch));
+	}
+	smram = (uint8_t)pci_config_get(mch, MCH_SMRAM, 1);
+	pc_memory_set_window(&pc->memory, (smram & (SMRAM_OPEN | SMRAM_LOCKED)) == SMRAM_OPEN
+						  ? RAM_WRITABLE
+					  : smram & SMRAM_ENABLED ? RAM_SMM
+								  : RAM_HIDDEN);
+}
 
 static void mch_apply(struct pc *pc)
 {
@@ -52,8 +113,7 @@ static void mch_apply(struct pc *pc)
 	for (unsigned i = 0; i < PC_NR_PAM; i++)
 		pam[i] = (uint8_t)pci_config_get(mch, MCH_PAM + i, 1);
 	pc_memory_set_pam(&pc->memory, pam);
-	pc_memory_open_window(&pc->memory,
-		(pci_config_get(mch, MCH_SMRAM, 1) & (SMRAM_OPEN | SMRAM_LOCKED)) == SMRAM_OPEN);
+	smram_apply(pc);
 	/* Before the bus is there it has nothing to move. */
 	if (pc->pci)
 		pci_host_move_ecam(pc->pci,
@@ -67,7 +127,7 @@ static void mch_reset(void *device)
 
 static void mch_written(void *device, unsigned offset, unsigned size)
 {
-	if (offset + size > MCH_PCIEXBAR && offset <= MCH_SMRAM)
+	if (offset + size > MCH_EXT_TSEG && offset <= MCH_ESMRAMC)
 		mch_apply(device);
 }
 
@@ -90,6 +150,12 @@ static void init_bridge(struct pc *pc, struct pci_function *bridge)
 	for (unsigned i = 1; i < PC_NR_PAM; i++)
 		pci_add_register(bridge, MCH_PAM + i, 1, 0, 0x33);
 	pci_add_register(bridge, MCH_SMRAM, 1, SMRAM_RESET, SMRAM_OPEN);
+	if (!pc->has_smm)
+		return;
+	pci_add_register(bridge, MCH_ESMRAMC, 1, ESMRAMC_RESET, 0);
+	for (unsigned offset = MCH_GBSM; offset <= MCH_TSEGMB; offset += 4)
+		pci_add_register(bridge, offset, 4, 0, (uint32_t)BITS(31, 20));
+	pci_add_register(bridge, MCH_EXT_TSEG, 2, 0, EXT_TSEG_QUERY);
 }
 
 static uint64_t rcrb_read(void *device, uint64_t offset, unsigned size)
@@ -116,6 +182,15 @@ static void move_rcrb(struct pc *pc, gpa_t base)
 	pc->rcrb_base = base;
 }
 
+static void lock_smi(struct pc *pc)
+{
+	bool locked = pci_config_get(&pc->isa_bridge, LPC_PMCON_1, 2) & SMI_LOCK;
+
+	pci_config_set_writable(&pc->isa_bridge, LPC_PMCON_1, locked ? 0 : SMI_LOCK);
+	if (locked)
+		ich9_smi_lock(&pc->smi);
+}
+
 static void lpc_apply(struct pc *pc)
 {
 	struct pci_function *lpc = &pc->isa_bridge;
@@ -126,6 +201,8 @@ static void lpc_apply(struct pc *pc)
 	for (unsigned i = 0; i < PC_NR_PIRQS; i++)
 		pc_route_pirq(pc, i, (uint8_t)pci_config_get(lpc, LPC_PIRQ_E + i, 1));
 	move_rcrb(pc, rcba & RCBA_ENABLE ? rcba & RCBA_MASK : 0);
+	if (pc->has_smm)
+		lock_smi(pc);
 }
 
 static void lpc_reset(void *device)
@@ -161,6 +238,8 @@ static void add_functions(struct pc *pc)
 		pci_add_register(lpc, LPC_PIRQ_E + i, 1, ROUTE_OFF, 0x8f);
 	}
 	pci_add_register(lpc, LPC_RCBA, 4, 0, RCBA_MASK | RCBA_ENABLE);
+	if (pc->has_smm)
+		pci_add_register(lpc, LPC_PMCON_1, 2, 0, SMI_LOCK);
 	pci_plug_built_in(pc->pci, lpc, LPC_DEVICE, 0);
 }
 
@@ -185,8 +264,21 @@ static void configure(struct pc *pc)
 
 static uint32_t pm_read(struct pc *pc, unsigned offset)
 {
-	(void)pc;
-	return offset == PM_SMI_EN ? SMI_EN_APMC | SMI_EN_GLOBAL : 0;
+	bool is_status = offset == PM_SMI_STS;
+
+	if (offset != PM_SMI_EN && !is_status)
+		return 0;
+	if (pc->has_smm)
+		return ich9_smi_read(&pc->smi, is_status ? ICH9_SMI_STS : ICH9_SMI_EN, 4);
+	return is_status ? 0 : ICH9_SMI_EN_APMC | ICH9_SMI_EN_GLOBAL;
+}
+
+static void pm_write(struct pc *pc, unsigned offset, unsigned size, uint32_t value)
+{
+	unsigned at = offset - PM_SMI_EN;
+
+	if (pc->has_smm && offset >= PM_SMI_EN && offset < PM_SMI_STS + 4 && at % 4 + size <= 4)
+		ich9_smi_write(&pc->smi, at, size, value);
 }
 
 const struct pc_chipset pc_q35 = {
@@ -208,4 +300,6 @@ const struct pc_chipset pc_q35 = {
 	.add_functions = add_functions,
 	.configure = configure,
 	.pm_read = pm_read,
+	.pm_write = pm_write,
+	.has_smm = true,
 };

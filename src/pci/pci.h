@@ -198,6 +198,9 @@ void pci_add_msix(struct pci_function *function, unsigned nr_vectors, unsigned b
 uint32_t pci_config_get(const struct pci_function *function, unsigned offset, unsigned size);
 /* The device's own write: no masks, no callbacks. */
 void pci_config_set(struct pci_function *function, unsigned offset, unsigned size, uint32_t value);
+/* For a register that locks itself or others: which bits of the byte the guest may change from now
+ * on. Who locks unlocks, at the function's reset. */
+void pci_config_set_writable(struct pci_function *function, unsigned offset, uint8_t writable);
 
 /* An access to a BAR's registers that does not come from an address (virtio's PCI_CFG). Beyond the
  * BAR it floats. */

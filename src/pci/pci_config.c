@@ -27,6 +27,13 @@ void pci_config_set(struct pci_function *function, unsigned offset, unsigned siz
 	pthread_mutex_unlock(&function->lock);
 }
 
+void pci_config_set_writable(struct pci_function *function, unsigned offset, uint8_t writable)
+{
+	pthread_mutex_lock(&function->lock);
+	function->writable[offset] = writable;
+	pthread_mutex_unlock(&function->lock);
+}
+
 uint32_t pci_config_read(struct pci_function *function, unsigned offset, unsigned size)
 {
 	uint32_t value;
