@@ -27,16 +27,17 @@
 
 #define BUNDLE_NAME_MAX 63
 
-#define BUNDLE_SPEC        "vm.yaml"
-#define BUNDLE_CONTROL     "control.sock"
-#define BUNDLE_CONSOLE     "console.sock"
-#define BUNDLE_AGENT       "agent.sock"
-#define BUNDLE_HVC         "hvc0.sock"
-#define BUNDLE_VNC         "vnc.sock"
-#define BUNDLE_VARIABLES   "uefi-vars.fd"
-#define BUNDLE_SSH_KEY     "id_ed25519"
-#define BUNDLE_CONSOLE_LOG "console.log"
-#define BUNDLE_LOG         "atoll.log"
+#define BUNDLE_SPEC             "vm.yaml"
+#define BUNDLE_CONTROL          "control.sock"
+#define BUNDLE_CONSOLE          "console.sock"
+#define BUNDLE_AGENT            "agent.sock"
+#define BUNDLE_HVC              "hvc0.sock"
+#define BUNDLE_VNC              "vnc.sock"
+#define BUNDLE_VARIABLES        "uefi-vars.fd"
+#define BUNDLE_SECURE_VARIABLES "uefi-vars-secure.fd"
+#define BUNDLE_SSH_KEY          "id_ed25519"
+#define BUNDLE_CONSOLE_LOG      "console.log"
+#define BUNDLE_LOG              "atoll.log"
 
 struct bundle {
 	char name[BUNDLE_NAME_MAX + 1];

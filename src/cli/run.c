@@ -12,6 +12,7 @@
 #include "cli/vm_spec.h"
 #include "vmm/boot_order.h"
 #include "vmm/disk.h"
+#include "vmm/firmware.h"
 #include "vmm/ports.h"
 #include "vmm/watchdog.h"
 #include "vmm/vm.h"
@@ -48,10 +49,12 @@ static int set_board(void *target, const char *value, struct error *err)
 static int set_firmware(void *target, const char *value, struct error *err)
 {
 	struct run_options *options = target;
+	struct firmware_option firmware;
+	int rc = firmware_option_parse(&firmware, value, err);
 
-	(void)err;
+	firmware_option_finish(&firmware);
 	options->vm.firmware = value;
-	return 0;
+	return rc;
 }
 
 static int set_firmware_vars(void *target, const char *value, struct error *err)
@@ -466,9 +469,10 @@ const struct option_spec run_option_table[] = {
 		"clock, one serial line and ACPI; pc is a whole PC, which firmware can start.",
 		"pc with firmware, else micro", COMPLETE_WORDS,
 		"micro pc pc,chipset=q35 pc,chipset=i440fx", set_board },
-	{ "firmware", "bios|uefi|FILE",
+	{ "firmware", "bios|uefi|FILE[,secure=on]",
 		"What a PC without --kernel starts with: bios is SeaBIOS, uefi is OVMF, FILE an "
-		"image that ends at 4 GiB. The variables of UEFI are kept in the VM's directory.",
+		"image that ends at 4 GiB. The VM's directory keeps UEFI's variables. secure=on: "
+		"OVMF with Secure Boot.",
 		"bios", COMPLETE_FILE, NULL, set_firmware },
 	{ "firmware-vars", "FILE",
 		"What the variables of the firmware are at first: flash memory of this content "
@@ -477,8 +481,7 @@ const struct option_spec run_option_table[] = {
 	{ "boot", "order=LETTERS[,menu=on][,wait=MILLISECONDS]",
 		"What firmware tries, in which order: c disks, a floppies, d discs, n the network; "
 		"first of all what has boot=N. menu=on: it waits, 5000 ms unless said, for "
-		"somebody "
-		"who wants to choose.",
+		"somebody who wants to choose.",
 		"order=cadn", COMPLETE_WORDS, "order= menu=on", set_boot },
 	{ "firmware-log", "FILE", "Write what the firmware prints on its debug console into FILE.",
 		NULL, COMPLETE_FILE, NULL, set_firmware_log },

@@ -17,7 +17,8 @@ static const char *path_in(const struct option_spec *option, const char *value)
 		strncmp(value, "none", 4) == 0 && (!value[4] || value[4] == ','))
 		return NULL;
 	if (strcmp(option->name, "firmware") == 0 &&
-		(strcmp(value, "bios") == 0 || strcmp(value, "uefi") == 0))
+		(strcmp(value, "bios") == 0 || strcmp(value, "uefi") == 0 ||
+			strncmp(value, "bios,", 5) == 0 || strncmp(value, "uefi,", 5) == 0))
 		return NULL;
 	if (option->completion == COMPLETE_FILE)
 		return value;

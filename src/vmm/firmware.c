@@ -5,7 +5,7 @@
  * UEFI keeps its variables in flash memory of the size of a template. A VM with a directory has a
  * file there, which is a copy of the template at first and is mapped shared: what the guest has
  * written is in it whatever ends the process. It must not be made shorter meanwhile. Without a
- * directory the copy is the process's.
+ * directory the copy is the process's. Machines with Secure Boot have a file of their own.
  */
 #include "vmm/firmware.h"
 
@@ -23,6 +23,9 @@
  */
 #define UEFI_FILE      "/usr/share/OVMF/OVMF_CODE_4M.fd"
 #define UEFI_VARS_FILE "/usr/share/OVMF/OVMF_VARS_4M.fd"
+/* Built for SMM, and variables with the distribution's and Microsoft's keys: docs/smm.md. */
+#define SECURE_FILE      "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd"
+#define SECURE_VARS_FILE "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"
 
 /* Sizes that a file may have. */
 struct limits {
@@ -39,23 +42,51 @@ bool firmware_is_wanted(const struct vm_config *config)
 	return config->firmware || !config->kernel;
 }
 
+int firmware_option_parse(struct firmware_option *option, const char *value, struct error *err)
+{
+	memset(option, 0, sizeof(*option));
+	if (properties_parse(&option->properties, "firmware", value ? value : "bios", err))
+		return -EINVAL;
+	option->name = option->properties.word;
+	if (!option->name)
+		return error_set(err, EXIT_CODE_USAGE,
+			"--firmware needs a name before '%s'; use bios, uefi, or a file", value);
+	if (properties_take_bool(&option->properties, "secure", &option->secure, err) ||
+		properties_check(&option->properties, "secure", err))
+		return -EINVAL;
+	if (option->secure && strcmp(option->name, "bios") == 0)
+		return error_set(err, EXIT_CODE_USAGE,
+			"SeaBIOS has no Secure Boot; use --firmware uefi,secure=on");
+	return 0;
+}
+
+void firmware_option_finish(struct firmware_option *option)
+{
+	properties_finish(&option->properties);
+}
+
 /* What a name of `--firmware` stands for. */
 struct files {
 	const char *code, *variables; /* the template; NULL: none */
 	const char *package;
+	const char *kept; /* the file of the VM's directory for the variables */
 };
 
-static struct files files_of(const struct vm_config *config)
+static struct files files_of(const struct vm_config *config, const struct firmware_option *option)
 {
-	const char *name = config->firmware ? config->firmware : "bios";
-	struct files files = { .code = name, .package = "seabios" };
+	struct files files = { .code = option->name, .package = "seabios" };
 
-	if (strcmp(name, "bios") == 0)
+	if (strcmp(option->name, "bios") == 0)
 		files.code = BIOS_FILE;
-	if (strcmp(name, "uefi") == 0)
-		files = (struct files){ UEFI_FILE, UEFI_VARS_FILE, "ovmf" };
+	if (strcmp(option->name, "uefi") == 0) {
+		files.package = "ovmf";
+		files.code = option->secure ? SECURE_FILE : UEFI_FILE;
+		files.variables = option->secure ? SECURE_VARS_FILE : UEFI_VARS_FILE;
+	}
 	if (config->firmware_vars)
 		files.variables = config->firmware_vars;
+	/* Those of a machine without Secure Boot would switch it off. */
+	files.kept = option->secure ? BUNDLE_SECURE_VARIABLES : BUNDLE_VARIABLES;
 	return files;
 }
 
@@ -104,8 +135,8 @@ static int read_path(struct content *content, const char *path, const char *pack
 }
 
 /* A new file of the VM's directory, whole or not at all. */
-static int create_variables(
-	const struct bundle *bundle, const struct content *template, struct error *err)
+static int create_variables(const struct bundle *bundle, const char *name,
+	const struct content *template, struct error *err)
 {
 	static const char unfinished[] = BUNDLE_VARIABLES ".new";
 	int fd = openat(bundle->dir_fd, unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -116,44 +147,43 @@ static int create_variables(
 
 	if (fd >= 0)
 		close(fd);
-	if (done && renameat(bundle->dir_fd, unfinished, bundle->dir_fd, BUNDLE_VARIABLES) == 0)
+	if (done && renameat(bundle->dir_fd, unfinished, bundle->dir_fd, name) == 0)
 		return 0;
 	return error_set_errno(err, EXIT_CODE_CANNOT_WRITE, done ? errno : saved,
-		"cannot write %s/" BUNDLE_VARIABLES, bundle->path);
+		"cannot write %s/%s", bundle->path, name);
 }
 
 /* Maps the VM's file, which it makes if there is none. */
-static int map_variables(struct firmware *firmware, const struct bundle *bundle,
+static int map_variables(struct firmware *firmware, const struct bundle *bundle, const char *name,
 	const struct content *template, struct error *err)
 {
 	static const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW;
-	int fd = openat(bundle->dir_fd, BUNDLE_VARIABLES, flags);
+	int fd = openat(bundle->dir_fd, name, flags);
 	struct stat info;
 	void *bytes;
 
 	if (fd < 0 && errno == ENOENT) {
-		if (create_variables(bundle, template, err))
+		if (create_variables(bundle, name, template, err))
 			return -1;
-		fd = openat(bundle->dir_fd, BUNDLE_VARIABLES, flags);
+		fd = openat(bundle->dir_fd, name, flags);
 	}
 	if (fd < 0 || fstat(fd, &info) < 0) {
-		error_set_errno(err, EXIT_CODE_BAD_FILE, errno, "cannot open %s/" BUNDLE_VARIABLES,
-			bundle->path);
+		error_set_errno(
+			err, EXIT_CODE_BAD_FILE, errno, "cannot open %s/%s", bundle->path, name);
 		goto fail;
 	}
 	if ((uint64_t)info.st_size != template->size) {
 		error_set(err, EXIT_CODE_BAD_FILE,
-			"%s/" BUNDLE_VARIABLES " has %lld bytes, and this firmware keeps its "
-			"variables in %zu; use the firmware that it was made with, or remove it",
-			bundle->path, (long long)info.st_size, template->size);
+			"%s/%s has %lld bytes, and this firmware keeps its variables in %zu; use "
+			"the firmware that it was made with, or remove it",
+			bundle->path, name, (long long)info.st_size, template->size);
 		goto fail;
 	}
 	/* Writing to a hole that the host has no room for would end the process. */
 	posix_fallocate(fd, 0, info.st_size);
 	bytes = mmap(NULL, template->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (bytes == MAP_FAILED) {
-		error_set_errno(err, EXIT_CODE_HOST, errno, "cannot map %s/" BUNDLE_VARIABLES,
-			bundle->path);
+		error_set_errno(err, EXIT_CODE_HOST, errno, "cannot map %s/%s", bundle->path, name);
 		goto fail;
 	}
 	close(fd);
@@ -186,18 +216,26 @@ static int open_variables(struct firmware *firmware, const struct files *files,
 	int rc = read_path(&template, files->variables, files->package, &variables_limits, err);
 
 	if (rc == 0)
-		rc = config->bundle ? map_variables(firmware, config->bundle, &template, err)
-				    : copy_variables(firmware, &template, err);
+		rc = config->bundle
+			     ? map_variables(firmware, config->bundle, files->kept, &template, err)
+			     : copy_variables(firmware, &template, err);
 	firmware->variables_size = template.size;
 	free(template.bytes);
 	return rc;
 }
 
-static int read_files(struct firmware *firmware, const struct vm_config *config, struct error *err)
+static int read_files(struct firmware *firmware, const struct vm_config *config,
+	const struct firmware_option *option, struct error *err)
 {
-	struct files files = files_of(config);
+	struct files files = files_of(config, option);
 	struct content code = { 0 }, rom = { 0 };
-	int rc = read_path(&code, files.code, files.package, &code_limits, err);
+	int rc;
+
+	if (option->secure && !files.variables)
+		return error_set(err, EXIT_CODE_CONFIG,
+			"Secure Boot needs variables with keys; add --firmware-vars FILE, or use "
+			"--firmware uefi,secure=on");
+	rc = read_path(&code, files.code, files.package, &code_limits, err);
 
 	if (rc == 0)
 		rc = read_path(&rom, VGA_BIOS_FILE, "seabios", &rom_limits, err);
@@ -212,6 +250,9 @@ static int read_files(struct firmware *firmware, const struct vm_config *config,
 
 int firmware_open(struct firmware *firmware, const struct vm_config *config, struct error *err)
 {
+	struct firmware_option option;
+	int rc = -EINVAL;
+
 	memset(firmware, 0, sizeof(*firmware));
 	if (config->firmware_log) {
 		firmware->log = fopen(config->firmware_log, "we");
@@ -222,7 +263,12 @@ int firmware_open(struct firmware *firmware, const struct vm_config *config, str
 	}
 	if (!firmware_is_wanted(config))
 		return 0;
-	return read_files(firmware, config, err);
+	if (firmware_option_parse(&option, config->firmware, err) == 0) {
+		firmware->secure = option.secure;
+		rc = read_files(firmware, config, &option, err);
+	}
+	firmware_option_finish(&option);
+	return rc;
 }
 
 void firmware_close(struct firmware *firmware)
@@ -249,6 +295,7 @@ void firmware_describe(struct firmware *firmware, struct board_config *board)
 	board->firmware.code_size = firmware->code_size;
 	board->firmware.variables = firmware->variables;
 	board->firmware.variables_size = firmware->variables_size;
+	board->firmware.smm = firmware->secure;
 	board->firmware.vga_bios = firmware->vga_bios;
 	board->firmware.vga_bios_size = firmware->vga_bios_size;
 	if (!firmware->log)

@@ -4,6 +4,7 @@
 #ifndef VMM_FIRMWARE_H
 #define VMM_FIRMWARE_H
 
+#include "base/properties.h"
 #include "board/board.h"
 #include "vmm/vm.h"
 
@@ -16,10 +17,22 @@ struct firmware {
 	 * guest writes is the file's. */
 	void *variables;
 	size_t variables_size;
+	bool secure;    /* it needs system management mode */
 	void *vga_bios; /* an option ROM */
 	size_t vga_bios_size;
 	FILE *log; /* of its debug console; NULL: none */
 };
+
+/* What --firmware says: `bios`, `uefi` or FILE, and properties of it. */
+struct firmware_option {
+	struct properties properties;
+	const char *name; /* "bios", "uefi" or a file; lives as long as `properties` */
+	bool secure;      /* the build that needs SMM, with Secure Boot on */
+};
+
+/* NULL is "bios". Returns 0, or fills `err`; firmware_option_finish in any case. */
+int firmware_option_parse(struct firmware_option *option, const char *value, struct error *err);
+void firmware_option_finish(struct firmware_option *option);
 
 /* Does this machine start with firmware: asked for, or nothing else to boot? */
 bool firmware_is_wanted(const struct vm_config *config);
