@@ -54,9 +54,8 @@
 #define MIN_WORTH_NS   (15 * NS_PER_US)
 #define FIRST_PAUSE_NS (10 * NS_PER_MS)
 #define LAST_PAUSE_NS  NS_PER_S
-/* Runs shorter than SHORT_NS keep the runner on the thread's CPU, TOGETHER_NS at a time. */
-#define SHORT_NS    (200 * NS_PER_US)
-#define TOGETHER_NS (8 * NS_PER_MS)
+/* What has not run natively for so long is not kept on one CPU. */
+#define AWAY_NS (8 * NS_PER_MS)
 
 /* An address space that runs natively, or did. */
 struct direct_space {
@@ -66,7 +65,6 @@ struct direct_space {
 	bool vectors_inside; /* the runner has the guest's vector registers */
 	/* Host TSC. */
 	uint64_t pause_until, pause, used_at;
-	uint64_t last_run;
 	ns_t judged_ns; /* the runner's processor time at the last judgement */
 	unsigned stops; /* since */
 	gva_t fault_rip, fault_address;
@@ -228,6 +226,7 @@ static void lose(struct vcpu *vcpu, struct direct_space *space)
 	log_error("the process that ran the guest's code on vCPU %u was killed; use --soft-mode "
 		  "translate where processes are",
 		vcpu->index);
+	direct_place_release(&vcpu->direct->place, vcpu);
 	direct_runner_stop(&space->runner);
 	vcpu->shutdown = true;
 }
@@ -235,7 +234,7 @@ static void lose(struct vcpu *vcpu, struct direct_space *space)
 /* Its runner is of no use any more. */
 static void forsake(struct vcpu *vcpu, struct direct_space *space)
 {
-	direct_place_release(&vcpu->direct->place);
+	direct_place_release(&vcpu->direct->place, vcpu);
 	direct_runner_stop(&space->runner);
 	space->root = UINT64_MAX;
 	space->vectors_inside = false;
@@ -270,7 +269,6 @@ static void interpret_here(struct vcpu *vcpu, struct direct_space *space)
 {
 	/* It may raise, and not come back. */
 	take_vectors(vcpu, space);
-	direct_place_release(&vcpu->direct->place);
 	interpret_one(vcpu);
 }
 
@@ -288,7 +286,7 @@ static enum direct_stop run_once(
 	enum direct_stop stop = DIRECT_STOP_KICK;
 	uint64_t start = host_tsc();
 
-	direct_place_together(&direct->place, space->runner.pid, start, ticks(vcpu, TOGETHER_NS));
+	direct_place_together(&direct->place, vcpu, space->runner.pid, start);
 	put_registers(vcpu, &space->runner.regs);
 	if (!space->vectors_inside && !put_vectors(vcpu, space))
 		return DIRECT_STOP_ABSENT;
@@ -307,7 +305,6 @@ static enum direct_stop run_once(
 	atomic_store(&vcpu->direct_running, 0);
 	atomic_fetch_add(&vcpu->direct_stops, 1);
 	space->used_at = host_tsc();
-	space->last_run = space->used_at - start;
 	vcpu->direct_counters.run_tsc += space->used_at - start;
 	vcpu->direct_counters.entries++;
 	return stop;
@@ -392,7 +389,7 @@ static void judge(struct vcpu *vcpu, struct direct_space *space)
 
 	if ((space->stops != STOPS_HOPELESS && space->stops < STOPS_JUDGED) || direct->forced)
 		return;
-	now = direct_runner_time(&space->runner);
+	now = direct_runner_time(space->runner.pid);
 	used = now - space->judged_ns;
 	native = used > space->stops * cost->runner_ns ? used - space->stops * cost->runner_ns : 0;
 	worth = WORTH_STOPS * (cost->runner_ns + cost->thread_ns);
@@ -408,6 +405,7 @@ static void judge(struct vcpu *vcpu, struct direct_space *space)
 	space->pause_until = host_tsc() + space->pause;
 	if (space->pause < ticks(vcpu, LAST_PAUSE_NS))
 		space->pause *= 2;
+	direct_place_release(&direct->place, vcpu);
 	direct->active = NULL;
 	vcpu->direct_counters.pauses++;
 }
@@ -447,7 +445,6 @@ static bool executes(struct vcpu *vcpu, struct direct_space *space)
 	if (direct_map_executes(&space->map, vcpu->rip))
 		return true;
 	take_vectors(vcpu, space);
-	direct_place_release(&vcpu->direct->place);
 	mmu_fetch(vcpu, vcpu->rip, &physical, &available);
 	return direct_map_executes(&space->map, vcpu->rip);
 }
@@ -487,7 +484,6 @@ static bool run(struct vcpu *vcpu, struct direct_space *space)
 		take_stop(vcpu, space, stop, &why);
 	}
 	take_vectors(vcpu, space);
-	direct_place_release(&vcpu->direct->place);
 	return ran;
 }
 
@@ -569,15 +565,14 @@ static struct direct_space *claim(struct vcpu *vcpu, gpa_t root)
 	space->pause = ticks(vcpu, FIRST_PAUSE_NS);
 	space->pause_until = 0;
 	space->stops = 0;
-	space->last_run = 0;
 	space->fault_repeats = false;
 	if (space->runner.pid > 0 && !direct_map_is_free(vcpu, root, space->runner.stub)) {
-		direct_place_release(&direct->place);
+		direct_place_release(&direct->place, vcpu);
 		direct_runner_stop(&space->runner);
 	}
 	if (space->runner.pid <= 0 && !start_runner(vcpu, space, root))
 		return NULL;
-	space->judged_ns = direct_runner_time(&space->runner);
+	space->judged_ns = direct_runner_time(space->runner.pid);
 	direct_map_reset(&space->map, root);
 	space->root = root;
 	vcpu->direct_counters.spaces++;
@@ -666,6 +661,9 @@ void direct_sample(struct vcpu *vcpu)
 
 	if (!direct || now - direct->sampled_at < ticks(vcpu, SAMPLE_NS))
 		return;
+	if (atomic_load(&vcpu->direct_cpu) &&
+		(!direct->active || now - direct->active->used_at > ticks(vcpu, AWAY_NS)))
+		direct_rest(vcpu);
 	if (!is_calm(vcpu, now))
 		direct->samples = 0;
 	if (vcpu->mode.cpl != 3 || (direct->active && direct->active->root == root &&
@@ -675,6 +673,14 @@ void direct_sample(struct vcpu *vcpu)
 	direct->sampled = root;
 	if (direct->samples > HOT_SAMPLES && suits(vcpu))
 		activate(vcpu, root);
+}
+
+void direct_rest(struct vcpu *vcpu)
+{
+	if (atomic_load(&vcpu->direct_cpu) == 0)
+		return;
+	vector_leave(vcpu);
+	direct_place_release(&vcpu->direct->place, vcpu);
 }
 
 bool direct_force(struct vcpu *vcpu)
@@ -714,7 +720,6 @@ void direct_create(struct soft_engine *engine)
 		if (!direct)
 			return;
 		direct->commands.fd = -1;
-		direct->place.cpu = -1;
 		if (engine->base.machine->memory.regions[0].fd < 0 ||
 			direct_commands_create(&direct->commands) < 0) {
 			free(direct);

@@ -23,6 +23,9 @@ bool direct_enter(struct vcpu *vcpu);
 /* Translated code was left for a request: notes what was running. */
 void direct_sample(struct vcpu *vcpu);
 
+/* The vCPU's thread is about to sleep, or to leave the engine. */
+void direct_rest(struct vcpu *vcpu);
+
 /*
  * For tests: from now on all user code of the current address space runs natively. False if the
  * host cannot.

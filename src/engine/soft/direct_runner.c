@@ -471,10 +471,10 @@ void direct_runner_kick(int pid)
 	syscall(SYS_tgkill, pid, pid, KICK_SIGNAL);
 }
 
-ns_t direct_runner_time(const struct direct_runner *runner)
+ns_t direct_runner_time(pid_t runner)
 {
 	/* As clock_getcpuclockid, without its look at the process. */
-	clockid_t clock = (clockid_t)(~(unsigned)runner->pid << 3 | 2);
+	clockid_t clock = (clockid_t)(~(unsigned)runner << 3 | 2);
 	struct timespec time;
 
 	if (clock_gettime(clock, &time) < 0)
@@ -493,7 +493,7 @@ static ns_t thread_time(void)
 int direct_runner_measure(struct direct_runner *runner, struct direct_stop_cost *cost)
 {
 	const struct user_regs_struct kept = runner->regs;
-	ns_t runner_ns = direct_runner_time(runner), thread_ns = thread_time();
+	ns_t runner_ns = direct_runner_time(runner->pid), thread_ns = thread_time();
 	int ret = 0;
 
 	for (unsigned i = 0; i < STOPS_MEASURED && ret == 0; i++) {
@@ -506,7 +506,7 @@ int direct_runner_measure(struct direct_runner *runner, struct direct_stop_cost 
 			ret = -ESRCH;
 	}
 	runner->regs = kept;
-	cost->runner_ns = (direct_runner_time(runner) - runner_ns) / STOPS_MEASURED;
+	cost->runner_ns = (direct_runner_time(runner->pid) - runner_ns) / STOPS_MEASURED;
 	cost->thread_ns = (thread_time() - thread_ns) / STOPS_MEASURED;
 	return ret;
 }

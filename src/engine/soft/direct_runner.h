@@ -84,7 +84,7 @@ enum direct_stop direct_runner_run(struct direct_runner *runner, struct direct_s
 void direct_runner_kick(int pid);
 
 /* Processor time it has used. */
-ns_t direct_runner_time(const struct direct_runner *runner);
+ns_t direct_runner_time(pid_t runner);
 
 /* What a stop and going on again cost this host, in processor time. */
 struct direct_stop_cost {

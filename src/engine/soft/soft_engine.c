@@ -248,6 +248,7 @@ static void soft_run(struct engine *base, unsigned index, struct vcpu_exit *exit
 	exit->text[0] = '\0';
 	exit->reason = executor_of(soft_engine(base))->execute(vcpu);
 	vector_leave(vcpu);
+	direct_rest(vcpu);
 }
 
 static void soft_kick(struct engine *base, unsigned index)

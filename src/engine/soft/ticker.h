@@ -1,16 +1,22 @@
 /*
- * A thread that sets REQUEST_TIMER when a vCPU's APIC timer is due, so that translated code need
- * not look at the clock.
+ * A thread for each vCPU that sets REQUEST_TIMER when its APIC timer is due, so that translated
+ * code need not look at the clock.
  */
 #ifndef ENGINE_SOFT_TICKER_H
 #define ENGINE_SOFT_TICKER_H
 
 #include "engine/soft/vcpu.h"
 
-int ticker_create(struct soft_engine *engine, struct error *err);
-void ticker_destroy(struct soft_engine *engine);
+#include <sys/types.h>
+
+/* For all vCPUs of the engine. Returns 0, or -errno and fills `err`. */
+int tickers_create(struct soft_engine *engine, struct error *err);
+void tickers_destroy(struct soft_engine *engine);
 
 /* The vCPU is about to run with this deadline (its timer_deadline_tsc). The vCPU's thread. */
 void ticker_arm(struct vcpu *vcpu);
+
+/* Its thread; 0 if there is none. */
+pid_t ticker_thread(const struct vcpu *vcpu);
 
 #endif

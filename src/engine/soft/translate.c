@@ -715,12 +715,12 @@ int translate_create(struct soft_engine *engine, unsigned cold_runs, struct erro
 		engine->vcpus[i].translate.translator->code_log_position =
 			code_pages_log_end(engine);
 	}
-	return ticker_create(engine, err);
+	return tickers_create(engine, err);
 }
 
 void translate_destroy(struct soft_engine *engine)
 {
-	ticker_destroy(engine);
+	tickers_destroy(engine);
 	for (unsigned i = 0; i < engine->nr_vcpus; i++)
 		translator_destroy(&engine->vcpus[i]);
 }

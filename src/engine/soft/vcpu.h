@@ -156,6 +156,7 @@ struct vcpu {
 	struct vcpu_lockstep *lockstep; /* NULL: it runs free */
 	struct decoded_cache *blocks;
 	struct translate_context translate;
+	struct ticker *ticker; /* of the translator */
 	struct direct *direct; /* NULL: no direct execution */
 	struct direct_counters direct_counters;
 	uint64_t direct_flushes; /* of the TLB, whole or in part */
@@ -169,6 +170,7 @@ struct vcpu {
 	_Atomic int futex;             /* a halted vCPU sleeps on it */
 	_Atomic int direct_running;    /* the process that runs the guest's code, 0 if none does */
 	_Atomic uint64_t direct_stops; /* how often it has stopped */
+	_Atomic int direct_cpu;        /* 1 + the host CPU its native code is kept on, or 0 */
 	struct apic apic;
 
 	/* Immutable. */
@@ -205,7 +207,6 @@ struct soft_engine {
 	bool host_tsc;                   /* counters begin as the host's */
 	bool host_zero_known;            /* since a vCPU ran with that; */
 	uint64_t host_zero_offset;       /* then their tsc_zero_offset */
-	struct ticker *ticker;           /* of the translator */
 	_Atomic uint64_t direct_revokes; /* see direct_revoke */
 	_Atomic uint64_t layouts;        /* changes of the memory's layout */
 	/* For atomic accesses that one host instruction cannot do: MMIO, across pages. */

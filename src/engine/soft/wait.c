@@ -7,6 +7,7 @@
  * system calls are made while the guest's may be live.
  */
 #include "engine/soft/apic.h"
+#include "engine/soft/direct.h"
 #include "engine/soft/tsc.h"
 
 #include <errno.h>
@@ -93,6 +94,7 @@ void vcpu_wait(struct vcpu *vcpu)
 	apic_timer_poll(vcpu);
 	if (has_reason(vcpu) || (vcpu->spin_ns && spin(vcpu)))
 		return;
+	direct_rest(vcpu);
 	started = host_tsc();
 	do {
 		ns_t limit_ns = apic_timer_remaining_ns(vcpu);
