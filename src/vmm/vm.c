@@ -280,8 +280,11 @@ static int vm_create_engine(struct vm *vm, struct error *err)
 			"give --engine soft --soft-mode translate");
 	if (strcmp(config->engine, "auto") == 0)
 		log_info("%s", why);
-	/* Native code would see the host's TSC_AUX: docs/direct-execution.md. */
 	if (ops == &soft_engine_ops) {
+		/* Its TLB is its own, whatever the host's can do. */
+		cpu_model_offer(&vm->cpu_model, CPU_FEATURE_PCID);
+		cpu_model_offer(&vm->cpu_model, CPU_FEATURE_INVPCID);
+		/* Native code would see the host's TSC_AUX: docs/direct-execution.md. */
 		cpu_model_hide(&vm->cpu_model, CPU_FEATURE_RDTSCP);
 		cpu_model_hide(&vm->cpu_model, CPU_FEATURE_RDPID);
 	}

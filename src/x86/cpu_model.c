@@ -594,6 +594,23 @@ bool cpu_model_has(const struct cpu_model *model, enum cpu_feature feature)
 	return leaf && *leaf_register(leaf, row->reg) >> row->bit & 1;
 }
 
+static enum level level_of(const struct cpu_model *model)
+{
+	for (unsigned row = 0; row < ARRAY_SIZE(model_rows); row++)
+		if (strcmp(model->name, model_rows[row].name) == 0)
+			return model_rows[row].level;
+	return PENTIUM2;
+}
+
+void cpu_model_offer(struct cpu_model *model, enum cpu_feature feature)
+{
+	const struct feature_row *row = &feature_rows[feature];
+	struct cpuid_leaf *leaf = find(model, row->leaf, row->subleaf);
+
+	if (leaf && row->level <= level_of(model))
+		*leaf_register(leaf, row->reg) |= 1u << row->bit;
+}
+
 void cpu_model_hide(struct cpu_model *model, enum cpu_feature feature)
 {
 	const struct feature_row *row = &feature_rows[feature];

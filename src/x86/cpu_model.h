@@ -135,7 +135,9 @@ enum cpu_feature {
 
 bool cpu_model_has(const struct cpu_model *model, enum cpu_feature feature);
 
-/* Takes a feature that no level promises from the model. Before any vCPU is made of it. */
+/* Before any vCPU is made of a model: gives it a feature of its level that the engine provides on
+ * every host, or takes one from it that no level promises. */
+void cpu_model_offer(struct cpu_model *model, enum cpu_feature feature);
 void cpu_model_hide(struct cpu_model *model, enum cpu_feature feature);
 
 #endif

@@ -172,6 +172,7 @@ void translator_flush(struct translator *translator)
 	translator->used = translator->reserved;
 	translator->counters.flushes++;
 	/* Numbers start over long before they run out: no ID survives a flush. */
+	mmu_space_forget_others(translator->vcpu);
 	if (translator->next_id > MAX_ID)
 		translator->next_id = 1;
 }
@@ -313,6 +314,33 @@ void translator_unmap_all(struct translator *translator, bool keep_global)
 	unmap_log(translator, false, keep_global);
 	if (!keep_global)
 		unmap_log(translator, true, false);
+}
+
+unsigned translator_mapped_views(
+	const struct translator *translator, struct mmu_space_view *views, unsigned max)
+{
+	unsigned count = 0;
+
+	for (uint32_t i = translator->nr_mapped_views[false]; i-- > 0 && count < max;) {
+		uint32_t n = translator->mapped_views[false][i];
+		uint32_t id = translator->vcpu->translate.code_ids[n];
+
+		if (id && !translator->views[n].global)
+			views[count++] = (struct mmu_space_view){ .view = n, .id = id };
+	}
+	return count;
+}
+
+/* An ID stands for all that matters. */
+void translator_map_views(
+	struct translator *translator, const struct mmu_space_view *views, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		uint32_t n = views[i].view;
+
+		if (n < translator->nr_views && translator->views[n].id == views[i].id)
+			translator_map(translator, n, false);
+	}
 }
 
 void translator_unmap(struct translator *translator, gva_t linear)

@@ -4,6 +4,8 @@
  */
 #include "engine/soft/control_registers.h"
 
+#include "engine/soft/mmu.h"
+#include "engine/soft/mmu_space.h"
 #include "engine/soft/paging.h"
 
 #define CR0_KNOWN                                                                                  \
@@ -87,27 +89,27 @@ bool cr0_write(struct vcpu *vcpu, uint64_t value)
 	return true;
 }
 
-/* Entries are not tagged with PCIDs, so those of other spaces are dropped even where CR3[63] says
- * that they may be kept. */
 bool cr3_write(struct vcpu *vcpu, uint64_t value)
 {
-	bool keep = false;
-
 	if (vcpu->mode.long_mode) {
-		if (vcpu->cr4 & CR4_PCIDE) {
-			keep = value & CR3_NO_FLUSH && (value & ~CR3_NO_FLUSH) == vcpu->cr3;
+		bool has_pcid = vcpu->cr4 & CR4_PCIDE;
+		bool keep = has_pcid && value & CR3_NO_FLUSH;
+
+		if (keep)
 			value &= ~CR3_NO_FLUSH;
-		}
 		if (value & beyond_physical(vcpu))
 			return false;
+		if (has_pcid) {
+			mmu_space_switch(vcpu, value, keep);
+			return true;
+		}
 	} else {
 		value = (uint32_t)value;
 		if (is_pae(vcpu, vcpu->cr0, vcpu->cr4) && !load_pdptes(vcpu, value))
 			return false;
 	}
 	vcpu->cr3 = value;
-	if (!keep)
-		mmu_flush_non_global(vcpu);
+	mmu_flush_non_global(vcpu);
 	return true;
 }
 

@@ -40,6 +40,8 @@ void engine_fixture_create(struct engine_fixture *fixture, const char *model, un
 		fprintf(stderr, "%s\n", err.text);
 		abort();
 	}
+	cpu_model_offer(&fixture->model, CPU_FEATURE_PCID);
+	cpu_model_offer(&fixture->model, CPU_FEATURE_INVPCID);
 	fixture->vcpus = container_of(fixture->engine, struct soft_engine, base)->vcpus;
 }
 

@@ -2,6 +2,7 @@
  * INVLPG, INVPCID, and the cache instructions INVD and WBINVD, which have nothing to do: guest
  * memory is coherent (SDM 2).
  */
+#include "engine/soft/mmu_space.h"
 #include "engine/soft/operand.h"
 
 enum invpcid_type {
@@ -27,7 +28,19 @@ EXEC(exec_invlpg)
 	mmu_flush_page(vcpu, address);
 }
 
-/* The TLB holds entries of the current PCID only, so others need no work. */
+/* The TLB holds entries of the current PCID, and a store those of some others (mmu_space.h), which
+ * is not looked through for an address. */
+static void forget(struct vcpu *vcpu, uint64_t pcid)
+{
+	mmu_space_forget(vcpu, pcid);
+	vcpu->direct_flushes++;
+}
+
+static bool is_current(const struct vcpu *vcpu, uint64_t pcid)
+{
+	return !(vcpu->cr4 & CR4_PCIDE) || pcid == (vcpu->cr3 & CR3_PCID);
+}
+
 EXEC(exec_invpcid)
 {
 	uint64_t type = gpr_read(vcpu, insn->reg, vcpu->mode.insn == INSN_MODE_64 ? 8 : 4);
@@ -43,10 +56,23 @@ EXEC(exec_invpcid)
 		(type == INVPCID_ADDRESS && !x86_is_canonical(descriptor[1])))
 		cpu_raise_error(vcpu, X86_GP, 0);
 	switch ((enum invpcid_type)type) {
-	case INVPCID_ADDRESS: mmu_flush_page(vcpu, descriptor[1]); break;
-	case INVPCID_ALL_WITH_GLOBAL: mmu_flush_all(vcpu); break;
+	case INVPCID_ADDRESS:
+		if (is_current(vcpu, descriptor[0]))
+			mmu_flush_page(vcpu, descriptor[1]);
+		else
+			forget(vcpu, descriptor[0]);
+		break;
 	case INVPCID_SINGLE:
-	case INVPCID_ALL_NON_GLOBAL: mmu_flush_non_global(vcpu); break;
+		if (is_current(vcpu, descriptor[0]))
+			mmu_flush_non_global(vcpu);
+		else
+			forget(vcpu, descriptor[0]);
+		break;
+	case INVPCID_ALL_WITH_GLOBAL: mmu_flush_all(vcpu); break;
+	case INVPCID_ALL_NON_GLOBAL:
+		mmu_space_forget_others(vcpu);
+		mmu_flush_non_global(vcpu);
+		break;
 	}
 }
 

@@ -10,6 +10,7 @@
 #include "engine/soft/code_pages.h"
 #include "engine/soft/debug.h"
 #include "engine/soft/execute.h"
+#include "engine/soft/mmu_space.h"
 #include "engine/soft/paging.h"
 #include "engine/soft/populate.h"
 #include "engine/soft/vector.h"
@@ -111,31 +112,53 @@ static void log_entry(struct vcpu *vcpu, enum tlb_set set, struct tlb_entry *ent
 	atomic_store_explicit(nr_logged, n + 1, memory_order_release);
 }
 
-static void fill(struct vcpu *vcpu, enum tlb_set set, gva_t address, const struct paging_page *page,
-	const struct target *target)
+static void put(struct vcpu *vcpu, enum tlb_set set, const struct tlb_content *content)
 {
-	struct tlb_entry *entry = &vcpu->tlb.entries[set][tlb_index(address)];
-	gva_t linear = address & PAGE_MASK;
+	struct tlb_entry *entry = &vcpu->tlb.entries[set][tlb_index(content->linear)];
 
-	trace(tlb_fill, address, page->physical, set);
 	set_tag(&entry->write_tag, TLB_INVALID);
-	atomic_store_explicit(&entry->physical, page->physical, memory_order_relaxed);
-	set_tag(&entry->read_tag, page->readable ? linear : TLB_INVALID);
-	entry->exec_tag = page->executable ? linear : TLB_INVALID;
-	entry->linear = linear;
-	entry->addend = (uint64_t)(uintptr_t)target->host - address;
-	entry->page_shift = page->shift;
-	entry->global = page->global;
-	entry->writable = page->writable && page->dirty && !target->read_only;
+	atomic_store_explicit(&entry->physical, content->physical, memory_order_relaxed);
+	set_tag(&entry->read_tag, content->readable ? content->linear : TLB_INVALID);
+	entry->exec_tag = content->executable ? content->linear : TLB_INVALID;
+	entry->linear = content->linear;
+	entry->addend = content->addend;
+	entry->page_shift = content->page_shift;
+	entry->global = content->global;
+	entry->writable = content->writable;
 	log_entry(vcpu, set, entry);
 	if (!entry->writable)
 		return;
-	populate_at(vcpu->engine, page->physical);
 	/* Either this thread sees the code that another adds, or that one sees the tag. */
-	set_tag(&entry->write_tag, linear);
+	set_tag(&entry->write_tag, content->linear);
 	atomic_thread_fence(memory_order_seq_cst);
-	if (code_pages_is_code(vcpu->engine, page->physical))
+	if (code_pages_is_code(vcpu->engine, content->physical))
 		set_tag(&entry->write_tag, TLB_INVALID);
+}
+
+void mmu_put(struct vcpu *vcpu, enum tlb_set set, const struct tlb_content *content)
+{
+	if (vcpu->tlb.entries[set][tlb_index(content->linear)].linear == TLB_INVALID)
+		put(vcpu, set, content);
+}
+
+static void fill(struct vcpu *vcpu, enum tlb_set set, gva_t address, const struct paging_page *page,
+	const struct target *target)
+{
+	const struct tlb_content content = {
+		.linear = address & PAGE_MASK,
+		.physical = page->physical,
+		.addend = (uint64_t)(uintptr_t)target->host - address,
+		.page_shift = page->shift,
+		.readable = page->readable,
+		.executable = page->executable,
+		.writable = page->writable && page->dirty && !target->read_only,
+		.global = page->global,
+	};
+
+	trace(tlb_fill, address, page->physical, set);
+	if (content.writable)
+		populate_at(vcpu->engine, page->physical);
+	put(vcpu, set, &content);
 }
 
 static bool entry_permits(const struct tlb_entry *entry, gva_t page, enum mmu_access kind)
@@ -599,6 +622,7 @@ static void flush(struct vcpu *vcpu, bool keep_global)
 
 void mmu_flush_all(struct vcpu *vcpu)
 {
+	mmu_space_forget_others(vcpu);
 	flush(vcpu, false);
 }
 

@@ -243,6 +243,96 @@ static void flushes(void **state)
 	expect_fault(f, READ, 0);
 }
 
+/* Reads the page with PCID 1, whose entry then changes unseen, and goes to PCID 2. */
+static uint64_t leave_space(struct vcpu_fixture *f)
+{
+	uint64_t cr3;
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	f->vcpu->cr4 |= CR4_PCIDE;
+	vcpu_fixture_map(f, page, PHYSICAL, FULL);
+	cr3 = f->vcpu->cr3 & ~CR3_PCID;
+	mmu_space_switch(f->vcpu, cr3 | 1, false);
+	expect_success(f, READ);
+	*vcpu_fixture_entry(f, page, 1) = 0;
+	mmu_space_switch(f->vcpu, cr3 | 2, true);
+	expect_fault(f, READ, 0);
+	return cr3;
+}
+
+/* SDM 3A 4.10.4.1. */
+static void keeps_entries_of_other_pcids(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	uint64_t cr3 = leave_space(f);
+
+	mmu_space_switch(f->vcpu, cr3 | 1, true);
+	expect_success(f, READ);
+	mmu_space_switch(f->vcpu, cr3 | 2, true);
+	expect_fault(f, READ, 0);
+	mmu_space_switch(f->vcpu, cr3 | 1, true);
+	expect_success(f, READ);
+	/* What was flushed while it was current is not in the store. */
+	mmu_flush_page(f->vcpu, page);
+	mmu_space_switch(f->vcpu, cr3 | 2, true);
+	mmu_space_switch(f->vcpu, cr3 | 1, true);
+	expect_fault(f, READ, 0);
+}
+
+static void drops_entries_of_other_pcids(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	uint64_t cr3 = leave_space(f);
+
+	mmu_space_switch(f->vcpu, cr3 | 1, false);
+	expect_fault(f, READ, 0);
+
+	cr3 = leave_space(f);
+	mmu_space_forget(f->vcpu, 1);
+	mmu_space_switch(f->vcpu, cr3 | 1, true);
+	expect_fault(f, READ, 0);
+
+	cr3 = leave_space(f);
+	mmu_flush_all(f->vcpu);
+	mmu_space_switch(f->vcpu, cr3 | 1, true);
+	expect_fault(f, READ, 0);
+
+	/* Other tables with the same PCID. */
+	cr3 = leave_space(f);
+	for (unsigned i = 0; i < MMU_SPACES; i++)
+		f->vcpu->spaces.spaces[i].cr3 ^= BIT(20);
+	mmu_space_switch(f->vcpu, cr3 | 1, true);
+	expect_fault(f, READ, 0);
+
+	/* More spaces than there is room for. */
+	cr3 = leave_space(f);
+	for (unsigned pcid = 3; pcid < 3 + MMU_SPACES; pcid++)
+		mmu_space_switch(f->vcpu, cr3 | pcid, true);
+	mmu_space_switch(f->vcpu, cr3 | 1, true);
+	expect_fault(f, READ, 0);
+}
+
+/* A page that came to hold code meanwhile is not written past the look at it. */
+static void looks_for_code_in_pages_of_other_pcids(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	uint64_t cr3;
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	f->vcpu->cr4 |= CR4_PCIDE;
+	vcpu_fixture_map(f, page, PHYSICAL, FULL);
+	cr3 = f->vcpu->cr3 & ~CR3_PCID;
+	mmu_space_switch(f->vcpu, cr3 | 1, false);
+	expect_success(f, WRITE);
+	assert_true(f->vcpu->tlb_data[tlb_index(page)].write_tag == page);
+	mmu_space_switch(f->vcpu, cr3 | 2, true);
+	code_pages_add(f->vcpu, PHYSICAL, 64);
+	mmu_space_switch(f->vcpu, cr3 | 1, true);
+	assert_true(f->vcpu->tlb_data[tlb_index(page)].read_tag == page);
+	assert_true(f->vcpu->tlb_data[tlb_index(page)].write_tag == TLB_INVALID);
+	expect_success(f, WRITE);
+}
+
 static void crosses_pages(void **state)
 {
 	struct vcpu_fixture *f = *state;
@@ -400,6 +490,9 @@ int main(void)
 		TEST(sets_accessed_and_dirty),
 		TEST(maps_large_pages),
 		TEST(flushes),
+		TEST(keeps_entries_of_other_pcids),
+		TEST(drops_entries_of_other_pcids),
+		TEST(looks_for_code_in_pages_of_other_pcids),
 		TEST(crosses_pages),
 		TEST(checks_alignment),
 		TEST(reaches_devices),

@@ -77,6 +77,19 @@ void translate_forget_mappings(struct vcpu *vcpu, bool keep_global)
 		translator_unmap_all(vcpu->translate.translator, keep_global);
 }
 
+unsigned translate_mapped_views(const struct vcpu *vcpu, struct mmu_space_view *views, unsigned max)
+{
+	const struct translator *translator = vcpu->translate.translator;
+
+	return translator ? translator_mapped_views(translator, views, max) : 0;
+}
+
+void translate_map_views(struct vcpu *vcpu, const struct mmu_space_view *views, unsigned count)
+{
+	if (vcpu->translate.translator)
+		translator_map_views(vcpu->translate.translator, views, count);
+}
+
 void translate_arm_timer(struct vcpu *vcpu)
 {
 	struct translator *translator = vcpu->translate.translator;

@@ -12,6 +12,7 @@
 #include "base/types.h"
 
 struct vcpu;
+struct mmu_space_view;
 struct soft_engine;
 struct translator;
 
@@ -69,6 +70,11 @@ void translate_destroy(struct soft_engine *engine);
 /* Address translations change: mmu.c. */
 void translate_forget_mappings(struct vcpu *vcpu, bool keep_global);
 void translate_forget_page(struct vcpu *vcpu, gva_t address);
+
+/* For mmu_space.h: translator_mapped_views and translator_map_views, if there is a translator. */
+unsigned translate_mapped_views(
+	const struct vcpu *vcpu, struct mmu_space_view *views, unsigned max);
+void translate_map_views(struct vcpu *vcpu, const struct mmu_space_view *views, unsigned count);
 
 /* Sees to it that REQUEST_TIMER comes when the vCPU's APIC timer is due. */
 void translate_arm_timer(struct vcpu *vcpu);

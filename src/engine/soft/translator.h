@@ -619,6 +619,12 @@ void translator_kill(struct translator *translator, gpa_t physical);
 /* The TLB says that the view's page is mapped; or that some may not be any more. */
 void translator_map(struct translator *translator, uint32_t view, bool global);
 void translator_unmap_all(struct translator *translator, bool keep_global);
+/* Views that are mapped and not global, the last ones first; returns how many of at most `max`.
+ * Then those of them that are still what they were are mapped again. */
+unsigned translator_mapped_views(
+	const struct translator *translator, struct mmu_space_view *views, unsigned max);
+void translator_map_views(
+	struct translator *translator, const struct mmu_space_view *views, unsigned count);
 void translator_unmap(struct translator *translator, gva_t linear);
 struct translation *translator_find(
 	struct translator *translator, gva_t rip, uint32_t page_id, bool single);

@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "engine/soft/counters.h"
 #include "engine/soft/insn.h"
+#include "engine/soft/mmu_space.h"
 #include "engine/soft/tlb.h"
 #include "engine/soft/translate.h"
 
@@ -153,6 +154,7 @@ struct vcpu {
 	struct thunk_cache *thunks;
 	uint32_t vector_components; /* XCR0_* of what the host's XSAVE keeps; 0: FXSAVE */
 
+	struct mmu_spaces spaces;
 	struct vcpu_lockstep *lockstep; /* NULL: it runs free */
 	struct decoded_cache *blocks;
 	struct translate_context translate;

@@ -42,6 +42,8 @@ void vcpu_fixture_create(struct vcpu_fixture *fixture, unsigned mib)
 		fprintf(stderr, "%s\n", err.text);
 		abort();
 	}
+	cpu_model_offer(&fixture->model, CPU_FEATURE_PCID);
+	cpu_model_offer(&fixture->model, CPU_FEATURE_INVPCID);
 	fixture->ram = fixture->machine.memory.regions[0].host;
 	engine->base.machine = &fixture->machine;
 	engine->base.cpu_model = &fixture->model;
