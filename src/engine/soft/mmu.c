@@ -137,7 +137,7 @@ static void put(struct vcpu *vcpu, enum tlb_set set, const struct tlb_content *c
 
 void mmu_put(struct vcpu *vcpu, enum tlb_set set, const struct tlb_content *content)
 {
-	if (vcpu->tlb.entries[set][tlb_index(content->linear)].linear == TLB_INVALID)
+	if (!tlb_is_used(&vcpu->tlb, set, tlb_index(content->linear)))
 		put(vcpu, set, content);
 }
 
@@ -579,12 +579,11 @@ static void clear_entry(struct tlb_entry *entry)
 	atomic_store_explicit(&entry->physical, TLB_INVALID, memory_order_relaxed);
 }
 
+/* Page 0 has the index 0, so zeros mean nothing in other entries. */
 void mmu_init(struct vcpu *vcpu)
 {
-	struct tlb_entry *entry = &vcpu->tlb.entries[0][0];
-
-	for (unsigned n = 0; n < TLB_NR_SETS * TLB_ENTRIES; n++, entry++)
-		clear_entry(entry);
+	for (unsigned set = 0; set < TLB_NR_SETS; set++)
+		clear_entry(&vcpu->tlb.entries[set][0]);
 }
 
 /* Clears the entries of a log, but for those that are global now if these are kept. */

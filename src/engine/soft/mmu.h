@@ -135,7 +135,7 @@ bool mmu_translate(struct vcpu *vcpu, gva_t address, gpa_t *physical);
 /* An entry that was in the TLB before, where its place is free. */
 void mmu_put(struct vcpu *vcpu, enum tlb_set set, const struct tlb_content *content);
 
-void mmu_init(struct vcpu *vcpu);                      /* an empty TLB */
+void mmu_init(struct vcpu *vcpu);                      /* an empty TLB, of zeroed memory */
 void mmu_flush_all(struct vcpu *vcpu);                 /* global entries too, of all PCIDs */
 void mmu_flush_non_global(struct vcpu *vcpu);          /* MOV to CR3 */
 void mmu_flush_page(struct vcpu *vcpu, gva_t address); /* INVLPG */

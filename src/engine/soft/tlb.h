@@ -16,7 +16,8 @@
 
 #include <stdatomic.h>
 
-#define TLB_BITS          12
+/* A guest's hot pages are some hundred: of 4096 entries two always had to share one. */
+#define TLB_BITS          14
 #define TLB_ENTRIES       (1u << TLB_BITS)
 #define LARGE_FILTER_BITS 14
 #define TLB_INVALID       UINT64_C(1) /* never a page-aligned address */
@@ -59,6 +60,14 @@ struct tlb {
 static inline unsigned tlb_index(gva_t address)
 {
 	return (address >> 12) & (TLB_ENTRIES - 1);
+}
+
+/* Zeros would be page 0, which has the index 0. */
+static inline bool tlb_is_used(const struct tlb *tlb, enum tlb_set set, unsigned index)
+{
+	gva_t linear = tlb->entries[set][index].linear;
+
+	return linear != TLB_INVALID && tlb_index(linear) == index;
 }
 
 static inline struct tlb_entry *tlb_logged(
