@@ -132,7 +132,7 @@ static void fill_u64(void *at, uint64_t value, size_t count)
 /* What no target that is looked up in an entry can be: it has other low bits, another hash. */
 static gva_t no_target(unsigned slot)
 {
-	return slot == 0 || slot == JUMP_CACHE_SIZE;
+	return slot == 0 || slot == JUMP_CACHE_SIZE ? 8 : 0;
 }
 
 void translator_forget_jump(struct translator *translator, unsigned set, gva_t rip)

@@ -16,8 +16,9 @@ struct mmu_space_view;
 struct soft_engine;
 struct translator;
 
-#define MAX_CODE_PAGES  (1u << 14)
-#define JUMP_CACHE_SIZE (1u << 16) /* indexed by MOVZX */
+#define MAX_CODE_PAGES (1u << 14)
+/* By bits 3 to 15 of the target, so that what is near in code shares a cache line here. */
+#define JUMP_CACHE_SIZE (1u << 13)
 /* Behind these: where targets are looked for that others have displaced. */
 #define JUMP_CACHE_SECOND_SIZE (1u << 12)
 

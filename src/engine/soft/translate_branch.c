@@ -84,14 +84,17 @@ static size_t jump_cache_offset(unsigned set)
 	       set * sizeof(((struct vcpu *)0)->translate.jump_cache[0]);
 }
 
-_Static_assert(sizeof(struct jump_cache_entry) == 16 && JUMP_CACHE_SIZE == 1u << 16,
-	"an index is MOVZX and a shift by 4");
+_Static_assert(sizeof(struct jump_cache_entry) == 16 && JUMP_CACHE_SIZE == 1u << 13,
+	"an offset is twice bits 3 to 15");
 
 /* R10 = the offset of R11's entry in the jump cache; the flags say whether it has R11. */
 static void emit_find_target(struct work *work, unsigned set)
 {
-	static const uint8_t index[] = { 0x45, 0x0f, 0xb7, 0xd3, /* movzx r10d, r11w */
-		0x41, 0xc1, 0xe2, 4 };                           /* shl r10d, 4 */
+	static const uint8_t index[] = {
+		0x45, 0x0f, 0xb7, 0xd3, /* movzx r10d, r11w */
+		0x41, 0x83, 0xe2, 0xf8, /* and r10d, -8 */
+		0x45, 0x01, 0xd2,       /* add r10d, r10d */
+	};
 	struct emitter *emitter = &work->emitter;
 
 	work_forget_pointer(work);
@@ -158,11 +161,11 @@ void work_find_second(struct work *work, const uint8_t *found)
 		0x45, 0x31, 0xda,                         /* xor r10d, r11d */
 		0x41, 0x81, 0xe2, 0xff, 0x0f, 0x00, 0x00, /* and r10d, 0xfff */
 		0x41, 0xc1, 0xe2, 4,                      /* shl r10d, 4 */
-		0x41, 0x81, 0xc2, 0x00, 0x00, 0x10, 0x00  /* add r10d, 0x100000 */
+		0x41, 0x81, 0xc2, 0x00, 0x00, 0x02, 0x00  /* add r10d, 0x20000 */
 	};
 	struct emitter *emitter = &work->emitter;
 
-	_Static_assert(JUMP_CACHE_SECOND_SIZE == 0x1000 && JUMP_CACHE_SIZE * 16 == 0x100000,
+	_Static_assert(JUMP_CACHE_SECOND_SIZE == 0x1000 && JUMP_CACHE_SIZE * 16 == 0x20000,
 		"jump_cache_second_slot");
 	emit_bytes(emitter, hash, sizeof(hash));
 	emit_state_index_op(emitter, OPCODE_CMP, TEMP_A, TEMP_B,

@@ -692,7 +692,7 @@ static inline uint64_t jump_tag(unsigned mode)
 
 static inline unsigned jump_cache_slot(gva_t rip)
 {
-	return rip & (JUMP_CACHE_SIZE - 1);
+	return rip >> 3 & (JUMP_CACHE_SIZE - 1);
 }
 
 static inline unsigned jump_cache_second_slot(gva_t rip)
