@@ -170,6 +170,7 @@ const char *cpu_model_names(void)
 #define KVM_FEATURE_CLOCKSOURCE        BIT(0)
 #define KVM_FEATURE_NOP_IO_DELAY       BIT(1)
 #define KVM_FEATURE_CLOCKSOURCE2       BIT(3)
+#define KVM_FEATURE_PV_EOI             BIT(6) /* a bit in memory, if set, is cleared instead of an EOI */
 #define KVM_FEATURE_CLOCKSOURCE_STABLE BIT(24)
 
 #define VIRTUAL_ADDRESS_BITS      48
@@ -399,7 +400,8 @@ static void add_hypervisor_leaves(struct cpu_model *model, bool invariant_tsc)
 	memcpy(&leaf->ecx, "VMKV", 4);
 	memcpy(&leaf->edx, "M\0\0\0", 4);
 	leaf = add(model, 0x40000001, -1);
-	leaf->eax = KVM_FEATURE_CLOCKSOURCE | KVM_FEATURE_NOP_IO_DELAY | KVM_FEATURE_CLOCKSOURCE2;
+	leaf->eax = KVM_FEATURE_CLOCKSOURCE | KVM_FEATURE_NOP_IO_DELAY | KVM_FEATURE_CLOCKSOURCE2 |
+		    KVM_FEATURE_PV_EOI;
 	if (invariant_tsc)
 		leaf->eax |= KVM_FEATURE_CLOCKSOURCE_STABLE;
 	leaf = add(model, 0x40000010, -1);

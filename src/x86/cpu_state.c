@@ -258,6 +258,7 @@ static const struct state_field cpu_fields[] = {
 	STATE_MATRIX(struct cpu_state, mc_bank),
 	STATE(struct cpu_state, kvm_system_time),
 	STATE(struct cpu_state, kvm_wall_clock),
+	STATE(struct cpu_state, kvm_pv_eoi),
 	STATE(struct cpu_state, kvm_poll_control),
 	STATE_MAX(struct cpu_state, activity, CPU_WAIT_FOR_SIPI),
 	STATE(struct cpu_state, interrupt_shadow),

@@ -125,6 +125,7 @@ struct cpu_state {
 	uint64_t mc_bank[10][4];  /* CTL, STATUS, ADDR, MISC */
 	uint64_t kvm_system_time; /* MSR_KVM_SYSTEM_TIME as written */
 	uint64_t kvm_wall_clock;
+	uint64_t kvm_pv_eoi; /* MSR_KVM_PV_EOI_EN; the software engine drops it */
 	uint64_t kvm_poll_control;
 
 	uint8_t activity;             /* enum cpu_activity */
@@ -148,7 +149,7 @@ struct cpu_state {
 	uint32_t smbase;
 
 	struct cpu_apic apic;
-	uint8_t reserved_before_xsave[40];
+	uint8_t reserved_before_xsave[32];
 	struct cpu_xsave xsave __attribute__((aligned(64)));
 };
 

@@ -5,6 +5,7 @@
 #include "x86/fixed_msr.h"
 
 #include "base/bits.h"
+#include "x86/registers.h"
 
 struct fixed_msr {
 	uint32_t first;
@@ -37,6 +38,8 @@ static const struct fixed_msr rows[] = {
 	{ 0x619, 1, "DRAM_ENERGY_STATUS" },
 	{ 0x639, 1, "PP0_ENERGY_STATUS" },
 	{ 0x641, 1, "PP1_ENERGY_STATUS" },
+	/* On KVM the kernel's. Whoever never sets the bit may forget where it is. */
+	{ MSR_KVM_PV_EOI_EN, 1, "KVM_PV_EOI_EN", 0, ANY },
 	{ 0xc0010000, 8, "PERF_CTL, PERF_CTR", 0, ANY },
 	{ 0xc0010010, 1, "SYSCFG", 0, ANY },
 	{ 0xc0010015, 1, "HWCR", HWCR_TSC_FREQ_SEL, HWCR_DROPPED },

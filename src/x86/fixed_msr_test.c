@@ -16,10 +16,9 @@ static void test_reads(void **state)
 	} rows[] = {
 		{ 0xc0010114, 0x10 }, /* VM_CR: SVM disabled */
 		{ 0xc0011029, 2 },    /* DE_CFG: LFENCE serialises */
-		{ 0xc0010015, BIT(24) },
-		{ 0xc0010010, 0 },
-		{ 0xc0010007, 0 }, /* the last of a range */
-		{ 0x34, 0 },
+		{ 0xc0010015, BIT(24) }, { 0xc0010010, 0 },
+		{ 0xc0010007, 0 },              /* the last of a range */
+		{ 0x34, 0 }, { 0x4b564d04, 0 }, /* KVM_PV_EOI_EN */
 	};
 	uint64_t value = 1;
 
@@ -34,6 +33,7 @@ static void test_writes(void **state)
 {
 	(void)state;
 	assert_true(fixed_msr_write(0xc001001f, BIT(46)));
+	assert_true(fixed_msr_write(0x4b564d04, 0x12345001));
 	assert_true(fixed_msr_write(0xc0010015, BIT(24)));
 	assert_false(fixed_msr_write(0xc0010015, BIT(40)));
 	assert_false(fixed_msr_write(0x34, 0)); /* read-only */

@@ -232,6 +232,7 @@ enum x86_vector {
 #define MSR_KVM_SYSTEM_TIME_OLD 0x12
 #define MSR_KVM_WALL_CLOCK      0x4b564d00
 #define MSR_KVM_SYSTEM_TIME     0x4b564d01
+#define MSR_KVM_PV_EOI_EN       0x4b564d04
 #define MSR_KVM_POLL_CONTROL    0x4b564d05
 
 /* Local APIC base register, SDM 3A 11.4.4. */

@@ -87,6 +87,7 @@ static const struct state_msr state_msrs[] = {
 	MC_BANK(9),
 	MSR(MSR_KVM_SYSTEM_TIME, kvm_system_time),
 	MSR(MSR_KVM_WALL_CLOCK, kvm_wall_clock),
+	MSR(MSR_KVM_PV_EOI_EN, kvm_pv_eoi),
 	MSR(MSR_KVM_POLL_CONTROL, kvm_poll_control),
 };
 

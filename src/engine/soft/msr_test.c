@@ -101,7 +101,7 @@ static void test_write_back(void **context)
 static void test_absent(void **context)
 {
 	static const uint32_t absent[] = { 0x13, 0x480, 0x560, 0xc0010117, 0xc0000104, 0x4b564d02,
-		0x4b564d03, 0x4b564d04, 0x40000000, 0xda0, 0x802, 0xffffffff };
+		0x4b564d03, 0x4b564d06, 0x40000000, 0xda0, 0x802, 0xffffffff };
 	uint64_t value;
 
 	(void)context;
