@@ -60,7 +60,7 @@ void virtio_lane_wake(struct virtio_lane *lane)
 {
 	uint64_t one = 1;
 
-	/* It fails only if a wake-up is pending already. */
+	/* It fails only after 2^64 times. */
 	if (write(lane->wake_fd, &one, sizeof(one)) < 0)
 		return;
 }
@@ -82,13 +82,8 @@ static bool is_watched(const struct virtio_lane *lane, const struct virtio_watch
 
 static void dispatch(struct virtio_lane *lane, struct virtio_watch *watch)
 {
-	uint64_t count;
-
-	if (!watch) {
-		if (read(lane->wake_fd, &count, sizeof(count)) < 0)
-			return;
+	if (!watch) /* woken */
 		return;
-	}
 	virtio_lane_enter(lane);
 	/* It may have been removed since the kernel told of it. */
 	if (is_watched(lane, watch))
@@ -141,7 +136,7 @@ static int start_thread(struct virtio_lane *lane, const char *name)
 int virtio_lane_init(struct virtio_lane *lane, const char *name, unsigned index,
 	const struct virtio_lane_ops *ops, void *owner)
 {
-	struct epoll_event event = { .events = EPOLLIN };
+	struct epoll_event event = { .events = EPOLLIN | EPOLLET };
 	int rc;
 
 	memset(lane, 0, sizeof(*lane));
@@ -185,6 +180,7 @@ int virtio_lane_watch(struct virtio_lane *lane, struct virtio_watch *watch)
 	/* That the other end is gone is told in any case. */
 	struct epoll_event event = { .events = watch->for_hang_up   ? 0
 					       : watch->for_writing ? EPOLLOUT
+					       : watch->is_signal   ? EPOLLIN | EPOLLET
 								    : EPOLLIN,
 		.data.ptr = watch };
 

@@ -27,6 +27,7 @@ struct virtio_watch {
 	void *context;
 	bool for_writing;          /* wait until it can be written, not read; */
 	bool for_hang_up;          /* or until its other end is gone */
+	bool is_signal;            /* an eventfd, of which each write is told and none is read */
 	struct virtio_watch *next; /* the lane's */
 };
 

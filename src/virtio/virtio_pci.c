@@ -515,19 +515,10 @@ static void add_function(struct virtio_pci *transport)
 	add_pci_cfg(transport);
 }
 
+/* On the vCPU's thread or, when the eventfd is signalled, on the queue's I/O thread. */
 static void doorbell_ring(void *context)
 {
 	virtio_queue_ring(((struct virtio_pci_doorbell *)context)->queue);
-}
-
-/* The eventfd was signalled; on the queue's I/O thread, which serves what is marked next. */
-static void doorbell_ready(void *context)
-{
-	struct virtio_pci_doorbell *doorbell = context;
-	uint64_t count;
-
-	if (read(doorbell->watch.fd, &count, sizeof(count)) == sizeof(count))
-		virtio_queue_ring(doorbell->queue);
 }
 
 static int add_doorbell(struct virtio_pci *transport, unsigned index)
@@ -537,7 +528,8 @@ static int add_doorbell(struct virtio_pci *transport, unsigned index)
 	int rc;
 
 	doorbell->queue = &transport->device->queues[index];
-	doorbell->watch.ready = doorbell_ready;
+	doorbell->watch.ready = doorbell_ring;
+	doorbell->watch.is_signal = true;
 	doorbell->watch.context = doorbell;
 	doorbell->watch.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (doorbell->watch.fd < 0)
