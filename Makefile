@@ -3,7 +3,7 @@ BUILD ?= build
 
 all:
 
-.PHONY: all setup tests demo check check-kvm bench fuzz stress lockstep acceptance clean
+.PHONY: all setup tests demo check check-kvm bench bench-kvm fuzz stress lockstep acceptance clean
 
 # make, and make demo, build what runs; the tests' packages and programs come with make check.
 all: $(BUILD)/build.ninja
@@ -34,6 +34,9 @@ bench: tests
 	tools/bench
 	tools/bench-disk
 	tools/bench-io
+
+bench-kvm: tests
+	tools/bench-kvm
 
 fuzz: setup
 	tools/fuzz
