@@ -40,9 +40,11 @@ struct net_backend {
 	const struct net_backend_ops *ops;
 	int fd;            /* an epoll descriptor: the back end's own, and the timer */
 	int timer_fd;      /* of the rates */
+	bool timer_set;    /* it may have expired */
 	unsigned sends;    /* NET_OFFLOAD_*: taken by ops->send as they are */
 	unsigned accepted; /* ...and by the NIC */
 	unsigned wanted;
+	unsigned watched; /* what of it ops->want was told last */
 	unsigned mtu;
 	struct net_rate sent_rate, received_rate;
 	struct net_capture *capture;

@@ -132,6 +132,7 @@ static void arm_timer(struct net_backend *backend, ns_t when_ns)
 					       .tv_nsec = when_ns % NS_PER_S } };
 
 	timerfd_settime(backend->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
+	backend->timer_set = true;
 }
 
 /* While a rate holds a direction back, its descriptor is not looked at. */
@@ -154,6 +155,9 @@ static void watch(struct net_backend *backend)
 		when = now;
 	if (when != INT64_MAX)
 		arm_timer(backend, when);
+	if (wanted == backend->watched)
+		return;
+	backend->watched = wanted;
 	backend->ops->want(backend, wanted);
 }
 
@@ -169,8 +173,9 @@ unsigned net_ready(struct net_backend *backend)
 	unsigned ready = 0;
 	ns_t now = now_ns();
 
-	if (read(backend->timer_fd, &expirations, sizeof(expirations)) < 0)
-		expirations = 0;
+	if (backend->timer_set &&
+		read(backend->timer_fd, &expirations, sizeof(expirations)) == sizeof(expirations))
+		backend->timer_set = false;
 	if (backend->ops->ready)
 		backend->ops->ready(backend);
 	if (net_rate_allows(&backend->received_rate, now))

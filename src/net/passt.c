@@ -264,7 +264,7 @@ static void passt_ready(struct net_backend *backend)
 	uint64_t expirations;
 	int fd;
 
-	if (read(passt->restart_fd, &expirations, sizeof(expirations)) < 0 || passt->pid >= 0)
+	if (passt->pid >= 0 || read(passt->restart_fd, &expirations, sizeof(expirations)) < 0)
 		return;
 	fd = spawn(passt);
 	if (fd < 0) {

@@ -121,7 +121,7 @@ static void port_ready(struct net_backend *backend)
 	struct port *port = port_of(backend);
 	uint64_t expirations;
 
-	if (read(port->retry_fd, &expirations, sizeof(expirations)) < 0 || port->fd >= 0)
+	if (port->fd >= 0 || read(port->retry_fd, &expirations, sizeof(expirations)) < 0)
 		return;
 	if (port_connect(port))
 		return;

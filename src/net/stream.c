@@ -37,6 +37,7 @@ void net_stream_connect(struct net_stream *stream, int fd)
 		close(stream->fd);
 	stream->fd = fd;
 	stream->begin = stream->end = 0;
+	stream->is_empty = false;
 	stream->output_begin = stream->output_end = 0;
 }
 
@@ -124,6 +125,7 @@ static int fill(struct net_stream *stream)
 		return would_block(errno) ? -EAGAIN : -EPIPE;
 	if (!received)
 		return -EPIPE;
+	stream->is_empty = (size_t)received < INPUT_BYTES - stream->end;
 	stream->end += (size_t)received;
 	return 0;
 }
@@ -144,6 +146,11 @@ ssize_t net_stream_receive(struct net_stream *stream, uint8_t *frame)
 			memcpy(frame, at + LENGTH_BYTES, size);
 			stream->begin += LENGTH_BYTES + size;
 			return (ssize_t)size;
+		}
+		/* What came since is told of by the descriptor. */
+		if (stream->is_empty) {
+			stream->is_empty = false;
+			return 0;
 		}
 		ret = fill(stream);
 		if (ret)

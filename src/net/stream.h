@@ -12,6 +12,7 @@ struct net_stream {
 	/* What the peer has sent and nobody has taken: [begin, end). */
 	uint8_t *input;
 	size_t begin, end;
+	bool is_empty; /* so was the socket when it was read last */
 	/* The rest of a frame that the socket did not take whole. */
 	uint8_t *output;
 	size_t output_begin, output_end;
