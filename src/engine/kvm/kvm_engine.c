@@ -52,11 +52,27 @@ static int create_vm(struct kvm_engine *engine, struct error *err)
 	return 0;
 }
 
+/* Of KVM's address spaces, in the upper half of a slot's number. */
+enum view { VIEW_NORMAL, VIEW_SMM };
+
+static unsigned nr_views(const struct kvm_engine *engine)
+{
+	return engine->base.machine->has_smm ? 2 : 1;
+}
+
+static bool is_shown(uint64_t place, enum view view)
+{
+	return ram_place_kind(place) != RAM_HIDDEN &&
+	       (ram_place_kind(place) != RAM_SMM || view == VIEW_SMM);
+}
+
 /* Tells the kernel where the region is; `shown`: not hidden. */
-static int set_slot(struct kvm_engine *engine, const struct ram_region *region, bool shown)
+static int set_slot(
+	struct kvm_engine *engine, const struct ram_region *region, enum view view, bool shown)
 {
 	struct kvm_userspace_memory_region slot = {
-		.slot = (uint32_t)(region - engine->base.machine->memory.regions),
+		.slot = (uint32_t)(region - engine->base.machine->memory.regions) | (uint32_t)view
+											    << 16,
 		.flags = ram_region_kind(region) == RAM_ROM ? KVM_MEM_READONLY : 0,
 		.guest_phys_addr = ram_region_base(region),
 		.memory_size = shown ? region->size : 0,
@@ -70,10 +86,10 @@ static int map_memory(struct kvm_engine *engine, struct error *err)
 {
 	const struct guest_memory *memory = &engine->base.machine->memory;
 
-	for (unsigned i = 0; i < memory->nr_regions; i++) {
-		const struct ram_region *region = &memory->regions[i];
-		bool shown = ram_region_kind(region) != RAM_HIDDEN;
-		int rc = shown ? set_slot(engine, region, true) : 0;
+	for (unsigned i = 0; i < nr_views(engine) * memory->nr_regions; i++) {
+		const struct ram_region *region = &memory->regions[i / nr_views(engine)];
+		enum view view = (enum view)(i % nr_views(engine));
+		int rc = is_shown(region->place, view) ? set_slot(engine, region, view, true) : 0;
 
 		if (rc < 0)
 			return error_set_errno(err, EXIT_CODE_HOST, -rc,
@@ -92,14 +108,15 @@ static int map_memory(struct kvm_engine *engine, struct error *err)
 static void memory_changed(void *opaque, const struct ram_region *region, uint64_t from)
 {
 	struct kvm_engine *engine = opaque;
-	bool shown = ram_region_kind(region) != RAM_HIDDEN;
 	int rc = 0;
 
 	kvm_vcpus_keep_out(engine);
-	if (ram_place_kind(from) != RAM_HIDDEN)
-		rc = set_slot(engine, region, false);
-	if (rc == 0 && shown)
-		rc = set_slot(engine, region, true);
+	for (unsigned view = 0; view < nr_views(engine) && rc == 0; view++) {
+		if (is_shown(from, view))
+			rc = set_slot(engine, region, view, false);
+		if (rc == 0 && is_shown(region->place, view))
+			rc = set_slot(engine, region, view, true);
+	}
 	kvm_vcpus_let_in(engine);
 	if (rc < 0)
 		log_error("KVM cannot move memory to %#llx: %s",
@@ -178,12 +195,6 @@ static int kvm_engine_create(
 
 	if (!engine)
 		return error_set_errno(err, EXIT_CODE_HOST, ENOMEM, "no memory for an engine");
-	if (config->machine->has_smm) {
-		free(engine);
-		return error_set(err, EXIT_CODE_CONFIG,
-			"system management mode, which Secure Boot needs, is not there on KVM; use "
-			"--engine soft");
-	}
 	engine->base.ops = &kvm_engine_ops;
 	engine->base.machine = config->machine;
 	engine->base.cpu_model = config->cpu_model;
@@ -199,6 +210,9 @@ static int kvm_engine_create(
 	if (rc < 0)
 		goto fail;
 	rc = kvm_irqchip_create(engine, err);
+	if (rc < 0)
+		goto fail;
+	rc = kvm_smm_create(engine, err);
 	if (rc < 0)
 		goto fail;
 	rc = kvm_msr_filter(engine, err);

@@ -39,6 +39,7 @@ struct kvm_vcpu {
 	atomic_bool kicked;
 	atomic_bool in_guest;   /* in KVM_RUN, or about to be: see kvm_vcpus_keep_out */
 	atomic_bool nmi_raised; /* LINT1 had an edge */
+	atomic_bool smi_raised; /* likewise */
 	_Atomic uint64_t counters[KVM_NR_COUNTERS];
 
 	bool tsc_scaled; /* its counter's rate is not the host's; immutable */
@@ -124,6 +125,17 @@ int kvm_irqchip_create(struct kvm_engine *engine, struct error *err);
 /* On the vCPU's thread before KVM_RUN: injects or asks for a window. Returns 0 or -errno. */
 int kvm_irqchip_prepare(struct kvm_vcpu *vcpu);
 void kvm_irqchip_end_of_interrupt(struct kvm_vcpu *vcpu, uint8_t vector);
+
+/* kvm_smm.c: all do nothing on machines without SMM. Refuses one if the host's KVM has none. */
+int kvm_smm_create(struct kvm_engine *engine, struct error *err);
+/* On the vCPU's thread before KVM_RUN. Returns 0 or -errno, as the next two. */
+int kvm_smm_prepare(struct kvm_vcpu *vcpu);
+int kvm_smm_get_base(struct kvm_vcpu *vcpu, struct cpu_state *state);
+int kvm_smm_set_base(struct kvm_vcpu *vcpu, const struct cpu_state *state);
+void kvm_smm_get_events(
+	struct kvm_vcpu *vcpu, const struct kvm_vcpu_events *events, struct cpu_state *state);
+void kvm_smm_set_events(
+	struct kvm_vcpu *vcpu, const struct cpu_state *state, struct kvm_vcpu_events *events);
 
 /* kvm_eventfd.c: cpu_bus.doorbell and cpu_bus.irqfd */
 void kvm_eventfd_doorbell(void *context, const struct doorbell *doorbell, bool attached);

@@ -205,6 +205,8 @@ int kvm_irqchip_prepare(struct kvm_vcpu *vcpu)
 {
 	int rc = prepare_nmi(vcpu);
 
+	if (rc == 0)
+		rc = kvm_smm_prepare(vcpu);
 	if (rc < 0 || vcpu->index != 0)
 		return rc;
 	return prepare_intr(vcpu);

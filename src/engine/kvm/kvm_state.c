@@ -283,7 +283,7 @@ static int get_events(struct kvm_vcpu *vcpu, struct cpu_state *state)
 	state->nmi_pending =
 		events.nmi.pending || events.nmi.injected || atomic_load(&vcpu->nmi_raised);
 	state->nmi_blocked = events.nmi.masked && !events.nmi.injected;
-	state->smbase = CPU_SMBASE_RESET;
+	kvm_smm_get_events(vcpu, &events, state);
 	state->exception_pending = events.exception.injected;
 	state->exception_vector = events.exception.injected ? events.exception.nr : 0;
 	state->exception_has_error = events.exception.injected && events.exception.has_error_code;
@@ -313,6 +313,7 @@ static int set_events(struct kvm_vcpu *vcpu, const struct cpu_state *state)
 	if (state->interrupt_shadow)
 		events.interrupt.shadow = state->interrupt_shadow_mov_ss ? KVM_X86_SHADOW_INT_MOV_SS
 									 : KVM_X86_SHADOW_INT_STI;
+	kvm_smm_set_events(vcpu, state, &events);
 	return ioctl(vcpu->fd, KVM_SET_VCPU_EVENTS, &events) < 0 ? -errno : 0;
 }
 
@@ -369,6 +370,8 @@ int kvm_state_get(struct engine *base, unsigned index, struct cpu_state *state)
 	if (rc == 0)
 		rc = get_events(vcpu, state);
 	if (rc == 0)
+		rc = kvm_smm_get_base(vcpu, state);
+	if (rc == 0)
 		rc = kvm_clock_get_tsc(vcpu, state);
 	return rc;
 }
@@ -392,6 +395,7 @@ int kvm_state_set(
 
 	vcpu->ready_is_stale = true;
 	atomic_store(&vcpu->nmi_raised, false);
+	atomic_store(&vcpu->smi_raised, false);
 	/* Has the kernel accept an INIT or SIPI sent to the old state, lest the new one get it. */
 	ioctl(vcpu->fd, KVM_GET_MP_STATE, &drained);
 	rc = checked(set_sregs(vcpu, state), "control registers", index, err);
@@ -412,6 +416,8 @@ int kvm_state_set(
 		rc = checked(set_apic(vcpu, state), "local APIC", index, err);
 	if (rc == 0)
 		rc = checked(set_activity(vcpu, state), "activity", index, err);
+	if (rc == 0)
+		rc = checked(kvm_smm_set_base(vcpu, state), "SMBASE", index, err);
 	if (rc == 0)
 		rc = checked(set_events(vcpu, state), "pending events", index, err);
 	return rc;

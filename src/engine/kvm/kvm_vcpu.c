@@ -132,6 +132,7 @@ static void run_mmio(struct kvm_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
 	struct machine *machine = vcpu->engine->base.machine;
+	bool smm = machine->has_smm && run->flags & KVM_RUN_X86_SMM;
 	unsigned done = 0;
 
 	while (done < run->mmio.len && done < sizeof(run->mmio.data)) {
@@ -141,9 +142,11 @@ static void run_mmio(struct kvm_vcpu *vcpu)
 		unsigned size = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
 
 		if (run->mmio.is_write) {
-			machine_mmio_write(machine, address, size, load_le(data, size));
+			(smm ? machine_mmio_write_smm : machine_mmio_write)(
+				machine, address, size, load_le(data, size));
 		} else {
-			uint64_t value = machine_mmio_read(machine, address, size);
+			uint64_t value = (smm ? machine_mmio_read_smm : machine_mmio_read)(
+				machine, address, size);
 
 			memcpy(data, &value, size);
 		}
