@@ -18,6 +18,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* What the image for firmware is called behind the system's name. Images are built once: another
+ * number is another image. */
+#define FIRMWARE_IMAGE "-firmware-2"
+
 /* A path in memory of its own, or NULL with `err` filled. */
 static char *path_of(struct error *err, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -152,8 +156,8 @@ static char *image_ready(
 	if (!cache)
 		return NULL;
 	make_directories(cache);
-	image = path_of(err, "%s/%s%s", cache, system, for_firmware ? "-firmware" : "");
-	lock = path_of(err, "%s/%s%s.lock", cache, system, for_firmware ? "-firmware" : "");
+	image = path_of(err, "%s/%s%s", cache, system, for_firmware ? FIRMWARE_IMAGE : "");
+	lock = path_of(err, "%s/%s%s.lock", cache, system, for_firmware ? FIRMWARE_IMAGE : "");
 	if (image && lock) {
 		lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 		if (lock_fd < 0)
