@@ -78,8 +78,10 @@ static uint64_t next_deadline(const struct side *side)
 	return next > now ? next : now + 1;
 }
 
-static bool decode(struct vcpu *vcpu, gva_t address, struct insn *insn)
+/* Instructions of the mode that the vCPU is in, at an offset in its code segment. */
+static bool decode(struct vcpu *vcpu, gva_t rip, struct insn *insn)
 {
+	gva_t address = rip + vcpu->segment[X86_CS].base;
 	unsigned room = GUEST_PAGE_SIZE - address % GUEST_PAGE_SIZE;
 	const uint8_t *bytes;
 	gpa_t physical;
@@ -87,7 +89,7 @@ static bool decode(struct vcpu *vcpu, gva_t address, struct insn *insn)
 	if (!mmu_translate(vcpu, address, &physical))
 		return false;
 	bytes = guest_memory_host(&vcpu->machine->memory, physical, 1);
-	return bytes && insn_decode(insn, bytes, room, INSN_MODE_64, &vcpu->features) == INSN_OK;
+	return bytes && insn_decode(insn, bytes, room, vcpu->mode.insn, &vcpu->features) == INSN_OK;
 }
 
 /* Flags that are certain to have a new value behind the instruction. */
@@ -191,7 +193,7 @@ static bool flags_differ(gva_t from, uint64_t count)
 
 	if (__builtin_expect(!different, 1))
 		return false;
-	if (a->mode.insn != INSN_MODE_64 || different & ~RFLAGS_ARITHMETIC)
+	if (different & ~RFLAGS_ARITHMETIC)
 		return differs("rflags", vcpu_rflags(a), vcpu_rflags(b));
 	different &= needed_flags(a, a->rip, RFLAGS_ARITHMETIC, 3);
 	if (different && test.translated.pace.one_block &&
