@@ -22,6 +22,11 @@ struct descriptor {
 	(SEG_P | SEG_S | SEG_TYPE_CODE | SEG_TYPE_READABLE | SEG_TYPE_ACCESSED | SEG_G)
 #define SEGMENT_FLAT_DATA (SEG_P | SEG_S | SEG_TYPE_WRITABLE | SEG_TYPE_ACCESSED | SEG_G | SEG_DB)
 
+/* Descriptors of flat segments of DPL 0 as kernels have them, accessed: 64-bit code, and its stack.
+ */
+#define DESCRIPTOR_FLAT_CODE64 UINT64_C(0x00af9b000000ffff)
+#define DESCRIPTOR_FLAT_STACK  UINT64_C(0x00cf93000000ffff)
+
 static inline bool selector_is_null(uint16_t selector)
 {
 	return selector < 4;

@@ -126,6 +126,7 @@ void emit_restore_flags(struct emitter *emitter, unsigned temporary);
 #define GROUP_OR  1
 #define GROUP_ADC 2
 #define GROUP_AND 4
+#define GROUP_CMP 7
 void emit_group(struct emitter *emitter, unsigned op, unsigned reg, uint32_t value);
 void emit_test(struct emitter *emitter, unsigned reg, uint32_t value);
 /* The same with QWORD GS:[offset] and the value's sign extended: what is next read as a whole is
@@ -149,6 +150,7 @@ void emit_store_state_word(struct emitter *emitter, unsigned reg, size_t offset)
 uint8_t *emit_jump(struct emitter *emitter);
 uint8_t *emit_jcc(struct emitter *emitter, unsigned condition);
 
+#define CONDITION_B  2
 #define CONDITION_A  7
 #define CONDITION_E  4
 #define CONDITION_NE 5

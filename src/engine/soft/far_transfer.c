@@ -456,10 +456,6 @@ static void iret_protected(struct vcpu *vcpu, unsigned operand_bytes)
 		drop_inner_segments(vcpu);
 }
 
-/* Flat segments of 64-bit code and its stack, by DPL, as kernels have them: present, accessed. */
-#define FLAT_CODE64 UINT64_C(0x00af9b000000ffff)
-#define FLAT_STACK  UINT64_C(0x00cf93000000ffff)
-
 static bool is_flat_descriptor(
 	struct vcpu *vcpu, uint16_t selector, uint64_t flat, struct descriptor *descriptor)
 {
@@ -493,8 +489,8 @@ static bool iret_flat(struct vcpu *vcpu)
 	ss = (uint16_t)host_load(frame + 32, 2);
 	cpl = cs & SELECTOR_RPL;
 	if (!x86_is_canonical(rip) || (ss & SELECTOR_RPL) != cpl ||
-		!is_flat_descriptor(vcpu, cs, FLAT_CODE64, &code) ||
-		!is_flat_descriptor(vcpu, ss, FLAT_STACK, &data))
+		!is_flat_descriptor(vcpu, cs, DESCRIPTOR_FLAT_CODE64, &code) ||
+		!is_flat_descriptor(vcpu, ss, DESCRIPTOR_FLAT_STACK, &data))
 		return false;
 	vcpu->next_rip = rip;
 	vcpu->gpr[X86_RSP] = host_load(frame + 24, 8);

@@ -208,6 +208,7 @@ static void emit_insn(struct work *work, const struct insn *insn)
 	case KIND_POPF: work_system(work, insn, kind); break;
 	case KIND_SYSCALL: work_syscall(work); break;
 	case KIND_SYSRET: work_sysret(work); break;
+	case KIND_IRET: work_iret(work); break;
 	case KIND_CLAC: work_clac(work); break;
 	case KIND_STAC: work_stac(work); break;
 	case KIND_LEAVE: work_leave(work, insn); break;

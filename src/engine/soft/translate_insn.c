@@ -81,8 +81,9 @@ static insn_exec *variant(const struct insn *insn)
 
 /* What follows is named by the table's functions. */
 extern insn_exec exec_host_vector, exec_host_x87, exec_nop, exec_xlat, exec_enter, exec_leave;
-extern insn_exec exec_clac, exec_stac, exec_mov_from_cr, exec_syscall, exec_sysret, exec_pause,
-	exec_mov_from_sreg, exec_rdfsbase, exec_rdgsbase, exec_wrfsbase, exec_wrgsbase, exec_popf;
+extern insn_exec exec_clac, exec_stac, exec_mov_from_cr, exec_syscall, exec_sysret, exec_iret,
+	exec_pause, exec_mov_from_sreg, exec_rdfsbase, exec_rdgsbase, exec_wrfsbase, exec_wrgsbase,
+	exec_popf;
 extern insn_exec exec_push_sreg, exec_loop, exec_jcxz, exec_mov_load_moffs_b_r,
 	exec_mov_load_moffs_w_r, exec_mov_load_moffs_l_r, exec_mov_store_moffs_b_r,
 	exec_mov_store_moffs_w_r, exec_mov_store_moffs_l_r;
@@ -110,6 +111,7 @@ static const struct {
 	{ exec_mov_from_cr, KIND_MOV_FROM_CR },
 	{ exec_syscall, KIND_SYSCALL },
 	{ exec_sysret, KIND_SYSRET },
+	{ exec_iret, KIND_IRET },
 	{ exec_cld, KIND_CLD },
 	{ exec_std, KIND_STD },
 	{ exec_pause, KIND_PAUSE },
@@ -247,7 +249,8 @@ static bool system_is_translatable(const struct insn *insn, enum translate_kind 
 {
 	switch (kind) {
 	case KIND_MOV_FROM_CR: return insn->reg == 0 || (insn->reg >= 2 && insn->reg <= 4);
-	case KIND_SYSRET: return insn->operand_bytes == 8;
+	case KIND_SYSRET:
+	case KIND_IRET: return insn->operand_bytes == 8;
 	case KIND_POPF: return set != TLB_USER;
 	default: return true;
 	}
@@ -274,7 +277,7 @@ enum translate_kind translate_kind(const struct insn *insn, const struct code_mo
 
 		if (row->attributes & ISA_X87)
 			return KIND_INTERPRET;
-		if (kind >= KIND_CLI && kind <= KIND_SYSRET && mode->set == TLB_USER)
+		if (kind >= KIND_CLI && kind <= KIND_IRET && mode->set == TLB_USER)
 			return KIND_INTERPRET;
 		if (!system_is_translatable(insn, kind, mode->set))
 			return KIND_INTERPRET;

@@ -86,6 +86,7 @@ bool translate_legacy_permits(
 	switch (kind) {
 	case KIND_SYSCALL:
 	case KIND_SYSRET:
+	case KIND_IRET:
 	case KIND_CLAC:
 	case KIND_STAC: return false;
 	case KIND_MOFFS:

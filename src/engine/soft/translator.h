@@ -272,6 +272,7 @@ enum translate_kind {
 	KIND_STAC,
 	KIND_MOV_FROM_CR,
 	KIND_SYSRET,
+	KIND_IRET,
 	/* Of anybody: */
 	KIND_SYSCALL,
 	KIND_CLD,
@@ -535,6 +536,7 @@ void work_set_rflags(struct work *work, uint32_t system);
 /* translate_privilege.c */
 void work_syscall(struct work *work);
 void work_sysret(struct work *work);
+void work_iret(struct work *work);
 void work_clac(struct work *work);
 void work_stac(struct work *work);
 
