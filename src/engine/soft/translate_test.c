@@ -353,6 +353,82 @@ static void system_calls_and_returns(void **state)
 	}
 }
 
+static void load_iret(struct vcpu_fixture *f)
+{
+	struct vcpu *vcpu = f->vcpu;
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	vcpu->star = (uint64_t)FIXTURE_CS64 << 32;
+	vcpu->lstar = FIXTURE_CODE + 0x20;
+	vcpu->gpr[X86_RSI] = vcpu->gpr[X86_RSP];
+	vcpu->gpr[X86_R8] = FIXTURE_CODE + 0x1000;
+	vcpu->gpr[X86_R9] = FIXTURE_STACK3;
+	vcpu->rip = FIXTURE_CODE;
+	/* 1: push SS; push r9; push rbp; push CS; push r8; iretq */
+	FIXTURE_LOAD_CODE(f, 0x6a, FIXTURE_DS_3, 0x41, 0x51, 0x55, 0x6a, FIXTURE_CS64_3, 0x41, 0x50,
+		0x48, 0xcf);
+	vcpu->rip = vcpu->lstar;
+	/* mov r12, rcx; mov r13, r11; mov r14, rsp; mov rsp, rsi; dec edi; jnz 1b */
+	FIXTURE_LOAD_CODE(f, 0x49, 0x89, 0xcc, 0x4d, 0x89, 0xdd, 0x49, 0x89, 0xe6, 0x48, 0x89, 0xf4,
+		0xff, 0xcf, 0x75, 0xd0, STOP);
+	vcpu->rip = vcpu->gpr[X86_R8];
+	/* inc ebx; mov r15d, ss; stc; syscall */
+	FIXTURE_LOAD_CODE(f, 0xff, 0xc3, 0x41, 0x8c, 0xd7, 0xf9, 0x0f, 0x05);
+	vcpu->rip = FIXTURE_CODE;
+}
+
+/* IRET to ring 3, SYSCALL from there, again and again. */
+static void interrupts_return(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	struct vcpu *vcpu = f->vcpu;
+
+	for (unsigned ac = 0; ac < 2; ac++) {
+		uint64_t entries = vcpu->translate.translator->counters.entries;
+
+		load_iret(f);
+		vcpu->gpr[X86_RDI] = 1000;
+		vcpu->gpr[X86_RBX] = 0;
+		vcpu->gpr[X86_RBP] = RFLAGS_DF | RFLAGS_OF | RFLAGS_RF | (ac ? RFLAGS_AC : 0);
+		run(f);
+		assert_int_equal(vcpu->gpr[X86_RBX], 1000);
+		assert_int_equal(vcpu->gpr[X86_R12], FIXTURE_CODE + 0x1008);
+		assert_int_equal(vcpu->gpr[X86_R13] & ~(RFLAGS_PF | RFLAGS_AF),
+			RFLAGS_ONE | RFLAGS_DF | RFLAGS_CF | (ac ? RFLAGS_AC : 0));
+		assert_int_equal(vcpu->gpr[X86_R14], FIXTURE_STACK3);
+		assert_int_equal(vcpu->gpr[X86_R15], FIXTURE_DS_3);
+		/* DPL 0: dropped by the first one. */
+		assert_true(vcpu->segment[X86_DS].attributes & SEG_UNUSABLE);
+		entries = vcpu->translate.translator->counters.entries - entries;
+		assert_true(ac ? entries >= 1000 : entries < 100);
+	}
+}
+
+static void interrupt_returns_are_checked(void **state)
+{
+	struct vcpu_fixture *f = *state;
+
+	for (unsigned bad = 0; bad < 4; bad++) {
+		load_iret(f);
+		f->vcpu->gpr[X86_RDI] = 3;
+		f->vcpu->gpr[X86_RBP] = 0;
+		run(f);
+		f->vcpu->rip = FIXTURE_CODE;
+		f->vcpu->gpr[X86_RDI] = 3;
+		switch (bad) {
+		case 0: f->vcpu->gpr[X86_R8] = BIT(47); break;
+		case 1: f->vcpu->gdtr.limit = FIXTURE_CS64_3; break;
+		case 2: f->ram[FIXTURE_GDT + (FIXTURE_DS_3 & ~7) + 5] &= 0x7f; break; /* P */
+		case 3: vcpu_set_rflags(f->vcpu, RFLAGS_NT); break;
+		}
+		assert_int_equal(
+			translate_try(f->vcpu, BLOCK_MAX_INSNS), bad == 2 ? X86_SS_FAULT : X86_GP);
+		assert_int_equal(f->vcpu->rip, FIXTURE_CODE + 9);
+		assert_int_equal(f->vcpu->gpr[X86_RSP], f->vcpu->gpr[X86_RSI] - 40);
+		assert_int_equal(f->vcpu->mode.cpl, 0);
+	}
+}
+
 /* Code of 32 bits is interpreted, and its timer is the ticker's nevertheless. */
 static void the_timer_interrupts_code_that_is_not_translated(void **state)
 {
@@ -582,6 +658,8 @@ int main(void)
 		cmocka_unit_test(strings_stop_at_a_fault),
 		cmocka_unit_test(bit_strings_reach_everywhere),
 		cmocka_unit_test(system_calls_and_returns),
+		cmocka_unit_test(interrupts_return),
+		cmocka_unit_test(interrupt_returns_are_checked),
 		cmocka_unit_test(the_timer_interrupts_code_that_is_not_translated),
 		cmocka_unit_test(translations_move),
 		cmocka_unit_test(translations_in_use_do_not_move),
