@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -223,6 +224,10 @@ static void serve(unsigned port)
 		int fd = accept(listener, NULL, NULL);
 
 		if (fd >= 0 && fork() == 0) {
+			/* A guest that is gone does not end its connection: the next server has its
+			 * port, and this process ends with the server. */
+			prctl(PR_SET_PDEATHSIG, SIGTERM);
+			close(listener);
 			set_no_delay(fd);
 			serve_one(fd);
 			_exit(0);
