@@ -2,9 +2,10 @@
  * A halted vCPU: sleeps on its futex until something arrives that could end the halt, or the APIC
  * timer is due.
  *
- * It spins for a while first where waking up promptly has paid: the spin grows after short sleeps
- * and shrinks after long ones, so an idle guest does not spin. Not compiled for vectors: only
- * system calls are made while the guest's may be live.
+ * It spins for a while first where waking up promptly has paid, as KVM's halt polling does: the
+ * spin grows after short sleeps and shrinks after long ones, so an idle guest does not spin. What
+ * spins longer offers its CPU to others now and then, and sleeps if somebody takes it. Not compiled
+ * for vectors: only system calls are made while the guest's may be live.
  */
 #include "engine/soft/apic.h"
 #include "engine/soft/direct.h"
@@ -17,9 +18,11 @@
 #include <unistd.h>
 
 #define SPIN_MIN_NS    (5 * NS_PER_US)
-#define SPIN_MAX_NS    (50 * NS_PER_US)
-#define SLEEP_SHORT_NS (200 * NS_PER_US)
-#define SPIN_CHECKS    16 /* PAUSEs between two looks at the time */
+#define SPIN_MAX_NS    (300 * NS_PER_US)
+#define SLEEP_SHORT_NS (400 * NS_PER_US)
+#define OFFER_NS       (20 * NS_PER_US) /* between two offers */
+#define TAKEN_NS       (10 * NS_PER_US) /* somebody ran meanwhile */
+#define SPIN_CHECKS    16               /* PAUSEs between two looks at the time */
 
 /* Without an invariant TSC nothing here is exact, so the sleep is bounded. */
 #define SLEEP_MAX_NS NS_PER_S
@@ -56,9 +59,20 @@ static uint64_t to_tsc(const struct vcpu *vcpu, ns_t ns)
 	return mul_div((uint64_t)ns, vcpu->cpu_model->tsc_hz, NS_PER_S);
 }
 
+/* False if somebody else had the CPU meanwhile. */
+static bool offer_cpu(const struct vcpu *vcpu)
+{
+	uint64_t start = host_tsc();
+
+	syscall(SYS_sched_yield);
+	return host_tsc() - start < to_tsc(vcpu, TAKEN_NS);
+}
+
 static bool spin(struct vcpu *vcpu)
 {
-	uint64_t end = host_tsc() + to_tsc(vcpu, vcpu->spin_ns);
+	uint64_t now = host_tsc();
+	uint64_t end = now + to_tsc(vcpu, vcpu->spin_ns);
+	uint64_t offer = now + to_tsc(vcpu, OFFER_NS);
 
 	do {
 		for (int i = 0; i < SPIN_CHECKS; i++)
@@ -66,7 +80,15 @@ static bool spin(struct vcpu *vcpu)
 		apic_timer_poll(vcpu);
 		if (has_reason(vcpu))
 			return true;
-	} while (host_tsc() < end);
+		now = host_tsc();
+		if (now < offer)
+			continue;
+		if (!offer_cpu(vcpu)) {
+			vcpu->spin_ns = SPIN_MIN_NS;
+			return false;
+		}
+		offer = host_tsc() + to_tsc(vcpu, OFFER_NS);
+	} while (now < end);
 	return false;
 }
 
