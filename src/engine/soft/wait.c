@@ -3,7 +3,7 @@
  * timer is due.
  *
  * It spins for a while first where waking up promptly has paid, as KVM's halt polling does: the
- * spin grows after short sleeps and shrinks after long ones, so an idle guest does not spin. What
+ * spin grows after short sleeps and is none after a long one, so an idle guest does not spin. What
  * spins longer offers its CPU to others now and then, and sleeps if somebody takes it. Not compiled
  * for vectors: only system calls are made while the guest's may be live.
  */
@@ -97,7 +97,7 @@ static void adapt_spin(struct vcpu *vcpu, uint64_t slept_tsc)
 	if (vcpu->engine->host_cpus < vcpu->engine->nr_vcpus || vcpu->engine->host_cpus == 1) {
 		vcpu->spin_ns = 0;
 	} else if (slept_tsc > to_tsc(vcpu, SLEEP_SHORT_NS)) {
-		vcpu->spin_ns /= 2;
+		vcpu->spin_ns = 0;
 	} else {
 		vcpu->spin_ns = vcpu->spin_ns ? 2 * vcpu->spin_ns : SPIN_MIN_NS;
 		if (vcpu->spin_ns > SPIN_MAX_NS)
