@@ -91,11 +91,6 @@ static gpa_t root_of(const struct vcpu *vcpu)
 	return vcpu->cr3 & BITS(51, 12);
 }
 
-static uint64_t ticks(const struct vcpu *vcpu, ns_t ns)
-{
-	return mul_div(ns, vcpu->cpu_model->tsc_hz, NS_PER_S);
-}
-
 static bool suits_segment(uint16_t selector)
 {
 	return selector == 0 || selector == HOST_SS;
@@ -399,11 +394,11 @@ static void judge(struct vcpu *vcpu, struct direct_space *space)
 	space->judged_ns = now;
 	space->stops = 0;
 	if (native >= worth) {
-		space->pause = ticks(vcpu, FIRST_PAUSE_NS);
+		space->pause = tsc_of_ns(vcpu, FIRST_PAUSE_NS);
 		return;
 	}
 	space->pause_until = host_tsc() + space->pause;
-	if (space->pause < ticks(vcpu, LAST_PAUSE_NS))
+	if (space->pause < tsc_of_ns(vcpu, LAST_PAUSE_NS))
 		space->pause *= 2;
 	direct_place_release(&direct->place, vcpu);
 	direct->active = NULL;
@@ -562,7 +557,7 @@ static struct direct_space *claim(struct vcpu *vcpu, gpa_t root)
 
 	space->root = UINT64_MAX;
 	space->used_at = host_tsc();
-	space->pause = ticks(vcpu, FIRST_PAUSE_NS);
+	space->pause = tsc_of_ns(vcpu, FIRST_PAUSE_NS);
 	space->pause_until = 0;
 	space->stops = 0;
 	space->fault_repeats = false;
@@ -629,7 +624,7 @@ bool direct_enter(struct vcpu *vcpu)
 
 		space = find(direct, root_of(vcpu));
 		if (!space || space->pause_until > now ||
-			now - space->used_at > ticks(vcpu, STALE_NS))
+			now - space->used_at > tsc_of_ns(vcpu, STALE_NS))
 			return false;
 		direct->active = space;
 	}
@@ -650,7 +645,7 @@ static bool is_calm(struct vcpu *vcpu, uint64_t now)
 
 	direct->sampled_activity = activity;
 	direct->sampled_at = now;
-	return events <= mul_div(passed, BUSY_PER_MS, ticks(vcpu, NS_PER_MS));
+	return events <= mul_div(passed, BUSY_PER_MS, tsc_of_ns(vcpu, NS_PER_MS));
 }
 
 void direct_sample(struct vcpu *vcpu)
@@ -659,15 +654,16 @@ void direct_sample(struct vcpu *vcpu)
 	gpa_t root = root_of(vcpu);
 	uint64_t now = host_tsc();
 
-	if (!direct || now - direct->sampled_at < ticks(vcpu, SAMPLE_NS))
+	if (!direct || now - direct->sampled_at < tsc_of_ns(vcpu, SAMPLE_NS))
 		return;
 	if (atomic_load(&vcpu->direct_cpu) &&
-		(!direct->active || now - direct->active->used_at > ticks(vcpu, AWAY_NS)))
+		(!direct->active || now - direct->active->used_at > tsc_of_ns(vcpu, AWAY_NS)))
 		direct_rest(vcpu);
 	if (!is_calm(vcpu, now))
 		direct->samples = 0;
-	if (vcpu->mode.cpl != 3 || (direct->active && direct->active->root == root &&
-					   now - direct->active->used_at < ticks(vcpu, STALE_NS)))
+	if (vcpu->mode.cpl != 3 ||
+		(direct->active && direct->active->root == root &&
+			now - direct->active->used_at < tsc_of_ns(vcpu, STALE_NS)))
 		return;
 	direct->samples = root == direct->sampled ? direct->samples + 1 : 1;
 	direct->sampled = root;

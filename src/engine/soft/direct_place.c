@@ -12,7 +12,6 @@
 #include "engine/soft/tsc.h"
 
 #include <stddef.h>
-#include <time.h>
 
 #define TOGETHER_NS (200 * NS_PER_MS)
 #define REVIEW_NS   (8 * NS_PER_MS)
@@ -20,17 +19,9 @@
 /* Of a CPU, what thread and runner must get together to stay there. */
 #define ENOUGH_PERCENT 75
 
-static uint64_t to_tsc(const struct vcpu *vcpu, ns_t ns)
-{
-	return mul_div((uint64_t)ns, vcpu->cpu_model->tsc_hz, NS_PER_S);
-}
-
 static ns_t used(pid_t runner)
 {
-	struct timespec time = { 0 };
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-	return (ns_t)time.tv_sec * NS_PER_S + (ns_t)time.tv_nsec + direct_runner_time(runner);
+	return direct_thread_time() + direct_runner_time(runner);
 }
 
 void direct_place_init(struct direct_place *place)
@@ -120,14 +111,14 @@ static bool must_float(struct direct_place *place, const struct vcpu *vcpu, uint
 	uint64_t got;
 	ns_t used_ns;
 
-	if (passed < to_tsc(vcpu, REVIEW_NS))
+	if (passed < tsc_of_ns(vcpu, REVIEW_NS))
 		return false;
 	used_ns = used(place->runner);
-	got = to_tsc(vcpu, used_ns - place->used_ns);
+	got = tsc_of_ns(vcpu, used_ns - place->used_ns);
 	place->reviewed_at = now;
 	place->used_ns = used_ns;
 	return got < passed * ENOUGH_PERCENT / 100 ||
-	       now - place->bound_at > to_tsc(vcpu, TOGETHER_NS);
+	       now - place->bound_at > tsc_of_ns(vcpu, TOGETHER_NS);
 }
 
 void direct_place_together(
@@ -142,6 +133,6 @@ void direct_place_together(
 		replace(place, vcpu, runner);
 	if (must_float(place, vcpu, now)) {
 		direct_place_release(place, vcpu);
-		place->floats_until = now + to_tsc(vcpu, FLOAT_NS);
+		place->floats_until = now + tsc_of_ns(vcpu, FLOAT_NS);
 	}
 }

@@ -482,7 +482,7 @@ ns_t direct_runner_time(pid_t runner)
 	return (ns_t)time.tv_sec * NS_PER_S + (ns_t)time.tv_nsec;
 }
 
-static ns_t thread_time(void)
+ns_t direct_thread_time(void)
 {
 	struct timespec time = { 0 };
 
@@ -493,7 +493,7 @@ static ns_t thread_time(void)
 int direct_runner_measure(struct direct_runner *runner, struct direct_stop_cost *cost)
 {
 	const struct user_regs_struct kept = runner->regs;
-	ns_t runner_ns = direct_runner_time(runner->pid), thread_ns = thread_time();
+	ns_t runner_ns = direct_runner_time(runner->pid), thread_ns = direct_thread_time();
 	int ret = 0;
 
 	for (unsigned i = 0; i < STOPS_MEASURED && ret == 0; i++) {
@@ -507,7 +507,7 @@ int direct_runner_measure(struct direct_runner *runner, struct direct_stop_cost 
 	}
 	runner->regs = kept;
 	cost->runner_ns = (direct_runner_time(runner->pid) - runner_ns) / STOPS_MEASURED;
-	cost->thread_ns = (thread_time() - thread_ns) / STOPS_MEASURED;
+	cost->thread_ns = (direct_thread_time() - thread_ns) / STOPS_MEASURED;
 	return ret;
 }
 

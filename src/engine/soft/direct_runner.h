@@ -85,6 +85,8 @@ void direct_runner_kick(int pid);
 
 /* Processor time it has used. */
 ns_t direct_runner_time(pid_t runner);
+/* ...and that of the calling thread. */
+ns_t direct_thread_time(void);
 
 /* What a stop and going on again cost this host, in processor time. */
 struct direct_stop_cost {

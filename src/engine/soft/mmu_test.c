@@ -243,8 +243,8 @@ static void flushes(void **state)
 	expect_fault(f, READ, 0);
 }
 
-/* Reads the page with PCID 1, whose entry then changes unseen, and goes to PCID 2. */
-static uint64_t leave_space(struct vcpu_fixture *f)
+/* Has the page mapped, with PCID 1; returns CR3 without it. */
+static uint64_t enter_space(struct vcpu_fixture *f)
 {
 	uint64_t cr3;
 
@@ -253,6 +253,14 @@ static uint64_t leave_space(struct vcpu_fixture *f)
 	vcpu_fixture_map(f, page, PHYSICAL, FULL);
 	cr3 = f->vcpu->cr3 & ~CR3_PCID;
 	mmu_space_switch(f->vcpu, cr3 | 1, false);
+	return cr3;
+}
+
+/* Reads the page with PCID 1, whose entry then changes unseen, and goes to PCID 2. */
+static uint64_t leave_space(struct vcpu_fixture *f)
+{
+	uint64_t cr3 = enter_space(f);
+
 	expect_success(f, READ);
 	*vcpu_fixture_entry(f, page, 1) = 0;
 	mmu_space_switch(f->vcpu, cr3 | 2, true);
@@ -316,13 +324,8 @@ static void drops_entries_of_other_pcids(void **state)
 static void looks_for_code_in_pages_of_other_pcids(void **state)
 {
 	struct vcpu_fixture *f = *state;
-	uint64_t cr3;
+	uint64_t cr3 = enter_space(f);
 
-	vcpu_fixture_enter(f, FIXTURE_LONG);
-	f->vcpu->cr4 |= CR4_PCIDE;
-	vcpu_fixture_map(f, page, PHYSICAL, FULL);
-	cr3 = f->vcpu->cr3 & ~CR3_PCID;
-	mmu_space_switch(f->vcpu, cr3 | 1, false);
 	expect_success(f, WRITE);
 	assert_true(f->vcpu->tlb_data[tlb_index(page)].write_tag == page);
 	mmu_space_switch(f->vcpu, cr3 | 2, true);

@@ -25,6 +25,12 @@ static inline uint64_t mul_div(uint64_t a, uint64_t b, uint64_t c)
 	return low;
 }
 
+/* How far a vCPU's counter, or the host's, goes in `ns`. */
+static inline uint64_t tsc_of_ns(const struct vcpu *vcpu, ns_t ns)
+{
+	return mul_div((uint64_t)ns, vcpu->cpu_model->tsc_hz, NS_PER_S);
+}
+
 /* Applies what the machine clock did while the vCPU did not run. True if it was paused or set. */
 bool tsc_follow_clock(struct vcpu *vcpu);
 

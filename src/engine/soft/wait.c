@@ -54,25 +54,20 @@ static void sleep_until_woken(struct vcpu *vcpu, ns_t limit_ns)
 	atomic_store(&vcpu->futex, 0);
 }
 
-static uint64_t to_tsc(const struct vcpu *vcpu, ns_t ns)
-{
-	return mul_div((uint64_t)ns, vcpu->cpu_model->tsc_hz, NS_PER_S);
-}
-
 /* False if somebody else had the CPU meanwhile. */
 static bool offer_cpu(const struct vcpu *vcpu)
 {
 	uint64_t start = host_tsc();
 
 	syscall(SYS_sched_yield);
-	return host_tsc() - start < to_tsc(vcpu, TAKEN_NS);
+	return host_tsc() - start < tsc_of_ns(vcpu, TAKEN_NS);
 }
 
 static bool spin(struct vcpu *vcpu)
 {
 	uint64_t now = host_tsc();
-	uint64_t end = now + to_tsc(vcpu, vcpu->spin_ns);
-	uint64_t offer = now + to_tsc(vcpu, OFFER_NS);
+	uint64_t end = now + tsc_of_ns(vcpu, vcpu->spin_ns);
+	uint64_t offer = now + tsc_of_ns(vcpu, OFFER_NS);
 
 	do {
 		for (int i = 0; i < SPIN_CHECKS; i++)
@@ -87,7 +82,7 @@ static bool spin(struct vcpu *vcpu)
 			vcpu->spin_ns = SPIN_MIN_NS;
 			return false;
 		}
-		offer = host_tsc() + to_tsc(vcpu, OFFER_NS);
+		offer = host_tsc() + tsc_of_ns(vcpu, OFFER_NS);
 	} while (now < end);
 	return false;
 }
@@ -96,7 +91,7 @@ static void adapt_spin(struct vcpu *vcpu, uint64_t slept_tsc)
 {
 	if (vcpu->engine->host_cpus < vcpu->engine->nr_vcpus || vcpu->engine->host_cpus == 1) {
 		vcpu->spin_ns = 0;
-	} else if (slept_tsc > to_tsc(vcpu, SLEEP_SHORT_NS)) {
+	} else if (slept_tsc > tsc_of_ns(vcpu, SLEEP_SHORT_NS)) {
 		vcpu->spin_ns = 0;
 	} else {
 		vcpu->spin_ns = vcpu->spin_ns ? 2 * vcpu->spin_ns : SPIN_MIN_NS;
