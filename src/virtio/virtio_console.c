@@ -236,9 +236,11 @@ static bool serve_receive(struct console_port *port)
 			watch(port, &port->in, &port->in_watched, false);
 		return false;
 	}
-	/* Nowhere to put it: look again when there are buffers. */
 	watch_input(port, false);
-	return !virtq_has_more(queue) || queue->budget == 0;
+	/* Nowhere to put it: look again when there are buffers, also those that have come
+	 * meanwhile. Nobody to give it to, or nobody who sends: connecting and opening look again.
+	 */
+	return is_open(port) && port->in.fd >= 0;
 }
 
 /* Passes on what the outside takes, `*left` bytes at most. False: it takes no more now. */
