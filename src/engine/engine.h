@@ -49,6 +49,7 @@ struct engine_counter {
 
 struct engine_ops {
 	const char *name; /* "kvm", "soft" */
+	bool has_irqfd;   /* machine.has_irqfd */
 
 	/* Can this host run it? Returns 0, or fills `err` with the reason and the remedy. */
 	int (*probe)(struct error *err);

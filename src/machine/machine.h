@@ -48,6 +48,9 @@ struct machine {
 	unsigned nr_vcpus; /* immutable */
 	/* There is system management mode: set by the board, before the engine is created. */
 	bool has_smm;
+	/* The engine that will be made serves eventfds itself (cpu_bus.irqfd and doorbells), and
+	 * need not be told of what is written to memory. Set before devices are made. */
+	bool has_irqfd;
 	/* The access that is being made is one of machine_mmio_read_smm and _write_smm. */
 	bool smm_access;
 

@@ -173,9 +173,28 @@ void guest_memory_place(
 	if (from == to)
 		return;
 	region->place = to;
-	if (memory->changed &&
-		!(ram_place_kind(from) == RAM_HIDDEN && ram_place_kind(to) == RAM_HIDDEN))
+	if (ram_place_kind(from) == RAM_HIDDEN && ram_place_kind(to) == RAM_HIDDEN)
+		return;
+	if (memory->changed)
 		memory->changed(memory->written_context, region, from);
+	for (struct guest_memory_listener *at = memory->listeners; at; at = at->next)
+		at->changed(at->context);
+}
+
+void guest_memory_listen(struct guest_memory *memory, struct guest_memory_listener *listener)
+{
+	listener->next = memory->listeners;
+	memory->listeners = listener;
+}
+
+void guest_memory_unlisten(struct guest_memory *memory, struct guest_memory_listener *listener)
+{
+	struct guest_memory_listener **at = &memory->listeners;
+
+	while (*at && *at != listener)
+		at = &(*at)->next;
+	if (*at)
+		*at = listener->next;
 }
 
 void guest_memory_changed(const struct guest_memory *memory, const struct ram_region *region,

@@ -57,6 +57,15 @@ struct ram_place {
 	bool read_only;
 };
 
+/* Who else, beside the engine, has to know where memory is; its owner keeps it until it is removed.
+ */
+struct guest_memory_listener {
+	/* A region moved, or changed its kind; the engine knows. Under the machine lock. */
+	void (*changed)(void *context);
+	void *context;
+	struct guest_memory_listener *next;
+};
+
 struct guest_memory {
 	/* The first of them that shows an address has it. The fixed ones come in ascending order.
 	 */
@@ -70,7 +79,8 @@ struct guest_memory {
 	 * When it returns no vCPU begins an instruction with the old layout, but for one that runs
 	 * just now and has not come to the end of what it executes in one go. */
 	void (*changed)(void *context, const struct ram_region *region, uint64_t from);
-	void *written_context; /* of both */
+	void *written_context;                   /* of both */
+	struct guest_memory_listener *listeners; /* machine lock */
 };
 
 static inline enum ram_kind ram_place_kind(uint64_t place)
@@ -129,6 +139,10 @@ struct ram_region *guest_memory_add_alias(struct guest_memory *memory, const str
  * changed quickly; moving makes the engine forget the code that it decoded there. */
 void guest_memory_place(
 	struct guest_memory *memory, struct ram_region *region, gpa_t base, enum ram_kind kind);
+
+/* Under the machine lock. */
+void guest_memory_listen(struct guest_memory *memory, struct guest_memory_listener *listener);
+void guest_memory_unlisten(struct guest_memory *memory, struct guest_memory_listener *listener);
 
 /* The owner of the region's memory has written [offset, offset + size) of it: announces it wherever
  * it is shown, at the region's place and at its aliases'. */

@@ -256,11 +256,23 @@ static int vm_open_signals(struct vm *vm, struct error *err)
 	return loop_add(&vm->loop, vm->signal_fd, LOOP_READ, vm_signal, vm);
 }
 
-static int vm_create_engine(struct vm *vm, struct error *err)
+/* Devices are told what the engine, which is made after them, can do. */
+static int vm_select_engine(struct vm *vm, const struct engine_ops **ops, struct error *err)
+{
+	char why[256];
+
+	*ops = engine_select(vm->config->engine, why, sizeof(why), err);
+	if (!*ops)
+		return -EINVAL;
+	if (strcmp(vm->config->engine, "auto") == 0)
+		log_info("%s", why);
+	vm->machine.has_irqfd = (*ops)->has_irqfd;
+	return 0;
+}
+
+static int vm_create_engine(struct vm *vm, const struct engine_ops *ops, struct error *err)
 {
 	const struct vm_config *config = vm->config;
-	char why[256];
-	const struct engine_ops *ops = engine_select(config->engine, why, sizeof(why), err);
 	struct engine_config engine_config = {
 		.machine = &vm->machine,
 		.cpu_model = &vm->cpu_model,
@@ -271,15 +283,11 @@ static int vm_create_engine(struct vm *vm, struct error *err)
 		.dump_code = config->dump_code,
 	};
 
-	if (!ops)
-		return -EINVAL;
 	if (config->dump_code &&
 		(ops != &soft_engine_ops || config->soft_mode != SOFT_MODE_TRANSLATE))
 		return error_set(err, EXIT_CODE_CONFIG,
 			"--dump-code has nothing to write: no code is translated here; "
 			"give --engine soft --soft-mode translate");
-	if (strcmp(config->engine, "auto") == 0)
-		log_info("%s", why);
 	if (ops == &soft_engine_ops) {
 		/* Its TLB is its own, whatever the host's can do. */
 		cpu_model_offer(&vm->cpu_model, CPU_FEATURE_PCID);
@@ -376,6 +384,7 @@ static int vm_create(struct vm *vm, struct error *err)
 	const struct devices_events device_events = {
 		.disk_stopped = vm_disk_stopped, .ejected = vm_wake, .context = vm
 	};
+	const struct engine_ops *engine;
 	int result = memory_device_bytes(config, &board.device_memory_bytes, err);
 
 	if (result)
@@ -413,9 +422,11 @@ static int vm_create(struct vm *vm, struct error *err)
 		cpu_model_limit_addresses(&vm->cpu_model, vm->board->type->address_bits);
 	if (config->sound)
 		vm->devices.sound = sound_sink(&vm->sound);
-	if (devices_create(&vm->devices, config, &vm->machine, vm->board, &device_events, err) ||
+	if (vm_select_engine(vm, &engine, err) ||
+		devices_create(
+			&vm->devices, config, &vm->machine, vm->board, &device_events, err) ||
 		floppies_create(&vm->floppies, config, vm->board, vm_disk_stopped, vm, err) ||
-		vm_set_boot(vm, err) || vm_create_engine(vm, err))
+		vm_set_boot(vm, err) || vm_create_engine(vm, engine, err))
 		return -EINVAL;
 	input_init(&vm->input, &vm->machine, board_i8042(vm->board));
 	vm->input.keyboard = vm->devices.keyboard;

@@ -260,6 +260,7 @@ static unsigned kvm_engine_counters(
 
 const struct engine_ops kvm_engine_ops = {
 	.name = "kvm",
+	.has_irqfd = true,
 	.probe = kvm_engine_probe,
 	.create = kvm_engine_create,
 	.destroy = kvm_engine_destroy,
