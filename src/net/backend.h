@@ -24,6 +24,9 @@ struct net_backend_ops {
 	void (*ready)(struct net_backend *backend);
 	/* The kernel or a peer can do the work of received frames itself; NULL if it cannot. */
 	void (*set_offloads)(struct net_backend *backend, unsigned offloads);
+	/* As net_vhost_fd and net_vhost_filter; NULL: it is no descriptor that vhost-net takes. */
+	int (*vhost_fd)(struct net_backend *backend, unsigned header_bytes);
+	void (*vhost_filter)(struct net_backend *backend, const struct net_filter *filter);
 	void (*destroy)(struct net_backend *backend);
 };
 

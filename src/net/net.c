@@ -121,6 +121,29 @@ int net_fd(const struct net_backend *backend)
 	return backend->fd;
 }
 
+const char *net_vhost_refusal(const struct net_backend *backend)
+{
+	if (!backend->ops->vhost_fd)
+		return "it needs a tap or a bridge";
+	if (backend->capture)
+		return "nothing can be captured then; leave capture= away";
+	if (net_rate_is_set(&backend->sent_rate) || net_rate_is_set(&backend->received_rate))
+		return "it knows no rates; leave rate= away";
+	return NULL;
+}
+
+int net_vhost_fd(struct net_backend *backend, unsigned header_bytes)
+{
+	return net_vhost_refusal(backend) ? -ENOTSUP
+					  : backend->ops->vhost_fd(backend, header_bytes);
+}
+
+void net_vhost_filter(struct net_backend *backend, const struct net_filter *filter)
+{
+	if (backend->ops->vhost_filter)
+		backend->ops->vhost_filter(backend, filter);
+}
+
 unsigned net_mtu(const struct net_backend *backend)
 {
 	return backend->mtu;

@@ -108,6 +108,31 @@ int net_send(struct net_backend *backend, const struct net_header *header, const
  * room for NET_MAX_FRAME bytes. */
 size_t net_receive(struct net_backend *backend, struct net_header *header, uint8_t *frame);
 
+/*
+ * vhost-net: a thread of the host's kernel that carries frames in place of net_send and
+ * net_receive. Why this back end cannot be served so, as the end of a sentence; NULL: it can.
+ */
+const char *net_vhost_refusal(const struct net_backend *backend);
+
+/*
+ * The descriptor for it, whose frames have headers of `header_bytes` from now on, 10 or 12
+ * (virtio's num_buffers; net_send and net_receive go on as they were). Returns -errno if it cannot
+ * be had.
+ */
+int net_vhost_fd(struct net_backend *backend, unsigned header_bytes);
+
+#define NET_FILTER_MAX 136
+
+/* Which received frames are wanted: all of them if `count` is 0. */
+struct net_filter {
+	uint8_t addresses[NET_FILTER_MAX][NET_ADDRESS_BYTES];
+	unsigned count;
+	bool all_multicast;
+};
+
+/* While vhost-net receives, which knows no filter; more may come than is wanted. */
+void net_vhost_filter(struct net_backend *backend, const struct net_filter *filter);
+
 /* The MTU that the back end asks its guest to use, 0 if it does not care. */
 unsigned net_mtu(const struct net_backend *backend);
 

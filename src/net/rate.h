@@ -16,6 +16,11 @@ struct net_rate {
 /* `burst_bytes` 0 is a tenth of a second's worth, and at least one frame. */
 void net_rate_init(struct net_rate *rate, uint64_t bytes_per_s, uint64_t burst_bytes);
 
+static inline bool net_rate_is_set(const struct net_rate *rate)
+{
+	return rate->bytes_per_s != 0;
+}
+
 /* True if a frame may pass at `now_ns`. It may be of any size: what it takes too much is waited for
  * by the next. */
 bool net_rate_allows(struct net_rate *rate, ns_t now_ns);

@@ -20,9 +20,16 @@
 
 #define MAX_PIECES 64
 
+/* A header with num_buffers (virtio 1.2 5.1.6.1), which the kernel reads past, and leaves 0. */
+struct tap_header {
+	struct net_header net;
+	uint16_t nr_buffers;
+} __attribute__((packed));
+
 struct tap {
 	struct net_backend backend;
 	int fd;
+	unsigned header_bytes;
 };
 
 static struct tap *tap_of(struct net_backend *backend)
@@ -33,8 +40,8 @@ static struct tap *tap_of(struct net_backend *backend)
 static int tap_send(struct net_backend *backend, const struct net_header *header,
 	const struct iovec *iov, unsigned count)
 {
-	struct net_header copy = *header;
-	struct iovec pieces[MAX_PIECES + 1] = { { &copy, sizeof(copy) } };
+	struct tap_header copy = { .net = *header };
+	struct iovec pieces[MAX_PIECES + 1] = { { &copy, tap_of(backend)->header_bytes } };
 
 	if (count > MAX_PIECES)
 		return -EMSGSIZE;
@@ -46,12 +53,15 @@ static int tap_send(struct net_backend *backend, const struct net_header *header
 
 static ssize_t tap_receive(struct net_backend *backend, struct net_header *header, uint8_t *frame)
 {
-	struct iovec pieces[] = { { header, sizeof(*header) }, { frame, NET_MAX_FRAME } };
-	ssize_t size = readv(tap_of(backend)->fd, pieces, ARRAY_SIZE(pieces));
+	struct tap *tap = tap_of(backend);
+	struct tap_header with_count = { .nr_buffers = 0 };
+	struct iovec pieces[] = { { &with_count, tap->header_bytes }, { frame, NET_MAX_FRAME } };
+	ssize_t size = readv(tap->fd, pieces, ARRAY_SIZE(pieces));
 
 	if (size < 0)
 		return 0;
-	return size > (ssize_t)sizeof(*header) ? size - (ssize_t)sizeof(*header) : -EIO;
+	*header = with_count.net;
+	return size > (ssize_t)tap->header_bytes ? size - (ssize_t)tap->header_bytes : -EIO;
 }
 
 static void tap_want(struct net_backend *backend, unsigned events)
@@ -75,6 +85,40 @@ static void tap_set_offloads(struct net_backend *backend, unsigned offloads)
 	ioctl(tap_of(backend)->fd, TUNSETOFFLOAD, flags);
 }
 
+static int set_header_bytes(struct tap *tap, unsigned bytes)
+{
+	int size = (int)bytes;
+
+	if (ioctl(tap->fd, TUNSETVNETHDRSZ, &size) < 0)
+		return -errno;
+	tap->header_bytes = bytes;
+	return 0;
+}
+
+static int tap_vhost_fd(struct net_backend *backend, unsigned header_bytes)
+{
+	struct tap *tap = tap_of(backend);
+	int rc = header_bytes == tap->header_bytes ? 0 : set_header_bytes(tap, header_bytes);
+
+	return rc < 0 ? rc : tap->fd;
+}
+
+/* The kernel compares eight addresses, hashes further ones of groups, and gives up filtering if
+ * there are others. */
+static void tap_vhost_filter(struct net_backend *backend, const struct net_filter *filter)
+{
+	/* As struct tun_filter, whose end is open. */
+	struct {
+		uint16_t flags, count;
+		uint8_t addresses[NET_FILTER_MAX][NET_ADDRESS_BYTES];
+	} table = { .flags = filter->all_multicast ? TUN_FLT_ALLMULTI : 0,
+		.count = (uint16_t)filter->count };
+
+	memcpy(table.addresses, filter->addresses, filter->count * NET_ADDRESS_BYTES);
+	/* It saves the guest work; nothing depends on it. */
+	ioctl(tap_of(backend)->fd, TUNSETTXFILTER, &table);
+}
+
 static void tap_destroy(struct net_backend *backend)
 {
 	struct tap *tap = tap_of(backend);
@@ -90,6 +134,8 @@ static const struct net_backend_ops tap_ops = {
 	.receive = tap_receive,
 	.want = tap_want,
 	.set_offloads = tap_set_offloads,
+	.vhost_fd = tap_vhost_fd,
+	.vhost_filter = tap_vhost_filter,
 	.destroy = tap_destroy,
 };
 
@@ -110,7 +156,7 @@ static int tap_error(const char *what, const char *name, int reason, struct erro
 /* Opens the interface `name`, or a new one whose name is put there if it is "". */
 static int open_interface(struct tap *tap, char name[IFNAMSIZ], struct error *err)
 {
-	int header_bytes = sizeof(struct net_header);
+	static const struct net_filter everything;
 	struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
 
 	tap->fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
@@ -118,8 +164,10 @@ static int open_interface(struct tap *tap, char name[IFNAMSIZ], struct error *er
 		return tap_error("the device", "/dev/net/tun", errno, err);
 	memcpy(request.ifr_name, name, IFNAMSIZ);
 	if (ioctl(tap->fd, TUNSETIFF, &request) < 0 ||
-		ioctl(tap->fd, TUNSETVNETHDRSZ, &header_bytes) < 0)
+		set_header_bytes(tap, sizeof(struct net_header)) < 0)
 		return tap_error("the interface", name, errno, err);
+	/* An interface that stays keeps the filter of whoever was killed. */
+	tap_vhost_filter(&tap->backend, &everything);
 	memcpy(name, request.ifr_name, IFNAMSIZ);
 	return 0;
 }
