@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define STATUS_KNOWN                                                                               \
 	(VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER | VIRTIO_STATUS_DRIVER_OK |              \
@@ -37,6 +38,60 @@ static void note_broken(struct virtio_queue *queue)
 	virtio_lane_call_outside(&device->lanes[queue->lane]);
 }
 
+/* A notification that did not come by the eventfd. */
+static void kick(const struct virtio_queue *queue)
+{
+	const uint64_t one = 1;
+
+	/* It fails only after 2^64 times. */
+	if (write(queue->kick_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+/* Has the kernel serve a queue, if the model knows how and wants it to. Holds the lane. */
+static void delegate(struct virtio_queue *queue)
+{
+	struct virtio_device *device = queue->device;
+	const struct virtio_transport_ops *ops = device->transport_ops;
+	unsigned index = (unsigned)(queue - device->queues);
+	int call_fd;
+
+	if (!device->type->delegate || !ops || !ops->kick_fd)
+		return;
+	queue->kick_fd = ops->kick_fd(device->transport, index);
+	call_fd = device->type->delegate(device, index, queue->kick_fd);
+	if (call_fd < 0)
+		return;
+	if (ops->delegate_queue(device->transport, index, call_fd) < 0)
+		device->type->recall(device, index);
+	else
+		queue->delegated = true;
+}
+
+/* Takes it back; true if an interrupt is still to be sent. Holds the lane. */
+static bool recall(struct virtio_queue *queue)
+{
+	struct virtio_device *device = queue->device;
+	unsigned index = (unsigned)(queue - device->queues);
+
+	if (!queue->delegated)
+		return false;
+	queue->delegated = false;
+	device->type->recall(device, index);
+	return device->transport_ops->recall_queue(device->transport, index);
+}
+
+/* The queue is not served any more, but goes on to exist. Holds the lane. */
+static void stop_running(struct virtio_queue *queue)
+{
+	struct virtio_device *device = queue->device;
+
+	queue->running = false;
+	if (recall(queue))
+		device->transport_ops->interrupt_queue(
+			device->transport, (unsigned)(queue - device->queues));
+}
+
 /* Serves one queue for one round; true if it is to be served again. Holds the lane. */
 static bool serve_queue(struct virtio_queue *queue)
 {
@@ -48,6 +103,10 @@ static bool serve_queue(struct virtio_queue *queue)
 
 	if (!queue->running)
 		return false;
+	if (queue->delegated) {
+		kick(queue);
+		return false;
+	}
 	if (!ring->awaits)
 		virtq_disable_notification(ring);
 	ring->budget = ring->state.size;
@@ -103,6 +162,7 @@ static void drain_and_reset(struct virtio_queue *queue)
 
 	if (queue->ring.in_flight > 0 && device->type->drain)
 		device->type->drain(device, (unsigned)(queue - device->queues), true);
+	recall(queue);
 	virtq_reset(&queue->ring);
 	atomic_store(&queue->is_stopping, false);
 }
@@ -128,6 +188,20 @@ static void tell_transport(struct virtio_device *device)
 		device->transport_ops->outside(device->transport);
 }
 
+/* The kernel does not stop by itself. Under the machine lock. */
+static void stop_broken(struct virtio_device *device)
+{
+	for (unsigned i = 0; i < device->nr_queues; i++) {
+		struct virtio_queue *queue = &device->queues[i];
+		struct virtio_lane *lane = &device->lanes[queue->lane];
+
+		virtio_lane_enter(lane);
+		if (queue->delegated && queue->ring.state.broken)
+			stop_running(queue);
+		virtio_lane_leave(lane);
+	}
+}
+
 static void lane_outside(void *owner, struct virtio_lane *lane)
 {
 	struct virtio_device *device = owner;
@@ -144,6 +218,7 @@ static void lane_outside(void *owner, struct virtio_lane *lane)
 	}
 	if (atomic_load(&device->needs_reset) || atomic_load(&device->transport_waits)) {
 		machine_lock(device->machine);
+		stop_broken(device);
 		tell_transport(device);
 		machine_unlock(device->machine);
 	}
@@ -302,15 +377,40 @@ static void update_running(struct virtio_device *device)
 				continue;
 			running = may_run(device, queue);
 			if (running && !queue->running) {
+				queue->running = true;
+				delegate(queue);
 				atomic_store(&queue->marked, true);
 				started = true;
+			} else if (!running && (queue->running || queue->delegated)) {
+				stop_running(queue);
 			}
-			queue->running = running;
 		}
 		if (started)
 			atomic_store(&device->lanes[lane].marked, true);
 		virtio_lane_leave(&device->lanes[lane]);
 	}
+}
+
+void virtio_delegate_again(struct virtio_device *device)
+{
+	for (unsigned i = 0; i < device->nr_queues; i++) {
+		struct virtio_lane *lane = virtio_queue_lane(device, i);
+
+		virtio_lane_enter(lane);
+		stop_running(&device->queues[i]);
+		virtio_lane_leave(lane);
+	}
+	update_running(device);
+}
+
+void virtio_delegate_broke(struct virtio_device *device, unsigned index)
+{
+	struct virtio_queue *queue = &device->queues[index];
+
+	if (!queue->delegated)
+		return;
+	virtq_break(&queue->ring, "it has buffers that are not in RAM, or no proper chains");
+	note_broken(queue);
 }
 
 void virtio_allow_dma(struct virtio_device *device, bool allowed)
@@ -342,6 +442,7 @@ static void begin_stop(struct virtio_queue *queue)
 	struct virtio_device *device = queue->device;
 
 	queue->running = false;
+	recall(queue);
 	if (queue->ring.in_flight == 0) {
 		virtq_reset(&queue->ring);
 		return;

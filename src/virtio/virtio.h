@@ -60,6 +60,15 @@ struct virtio_device_type {
 	 * dropped. Holds the lane. NULL: the device keeps no requests.
 	 */
 	void (*drain)(struct virtio_device *device, unsigned index, bool cancel);
+	/*
+	 * The queue may run: the host's kernel serves it from now on instead of `serve`, and is
+	 * told of what comes by the eventfd `kick_fd`. Returns the eventfd by which it asks for an
+	 * interrupt, or -1 if it does not. `recall` ends this; nothing is in flight then, and the
+	 * queue's state is where the kernel got to. Both hold the lane, `delegate` under the
+	 * machine lock too. NULL: never.
+	 */
+	int (*delegate)(struct virtio_device *device, unsigned index, int kick_fd);
+	void (*recall)(struct virtio_device *device, unsigned index);
 	/* Deferred by virtio_call_outside; on lane `lane`'s I/O thread, holds nothing. */
 	void (*outside)(struct virtio_device *device, unsigned lane);
 
@@ -101,6 +110,16 @@ struct virtio_transport_ops {
 	void (*interrupt_config)(void *transport);
 	/* Under the machine lock, holding no lane: something asked for virtio_call_transport. */
 	void (*outside)(void *transport);
+	/* The eventfd that the driver's notifications signal. NULL: there is none. */
+	int (*kick_fd)(void *transport, unsigned index);
+	/*
+	 * The kernel serves a queue: the transport does not look at the queue's `kick_fd` until
+	 * `recall_queue`, and interrupts when `call_fd` is signalled. That returns true if it was
+	 * signalled and the interrupt is still to be sent. Holding the lane, the first under the
+	 * machine lock. Returns 0 or -errno.
+	 */
+	int (*delegate_queue)(void *transport, unsigned index, int call_fd);
+	bool (*recall_queue)(void *transport, unsigned index);
 };
 
 struct virtio_queue {
@@ -113,7 +132,9 @@ struct virtio_queue {
 	_Atomic bool marked; /* serve it */
 
 	/* Lane. */
-	bool running;             /* enabled, DRIVER_OK, may access memory */
+	bool running;   /* enabled, DRIVER_OK, may access memory */
+	bool delegated; /* ...and the kernel serves it, which `kick_fd` wakes */
+	int kick_fd;
 	bool stopping;            /* to be drained and reset by the I/O thread */
 	_Atomic bool is_stopping; /* what registers show of it */
 };
@@ -181,6 +202,11 @@ static inline struct virtio_lane *virtio_queue_lane(struct virtio_device *device
 /* Have `serve` called for the queue: at once if the lane is free. Any thread; may hold the lane,
  * then it is called later. */
 void virtio_serve_again(struct virtio_device *device, unsigned index);
+
+/* Asks type->delegate anew for every queue. Under the machine lock. */
+void virtio_delegate_again(struct virtio_device *device);
+/* The kernel found that the driver did what it must not (virtq_break). Holds the lane. */
+void virtio_delegate_broke(struct virtio_device *device, unsigned index);
 
 /* Have type->outside called on a lane's I/O thread. Any thread. */
 void virtio_call_outside(struct virtio_device *device, unsigned lane);

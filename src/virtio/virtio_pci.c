@@ -74,6 +74,9 @@ static const struct virtio_transport_ops transport_ops = {
 	.interrupt_queue = interrupt_queue,
 	.interrupt_config = interrupt_config,
 	.outside = update_intx,
+	.kick_fd = virtio_pci_kick_fd,
+	.delegate_queue = virtio_pci_delegate_queue,
+	.recall_queue = virtio_pci_recall_queue,
 };
 
 /* Common configuration (4.1.4.3). */
@@ -202,9 +205,11 @@ static void write_queue_size(struct virtio_pci *transport, uint64_t value)
 
 static void write_queue_vector(struct virtio_pci *transport, uint64_t value)
 {
-	if (virtio_pci_selected(transport))
-		__atomic_store_n(&transport->state.queue_vectors[transport->state.queue_select],
-			virtio_pci_vector(transport, value), __ATOMIC_RELAXED);
+	if (!virtio_pci_selected(transport))
+		return;
+	__atomic_store_n(&transport->state.queue_vectors[transport->state.queue_select],
+		virtio_pci_vector(transport, value), __ATOMIC_RELAXED);
+	virtio_pci_route_calls(transport);
 }
 
 static void write_queue_enable(struct virtio_pci *transport, uint64_t value)
@@ -378,6 +383,7 @@ static void config_written(void *context, unsigned offset, unsigned size)
 	if (window(transport, offset, size, &cap))
 		pci_bar_write(&transport->function, VIRTIO_PCI_BAR, cap.offset, cap.size,
 			cap.extra & byte_mask(cap.size));
+	virtio_pci_route_calls(transport);
 }
 
 /* What the bus tells. */
@@ -397,6 +403,7 @@ static void function_restored(void *context)
 
 	transport->device->dma_allowed = pci_is_bus_master(&transport->function);
 	virtio_device_restored(transport->device);
+	virtio_pci_route_calls(transport);
 	update_intx(transport);
 }
 
@@ -528,6 +535,7 @@ static int add_doorbell(struct virtio_pci *transport, unsigned index)
 	int rc;
 
 	doorbell->queue = &transport->device->queues[index];
+	doorbell->transport = transport;
 	doorbell->watch.ready = doorbell_ring;
 	doorbell->watch.is_signal = true;
 	doorbell->watch.context = doorbell;
@@ -578,7 +586,7 @@ int virtio_pci_create(struct virtio_pci **created, struct virtio_device *device,
 	if (!transport->doorbells)
 		rc = -ENOMEM;
 	for (unsigned i = 0; i < device->nr_queues && rc == 0; i++)
-		transport->doorbells[i].watch.fd = -1;
+		transport->doorbells[i].watch.fd = transport->doorbells[i].call.fd = -1;
 	for (unsigned i = 0; i < device->nr_queues && rc == 0; i++)
 		rc = add_doorbell(transport, i);
 	if (rc < 0) {

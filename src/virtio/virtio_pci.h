@@ -3,8 +3,9 @@
  *
  * Interrupts go out from the thread that used buffers; with MSI-X that takes no lock but the
  * function's. Notifications are doorbells: served by the vCPU that rings, or through an eventfd by
- * the queue's I/O thread under KVM. No irqfd: a write to one costs this process as much as the
- * message itself. Not modelled: notification data, shared memory, SR-IOV.
+ * the queue's I/O thread under KVM. No irqfd but for queues that the kernel serves
+ * (virtio_pci_delegate.c): a write to one costs this process as much as the message itself. Not
+ * modelled: notification data, shared memory, SR-IOV.
  *
  * Everything runs under the machine lock unless it says otherwise.
  */
@@ -30,6 +31,14 @@ struct virtio_pci_doorbell {
 	struct virtio_queue *queue;
 	struct pci_doorbell modern, legacy;
 	struct virtio_watch watch; /* of the eventfd, -1: none */
+	/*
+	 * The kernel serves the queue, and asks for interrupts by `call.fd` (-1: it does not): it
+	 * sends `irqfd_vector` itself, or if that is none the I/O thread waits for it. The
+	 * transport is `transport`. The queue's lane.
+	 */
+	struct virtio_watch call;
+	uint16_t irqfd_vector;
+	struct virtio_pci *transport;
 };
 
 struct virtio_pci {
@@ -57,6 +66,11 @@ void virtio_pci_unplug(struct virtio_pci *transport);
 void virtio_pci_destroy(struct virtio_pci *transport);
 
 /* Between the files of the transport. */
+int virtio_pci_kick_fd(void *transport, unsigned index);
+int virtio_pci_delegate_queue(void *transport, unsigned index, int call_fd);
+bool virtio_pci_recall_queue(void *transport, unsigned index);
+/* A queue's vector, or whether there is MSI-X, has changed. Under the machine lock. */
+void virtio_pci_route_calls(struct virtio_pci *transport);
 extern const struct io_ops virtio_pci_legacy_ops;
 uint8_t virtio_pci_take_isr(struct virtio_pci *transport);
 void virtio_pci_reset_registers(struct virtio_pci *transport);

@@ -96,9 +96,11 @@ static void register_write(struct virtio_pci *transport, unsigned offset, uint64
 		state->config_vector = virtio_pci_vector(transport, (uint16_t)value);
 		break;
 	case VIRTIO_LEGACY_QUEUE_VECTOR:
-		if (virtio_pci_selected(transport))
-			__atomic_store_n(&state->queue_vectors[state->queue_select],
-				virtio_pci_vector(transport, (uint16_t)value), __ATOMIC_RELAXED);
+		if (!virtio_pci_selected(transport))
+			break;
+		__atomic_store_n(&state->queue_vectors[state->queue_select],
+			virtio_pci_vector(transport, (uint16_t)value), __ATOMIC_RELAXED);
+		virtio_pci_route_calls(transport);
 		break;
 	}
 }
