@@ -15,6 +15,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = pathlib.Path(os.environ.get("ATOLL_CACHE", ROOT / ".cache"))
 MODULES = ("irqbypass.ko", "kvm.ko", "kvm-amd.ko")
+VHOST = ("tun.ko", "tap.ko", "vhost_iotlb.ko", "vhost.ko", "vhost_net.ko")
 # One processor: with more, QEMU's emulation of SVM hangs now and then. A time-stamp counter that
 # Linux trusts, as that of real hardware.
 QEMU = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "EPYC,+invtsc,-smap", "-smp", "1", "-m", "2048",

@@ -62,7 +62,7 @@ static const struct state_field net_fields[] = {
 const struct state_table virtio_net_state_table =
 	STATE_TABLE_OF(struct virtio_net_state, "virtio-net", net_fields, NULL);
 
-static size_t header_bytes(const struct virtio_net *net)
+size_t virtio_net_header_bytes(const struct virtio_net *net)
 {
 	return virtio_has_feature(&net->device, VIRTIO_F_VERSION_1) ||
 			       virtio_has_feature(&net->device, NET_F_MRG_RXBUF)
@@ -75,7 +75,7 @@ static unsigned control_index(const struct virtio_net *net)
 	return virtio_has_feature(&net->device, NET_F_MQ) ? 2 * net->max_pairs : 2;
 }
 
-static void want(struct virtio_net *net, unsigned events, bool wanted)
+void virtio_net_want(struct virtio_net *net, unsigned events, bool wanted)
 {
 	unsigned now = wanted ? net->wanted | events : net->wanted & ~events;
 
@@ -91,7 +91,8 @@ static bool send_frame(struct virtio_net *net, struct virtq_request *request)
 	struct frame_header header = { 0 };
 	size_t size;
 
-	if (virtq_read(request, &header, header_bytes(net)) != header_bytes(net))
+	if (virtq_read(request, &header, virtio_net_header_bytes(net)) !=
+		virtio_net_header_bytes(net))
 		return true;
 	size = request->readable_bytes;
 	if (size < NET_MIN_FRAME || size > NET_MAX_FRAME || !net->link_up)
@@ -115,7 +116,7 @@ static bool serve_transmit(struct virtio_net *net, unsigned index)
 	while ((request = virtq_pop(queue)) != NULL) {
 		if (!send_frame(net, request)) {
 			virtq_unpop(queue, request);
-			want(net, NET_WRITE, true);
+			virtio_net_want(net, NET_WRITE, true);
 			return false;
 		}
 		virtq_push(queue, request, 0);
@@ -164,7 +165,8 @@ static int pop_buffers(
 		room += request->writable_bytes;
 		requests[count++] = request;
 	}
-	if (room >= bytes && requests[0]->writable_bytes >= header_bytes(net))
+	if (count > 0 && room >= bytes &&
+		requests[0]->writable_bytes >= virtio_net_header_bytes(net))
 		return (int)count;
 	put_back(queue, requests, count);
 	return -1;
@@ -178,7 +180,8 @@ static void fill_buffers(struct virtio_net *net, struct virtq *queue,
 	size_t left = net->held_bytes;
 
 	for (unsigned i = 0; i < count; i++) {
-		size_t written = i ? 0 : virtq_write(requests[i], &header, header_bytes(net));
+		size_t written =
+			i ? 0 : virtq_write(requests[i], &header, virtio_net_header_bytes(net));
 		size_t part = virtq_write(requests[i], from, left);
 
 		from += part;
@@ -193,18 +196,19 @@ static bool serve_receive(struct virtio_net *net, unsigned index)
 
 	while (hold_frame(net)) {
 		struct virtq_request *requests[MAX_BUFFERS];
-		int count = pop_buffers(net, queue, net->held_bytes + header_bytes(net), requests);
+		int count = pop_buffers(
+			net, queue, net->held_bytes + virtio_net_header_bytes(net), requests);
 
 		if (!count) {
 			/* The driver tells when it has given more. */
-			want(net, NET_READ, false);
+			virtio_net_want(net, NET_READ, false);
 			return true;
 		}
 		if (count > 0)
 			fill_buffers(net, queue, requests, (unsigned)count);
 		net->held_bytes = 0;
 	}
-	want(net, NET_READ, true);
+	virtio_net_want(net, NET_READ, true);
 	return false;
 }
 
@@ -233,7 +237,7 @@ static void backend_ready(void *context)
 		virtio_serve_again(&net->device, 0);
 	if (!(ready & NET_WRITE))
 		return;
-	want(net, NET_WRITE, false);
+	virtio_net_want(net, NET_WRITE, false);
 	for (unsigned pair = 0; pair < net->max_pairs; pair++)
 		virtio_serve_again(&net->device, 2 * pair + 1);
 }
@@ -267,7 +271,7 @@ static void net_started(struct virtio_device *device)
 	net->state.filter.by_vlan = virtio_has_feature(device, NET_F_CTRL_VLAN);
 	net->state.offloads = virtio_net_allowed_offloads(device);
 	net_set_offloads(net->backend, net->state.offloads);
-	want(net, NET_READ, true);
+	virtio_net_want(net, NET_READ, true);
 	virtio_lane_leave(lane);
 }
 
@@ -278,7 +282,7 @@ static void reset_state(struct virtio_net *net)
 	net->state = (struct virtio_net_state){ .nr_pairs = 1 };
 	virtio_net_filter_reset(&net->state.filter, net->address);
 	net_set_offloads(net->backend, 0);
-	want(net, NET_READ | NET_WRITE, false);
+	virtio_net_want(net, NET_READ | NET_WRITE, false);
 }
 
 static void net_reset(struct virtio_device *device)
@@ -328,6 +332,8 @@ static const struct virtio_device_type virtio_net_type = {
 	.legacy_features = BITS(31, 0),
 	.serve = net_serve,
 	.outside = net_outside,
+	.delegate = virtio_net_delegate,
+	.recall = virtio_net_recall,
 	.started = net_started,
 	.reset = net_reset,
 	.config_written = net_config_written,
@@ -339,6 +345,9 @@ static const struct virtio_device_type virtio_net_type = {
 		NET_F_HOST_TSO6 | NET_F_HOST_ECN | NET_F_MRG_RXBUF | NET_F_STATUS |                \
 		NET_F_CTRL_VQ | NET_F_CTRL_RX | NET_F_CTRL_VLAN | NET_F_CTRL_RX_EXTRA |            \
 		NET_F_CTRL_MAC_ADDR | NET_F_HOST_USO)
+
+/* What a tap cannot do for vhost-net: leave out VLANs, and segment UDP. */
+#define VHOST_UNABLE (NET_F_CTRL_VLAN | NET_F_HOST_USO)
 
 static int init_device(
 	struct virtio_net *net, const struct virtio_net_config *config, struct error *err)
@@ -357,7 +366,11 @@ static int init_device(
 		.queues = queues,
 		.nr_queues = 2 * net->max_pairs + 1,
 		.nr_lanes = 1,
+		.no_packed = net->vhost,
 	};
+
+	if (net->vhost)
+		device.features &= ~VHOST_UNABLE;
 
 	for (unsigned i = 0; i < device.nr_queues; i++)
 		queues[i] = (struct virtio_queue_config){
@@ -373,11 +386,15 @@ int virtio_net_create(
 	int ret;
 
 	if (!net) {
+		if (config->vhost)
+			vhost_net_close(config->vhost);
+		free(config->vhost);
 		net_close(config->backend);
 		return error_set_errno(
 			err, EXIT_CODE_HOST, ENOMEM, "cannot make the NIC '%s'", config->name);
 	}
 	net->backend = config->backend;
+	net->vhost = config->vhost;
 	net->max_pairs = config->nr_pairs;
 	net->link_up = true;
 	memcpy(net->address, config->address, NET_ADDRESS_BYTES);
@@ -394,6 +411,8 @@ int virtio_net_create(
 	virtio_lane_enter(&net->device.lanes[0]);
 	ret = virtio_lane_watch(&net->device.lanes[0], &net->watch);
 	virtio_lane_leave(&net->device.lanes[0]);
+	if (ret == 0)
+		ret = virtio_net_vhost_init(net);
 	if (ret < 0) {
 		error_set_errno(
 			err, EXIT_CODE_HOST, -ret, "cannot make the NIC '%s'", config->name);
@@ -413,6 +432,7 @@ void virtio_net_destroy(struct virtio_device *device)
 	if (!device)
 		return;
 	virtio_device_finish(&net->device);
+	virtio_net_vhost_finish(net);
 	net_close(net->backend);
 	free(net);
 }
@@ -430,6 +450,8 @@ void virtio_net_set_link(struct virtio_net *net, bool up)
 	virtio_lane_enter(lane);
 	net->link_up = up;
 	virtio_lane_leave(lane);
+	if (net->vhost)
+		virtio_delegate_again(&net->device);
 	virtio_config_change(&net->device, offsetof(struct virtio_net_registers, status), &status,
 		sizeof(status));
 }

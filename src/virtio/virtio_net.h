@@ -17,9 +17,15 @@ struct virtio_net_config {
 	uint8_t address[NET_ADDRESS_BYTES];
 	unsigned nr_pairs; /* of queues, 1 to VIRTIO_NET_MAX_PAIRS */
 	uint16_t mtu;      /* that the driver is to use; 0: its own choice */
+	/* That carries frames while it can, and belongs to the device as the back end does; with
+	 * one pair, and a back end that net_vhost_refusal does not name. NULL: none. */
+	struct vhost_net *vhost;
 };
 
 struct virtio_net;
+
+/* For the configuration; NULL, and `err`, if it cannot be had. */
+struct vhost_net *virtio_net_open_vhost(struct error *err);
 
 /* Returns 0, or fills `err`. */
 int virtio_net_create(

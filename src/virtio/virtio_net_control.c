@@ -162,5 +162,6 @@ bool virtio_net_serve_control(struct virtio_net *net, unsigned index)
 					  : NET_CTRL_ERR;
 		virtq_push(queue, request, status ? 1 : 0);
 	}
+	virtio_net_vhost_filter(net);
 	return true;
 }

@@ -1,6 +1,6 @@
 /*
- * A NIC from what --net was given: its own properties (model, mac, queues) are taken here, those of
- * its back end by net_open.
+ * A NIC from what --net was given: its own properties (model, mac, queues, vhost) are taken here,
+ * those of its back end by net_open.
  */
 #include "base/properties.h"
 #include "nic/e1000.h"
@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define NIC_PROPERTIES "model, mac, queues, boot, romfile, " NET_PROPERTIES
+#define NIC_PROPERTIES "model, mac, queues, vhost, boot, romfile, " NET_PROPERTIES
 
 #define NIC_MAX_ROM (2u << 20)
 
@@ -40,6 +40,48 @@ static int take_address(
 			"--net cannot use mac=%s; give a unicast address such as 52:54:00:12:34:56",
 			mac);
 	return 0;
+}
+
+enum vhost { VHOST_AUTO, VHOST_ON, VHOST_OFF };
+
+static int take_vhost(enum vhost *vhost, struct properties *properties, struct error *err)
+{
+	const char *value = properties_take(properties, "vhost");
+
+	if (!value || strcmp(value, "auto") == 0)
+		*vhost = VHOST_AUTO;
+	else if (strcmp(value, "on") == 0)
+		*vhost = VHOST_ON;
+	else if (strcmp(value, "off") == 0)
+		*vhost = VHOST_OFF;
+	else
+		return error_set(err, EXIT_CODE_USAGE,
+			"--net cannot use vhost=%s; use one of: on, off, auto", value);
+	return 0;
+}
+
+/* Why the kernel cannot serve this NIC, as the end of a sentence; NULL: it may. */
+static const char *vhost_refusal(const struct virtio_net_config *config)
+{
+	if (!config->machine->has_irqfd)
+		return "it needs KVM; give --engine kvm";
+	if (config->nr_pairs > 1)
+		return "it serves one pair of queues; leave queues= away";
+	return net_vhost_refusal(config->backend);
+}
+
+/* Has the kernel serve the NIC's queues, if it can. */
+static int open_vhost(struct virtio_net_config *config, enum vhost vhost, struct error *err)
+{
+	const char *refusal = vhost == VHOST_OFF ? "" : vhost_refusal(config);
+	struct error why = { 0 };
+
+	if (vhost == VHOST_ON && refusal)
+		return error_set(err, EXIT_CODE_CONFIG, "--net vhost=on: %s", refusal);
+	if (refusal)
+		return 0;
+	config->vhost = virtio_net_open_vhost(vhost == VHOST_ON ? err : &why);
+	return config->vhost || vhost == VHOST_AUTO ? 0 : -EINVAL;
 }
 
 static int take_own(
@@ -80,6 +122,7 @@ int nic_create(struct virtio_device **device, const char *name, const char *valu
 	struct virtio_net_config config = { .name = name, .machine = machine };
 	struct properties properties;
 	struct virtio_net *net;
+	enum vhost vhost;
 	int ret;
 
 	ret = properties_parse(&properties, "net", value, err);
@@ -87,10 +130,16 @@ int nic_create(struct virtio_device **device, const char *name, const char *valu
 		return ret;
 	ret = take_own(&config, &properties, err);
 	if (!ret)
+		ret = take_vhost(&vhost, &properties, err);
+	if (!ret)
 		ret = open_backend(&config.backend, &properties, err);
 	properties_finish(&properties);
 	if (ret)
 		return ret;
+	if (open_vhost(&config, vhost, err)) {
+		net_close(config.backend);
+		return -EINVAL;
+	}
 	config.mtu = (uint16_t)net_mtu(config.backend);
 	if (virtio_net_create(&net, &config, err))
 		return -EINVAL;
@@ -281,13 +330,18 @@ int nic_create_card(struct devices_card *card, const char *name, const char *val
 	struct nic_config config = { .name = name, .machine = machine };
 	struct properties properties;
 	int ret = properties_parse(&properties, "net", value, err), model;
+	enum vhost vhost;
 
 	if (ret)
 		return ret;
 	model = take_model(&properties, err);
 	limit_mtu(&properties);
-	if (model < 0 || take_address(config.address, &properties, err) ||
-		open_backend(&config.backend, &properties, err))
+	if (model < 0 || take_vhost(&vhost, &properties, err))
+		ret = -EINVAL;
+	else if (vhost == VHOST_ON)
+		ret = error_set(err, EXIT_CODE_CONFIG, "--net vhost=on: it needs model=virtio");
+	else if (take_address(config.address, &properties, err) ||
+		 open_backend(&config.backend, &properties, err))
 		ret = -EINVAL;
 	properties_finish(&properties);
 	return ret ? ret : models[model].create(card, &config, err);
