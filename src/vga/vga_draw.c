@@ -228,6 +228,24 @@ static void draw_planar_row(const struct vga_picture *picture, const uint8_t *fr
 	}
 }
 
+/* What every system of today has: two pixels at a time. */
+static void draw_32_bit_row(const uint8_t *from, uint32_t *pixels, uint32_t width)
+{
+	uint32_t x = 0;
+
+	for (; x + 2 <= width; x += 2) {
+		uint64_t pair;
+
+		memcpy(&pair, from + (size_t)x * 4, sizeof(pair));
+		pair &= UINT64_C(0x00ffffff00ffffff);
+		memcpy(&pixels[x], &pair, sizeof(pair));
+	}
+	if (x < width) {
+		memcpy(&pixels[x], from + (size_t)x * 4, sizeof(*pixels));
+		pixels[x] &= 0xffffff;
+	}
+}
+
 static void draw_packed_row(const struct vga_picture *picture, unsigned bpp, const uint8_t *from,
 	uint32_t *pixels, uint32_t width)
 {
@@ -273,6 +291,8 @@ static int draw_dispi(const struct vga_picture *picture, struct surface *surface
 			memset(pixels, 0, surface->width * sizeof(*pixels));
 		else if (bpp == 4)
 			draw_planar_row(picture, snapshot->memory + at, x, pixels, surface->width);
+		else if (bpp == 32)
+			draw_32_bit_row(snapshot->memory + at + x * bytes, pixels, surface->width);
 		else
 			draw_packed_row(picture, bpp, snapshot->memory + at + x * bytes, pixels,
 				surface->width);
