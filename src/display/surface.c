@@ -74,9 +74,14 @@ unsigned surface_update(struct surface *old, const struct surface *now,
 	for (uint32_t y = 0; y < now->height; y += SURFACE_TILE_HEIGHT) {
 		struct surface_rect run = { .y = y };
 		struct surface_rect tile = { .y = y, .height = now->height - y };
+		size_t at = (size_t)y * now->width;
 
 		if (tile.height > SURFACE_TILE_HEIGHT)
 			tile.height = SURFACE_TILE_HEIGHT;
+		/* Most of a screen stays as it is, and is found so in one go. */
+		if (memcmp(&old->pixels[at], &now->pixels[at],
+			    (size_t)tile.height * now->width * sizeof(*now->pixels)) == 0)
+			continue;
 		run.height = tile.height;
 		for (tile.x = 0; tile.x < now->width; tile.x += SURFACE_TILE_WIDTH) {
 			tile.width = now->width - tile.x;

@@ -9,7 +9,7 @@
 
 #include "display/surface.h"
 
-#define VIEWER_MAX_RECTS     32
+#define VIEWER_MAX_RECTS     256
 #define VIEWER_PICTURE_BYTES ((size_t)SURFACE_MAX_WIDTH * SURFACE_MAX_HEIGHT * 4)
 
 /* The descriptors that the viewer's process is started with. */

@@ -17,8 +17,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define FRAME_NS   (33 * NS_PER_MS)
+#define FRAME_NS   (16 * NS_PER_MS)
+#define IDLE_NS    (100 * NS_PER_MS) /* of a picture that has not changed for long */
 #define START_MS   5000
+#define AGAIN_NS   NS_PER_S
 #define MAX_EVENTS 64 /* of one round; the loop serves others in between */
 
 extern char **environ;
@@ -143,14 +145,56 @@ static int share_picture(struct viewer *viewer)
 	return fd;
 }
 
+/* It ends when the channel does; one that does not listen to that is ended. */
 static void stop(struct viewer *viewer)
 {
-	if (viewer->channel_fd < 0)
-		return;
-	loop_remove(viewer->loop, viewer->channel_fd);
-	close(viewer->channel_fd);
+	if (viewer->channel_fd >= 0) {
+		loop_remove(viewer->loop, viewer->channel_fd);
+		close(viewer->channel_fd);
+	}
 	viewer->channel_fd = -1;
 	viewer->wants_frame = false;
+	if (viewer->pid > 0) {
+		kill(viewer->pid, SIGTERM);
+		while (waitpid(viewer->pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	viewer->pid = 0;
+	if (viewer->shown.pixels)
+		munmap(viewer->shown.pixels, VIEWER_PICTURE_BYTES);
+	viewer->shown = (struct surface){ 0 };
+}
+
+static void send_key(struct viewer *viewer, unsigned key, bool down)
+{
+	viewer->down[key / 8] &= (uint8_t) ~(1u << key % 8);
+	viewer->down[key / 8] |= (uint8_t)((unsigned)down << key % 8);
+	input_key(viewer->input, key, down);
+}
+
+static void ended(struct viewer *viewer)
+{
+	for (unsigned key = 0; key < KEY_CNT; key++) {
+		if (viewer->down[key / 8] & 1u << key % 8)
+			send_key(viewer, key, false);
+	}
+	stop(viewer);
+	if (viewer->asked) {
+		log_warning("the VNC server has ended; it is started again");
+		viewer->start_ns = host_now() + AGAIN_NS;
+	} else {
+		log_warning("the VNC server has ended; the guest goes on without it");
+	}
+}
+
+/* Somebody waits for what comes of it. */
+static void expect_answer(struct viewer *viewer)
+{
+	ns_t soon_ns = host_now() + FRAME_NS / 2;
+
+	viewer->pause_ns = FRAME_NS;
+	if (viewer->next_frame_ns > soon_ns)
+		viewer->next_frame_ns = soon_ns;
 }
 
 static void take_event(struct viewer *viewer, const struct viewer_event *event)
@@ -158,10 +202,11 @@ static void take_event(struct viewer *viewer, const struct viewer_event *event)
 	const struct surface *picture = &viewer->shown;
 
 	switch (event->type) {
-	case VIEWER_WANTS_FRAME: viewer->wants_frame = true; break;
+	case VIEWER_WANTS_FRAME: viewer->wants_frame = viewer->asked = true; break;
 	case VIEWER_KEY:
 		if (event->key > 0 && event->key < KEY_CNT)
-			input_key(viewer->input, event->key, event->down);
+			send_key(viewer, event->key, event->down);
+		expect_answer(viewer);
 		break;
 	case VIEWER_POINTER:
 		if (event->x >= 0 && event->y >= 0 && event->x < SURFACE_MAX_WIDTH &&
@@ -169,6 +214,7 @@ static void take_event(struct viewer *viewer, const struct viewer_event *event)
 			input_point(viewer->input, event->x, event->y, (int)picture->width,
 				(int)picture->height, event->wheel < 0 ? -1 : event->wheel > 0,
 				event->buttons & 0x1f);
+		expect_answer(viewer);
 		break;
 	}
 }
@@ -185,8 +231,7 @@ static void on_event(void *context, unsigned events)
 		if (size < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
 		if (size <= 0) {
-			log_warning("the VNC server has ended; the guest goes on without it");
-			stop(viewer);
+			ended(viewer);
 			return;
 		}
 		if (size == sizeof(event))
@@ -209,15 +254,21 @@ static int wait_until_ready(struct viewer *viewer, const char *address, struct e
 		"the VNC server cannot listen at '%s'; is the address taken?", address);
 }
 
-static int start(struct viewer *viewer, char *address, int directory, struct error *err)
+static int start(struct viewer *viewer, struct error *err)
 {
 	char *program = program_path();
 	int sockets[2] = { -1, -1 }, picture = share_picture(viewer), rc = -EMFILE;
 
+	viewer->start_ns = INT64_MAX;
+	viewer->asked = false;
 	if (picture >= 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) == 0) {
+		int directory = viewer->directory_fd < 0
+					? -1
+					: fcntl(viewer->directory_fd, F_DUPFD_CLOEXEC, 16);
+
 		sockets[1] = above(sockets[1]);
-		directory = directory < 0 ? -1 : fcntl(directory, F_DUPFD_CLOEXEC, 16);
-		rc = program ? spawn(viewer, program, address, sockets[1], picture, directory)
+		rc = program ? spawn(viewer, program, viewer->address, sockets[1], picture,
+				       directory)
 			     : -ENOENT;
 		close(sockets[1]);
 		if (directory >= 0)
@@ -225,34 +276,36 @@ static int start(struct viewer *viewer, char *address, int directory, struct err
 	}
 	if (picture >= 0)
 		close(picture);
-	viewer->channel_fd = sockets[0];
 	if (rc < 0)
 		error_set_errno(err, EXIT_CODE_UNAVAILABLE, -rc,
 			"cannot start the VNC server %s; was atoll built with neatvnc?",
 			program ? program : "atoll-vnc");
 	free(program);
-	if (rc < 0)
-		return rc;
-	rc = wait_until_ready(viewer, address, err);
-	if (rc < 0)
-		return rc;
-	rc = loop_add(viewer->loop, viewer->channel_fd, LOOP_READ, on_event, viewer);
-	if (rc < 0)
-		return error_set_errno(err, EXIT_CODE_HOST, -rc, "cannot watch the VNC server");
-	return 0;
+	if (rc == 0) {
+		rc = loop_add(viewer->loop, sockets[0], LOOP_READ, on_event, viewer);
+		if (rc < 0)
+			error_set_errno(err, EXIT_CODE_HOST, -rc, "cannot watch the VNC server");
+	}
+	if (rc == 0)
+		viewer->channel_fd = sockets[0];
+	else if (sockets[0] >= 0)
+		close(sockets[0]);
+	return rc;
 }
 
 int viewer_open(struct viewer *viewer, const char *text, const struct bundle *bundle,
 	struct loop *loop, struct devices *devices, struct input *input, struct error *err)
 {
 	const char *address;
-	char *given;
 	int rc = viewer_parse(text, &address, err);
 
 	viewer->loop = loop;
 	viewer->devices = devices;
 	viewer->input = input;
 	viewer->channel_fd = -1;
+	viewer->directory_fd = bundle ? bundle->dir_fd : -1;
+	viewer->start_ns = INT64_MAX;
+	viewer->pause_ns = FRAME_NS;
 	if (rc < 0 || !address)
 		return rc;
 	if (!*address && !bundle)
@@ -261,14 +314,14 @@ int viewer_open(struct viewer *viewer, const char *text, const struct bundle *bu
 			"an address: vnc=unix:PATH or vnc=localhost:PORT");
 	/* The path to the VM's directory may be longer than a socket's address holds. */
 	if (*address)
-		given = strdup(address);
-	else if (asprintf(&given, "unix:/proc/self/fd/%d/" BUNDLE_VNC, VIEWER_DIRECTORY_FD) < 0)
-		given = NULL;
-	if (!given)
+		viewer->address = strdup(address);
+	else if (asprintf(&viewer->address, "unix:/proc/self/fd/%d/" BUNDLE_VNC,
+			 VIEWER_DIRECTORY_FD) < 0)
+		viewer->address = NULL;
+	if (!viewer->address)
 		return error_set(err, EXIT_CODE_HOST, "out of memory");
-	rc = start(viewer, given, bundle ? bundle->dir_fd : -1, err);
-	free(given);
-	return rc;
+	rc = start(viewer, err);
+	return rc < 0 ? rc : wait_until_ready(viewer, address, err);
 }
 
 void viewer_close(struct viewer *viewer)
@@ -276,20 +329,13 @@ void viewer_close(struct viewer *viewer)
 	if (!viewer->loop)
 		return;
 	stop(viewer);
-	/* It ends when the channel does; one that does not listen to that is ended. */
-	if (viewer->pid > 0) {
-		kill(viewer->pid, SIGTERM);
-		while (waitpid(viewer->pid, NULL, 0) < 0 && errno == EINTR)
-			;
-	}
-	if (viewer->shown.pixels)
-		munmap(viewer->shown.pixels, VIEWER_PICTURE_BYTES);
+	free(viewer->address);
 	surface_finish(&viewer->drawn);
 }
 
 ns_t viewer_deadline(const struct viewer *viewer)
 {
-	return viewer->wants_frame ? viewer->next_frame_ns : INT64_MAX;
+	return viewer->wants_frame ? viewer->next_frame_ns : viewer->start_ns;
 }
 
 /* Too many rectangles become one around all of them. */
@@ -329,23 +375,41 @@ static void make_frame(struct viewer *viewer)
 	add_damage(frame, &(struct surface_rect){ .width = frame->width, .height = frame->height });
 }
 
+static void start_again(struct viewer *viewer)
+{
+	struct error err = { 0 };
+
+	if (start(viewer, &err) == 0)
+		return;
+	log_warning("%s", err.text);
+	stop(viewer);
+}
+
 void viewer_service(struct viewer *viewer)
 {
-	ns_t now_ns;
+	ns_t now_ns = host_now();
 
-	if (!viewer->wants_frame)
+	if (viewer_deadline(viewer) > now_ns)
 		return;
-	now_ns = host_now();
-	if (now_ns < viewer->next_frame_ns)
+	if (!viewer->wants_frame) {
+		start_again(viewer);
 		return;
-	viewer->next_frame_ns = now_ns + FRAME_NS;
+	}
+	viewer->next_frame_ns = now_ns + viewer->pause_ns;
 	if (screen_draw(viewer->devices, &viewer->drawn, NULL))
 		return;
 	make_frame(viewer);
-	if (viewer->frame.nr_rects == 0)
+	if (viewer->frame.nr_rects == 0) {
+		/* To look costs milliseconds. */
+		viewer->pause_ns += viewer->pause_ns / 16;
+		if (viewer->pause_ns > IDLE_NS)
+			viewer->pause_ns = IDLE_NS;
 		return;
+	}
+	viewer->pause_ns = FRAME_NS;
+	viewer->next_frame_ns = now_ns + FRAME_NS;
 	viewer->wants_frame = false;
 	if (send(viewer->channel_fd, &viewer->frame, sizeof(viewer->frame),
 		    MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		stop(viewer);
+		ended(viewer);
 }

@@ -2,7 +2,9 @@
  * A process that shows the screen: the VNC server, atoll-vnc. Pictures are drawn only while it has
  * somebody to show them to. Event loop only.
  *
- * What it sends is checked: it parses what comes from the network, and may be anything.
+ * What it sends is checked: it parses what comes from the network, and may be anything. One that
+ * ends is started again: neatvnc 0.5.4 does not survive a viewer that leaves while the picture's
+ * size changes.
  */
 #ifndef VMM_VIEWER_H
 #define VMM_VIEWER_H
@@ -14,16 +16,24 @@
 #include "vmm/input.h"
 #include "vmm/screen.h"
 
+#include <linux/input-event-codes.h>
+
 struct viewer {
 	struct loop *loop;
 	struct devices *devices;
 	struct input *input;
-	int channel_fd; /* -1: not open */
+	char *address;
+	int directory_fd; /* the VM's, the bundle owns it; -1: none */
+	int channel_fd;   /* -1: not open */
 	pid_t pid;
-	struct surface drawn; /* what the screen shows */
-	struct surface shown; /* what was shown last; its pixels are the shared memory */
+	bool asked;                /* for a picture: it has begun to serve */
+	ns_t start_ns;             /* when to start it again; CLOCK_MONOTONIC, INT64_MAX: never */
+	uint8_t down[KEY_CNT / 8]; /* keys that it holds down */
+	struct surface drawn;      /* what the screen shows */
+	struct surface shown;      /* what was shown last; its pixels are the shared memory */
 	bool wants_frame;
 	ns_t next_frame_ns; /* CLOCK_MONOTONIC */
+	ns_t pause_ns;      /* from one look to the next; longer, the longer nothing changes */
 	struct viewer_frame frame;
 };
 

@@ -30,6 +30,7 @@ struct vnc {
 	struct aml *loop;
 	struct nvnc *server;
 	struct nvnc_display *display;
+	struct nvnc_fb_pool *buffers; /* encoders have one until they are done */
 	const uint32_t *picture;
 	unsigned nr_clients;
 	bool waiting;              /* a frame was asked for */
@@ -115,22 +116,23 @@ static void on_client(struct nvnc_client *client)
 
 static void show(struct vnc *vnc, const struct viewer_frame *frame)
 {
-	struct nvnc_fb *buffer = nvnc_fb_new((uint16_t)frame->width, (uint16_t)frame->height,
-		DRM_FORMAT_XRGB8888, (uint16_t)frame->width);
+	struct pixman_box16 boxes[VIEWER_MAX_RECTS];
 	struct pixman_region16 damage;
+	struct nvnc_fb *buffer;
 
+	nvnc_fb_pool_resize(vnc->buffers, (uint16_t)frame->width, (uint16_t)frame->height,
+		DRM_FORMAT_XRGB8888, (uint16_t)frame->width);
+	buffer = nvnc_fb_pool_acquire(vnc->buffers);
 	if (!buffer)
 		return;
-	for (uint32_t y = 0; y < frame->height; y++)
-		memcpy((uint32_t *)nvnc_fb_get_addr(buffer) + (size_t)y * frame->width,
-			vnc->picture + (size_t)y * frame->width, frame->width * 4);
-	pixman_region_init(&damage);
+	memcpy(nvnc_fb_get_addr(buffer), vnc->picture, (size_t)frame->width * frame->height * 4);
 	for (uint32_t i = 0; i < frame->nr_rects; i++) {
 		const struct surface_rect *rect = &frame->rects[i];
 
-		pixman_region_union_rect(
-			&damage, &damage, (int)rect->x, (int)rect->y, rect->width, rect->height);
+		boxes[i] = (struct pixman_box16){ (int16_t)rect->x, (int16_t)rect->y,
+			(int16_t)(rect->x + rect->width), (int16_t)(rect->y + rect->height) };
 	}
+	pixman_region_init_rects(&damage, boxes, (int)frame->nr_rects);
 	nvnc_display_feed_buffer(vnc->display, buffer, &damage);
 	pixman_region_fini(&damage);
 	nvnc_fb_unref(buffer);
@@ -184,7 +186,8 @@ static bool start(struct vnc *vnc, char *address)
 	nvnc_set_log_level(NVNC_LOG_ERROR);
 	vnc->server = open_server(address);
 	vnc->display = nvnc_display_new(0, 0);
-	if (!vnc->server || !vnc->display)
+	vnc->buffers = nvnc_fb_pool_new(0, 0, DRM_FORMAT_XRGB8888, 0);
+	if (!vnc->server || !vnc->display || !vnc->buffers)
 		return false;
 	nvnc_set_name(vnc->server, "Atoll");
 	nvnc_set_userdata(vnc->server, vnc, NULL);

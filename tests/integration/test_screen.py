@@ -1,14 +1,23 @@
 """The screen from outside: pictures, VNC, keys and pointers, and what is refused."""
+import json
 import os
+import pathlib
+import signal
 import socket
 import struct
+import sys
 import threading
 import time
 import zlib
 
 import pytest
 
+from conftest import ROOT
 from test_vms import PAYLOADS, Vms, vms  # noqa: F401
+
+
+sys.path.insert(0, str(ROOT / "tools"))
+import rfb  # noqa: E402
 
 
 class Viewer:
@@ -101,6 +110,17 @@ def test_viewer(guest):
     assert second.width == 720
 
 
+@pytest.mark.parametrize("encoding", [rfb.RAW, rfb.TIGHT, rfb.ZRLE])
+def test_encodings(guest, encoding):
+    viewer = rfb.Viewer(str(guest.directory("guest") / "vnc.sock"))
+    viewer.wanted = (0, 0x123456)
+    viewer.encodings(encoding, rfb.DESKTOP_SIZE)
+    viewer.request(False)
+    update = viewer.update()
+    assert (update.pixels, update.colours) == (720 * 400, {0})
+    assert encoding == rfb.RAW or update.bytes < 20000
+
+
 def test_only_this_user(guest):
     assert (guest.directory("guest") / "vnc.sock").stat().st_mode & 0o77 == 0
 
@@ -128,6 +148,31 @@ def test_viewers_that_misbehave(guest):
     nonsense.socket.sendall(bytes(range(255, 0, -1)) * 20)
     time.sleep(0.2)
     guest.good("info", "guest")
+
+
+def server_of(vms, name):  # noqa: F811
+    """The process id of its VNC server."""
+    pid = json.loads(vms.good("info", name, "-o", "json"))["pid"]
+    return next((int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+                 if pathlib.Path(f"/proc/{child}/comm").read_text() == "atoll-vnc\n"), None)
+
+
+def test_server_that_dies(guest):
+    """Another one takes its place."""
+    path = guest.directory("guest") / "vnc.sock"
+    first, viewer = server_of(guest, "guest"), Viewer(path)
+    os.kill(first, signal.SIGKILL)
+    with pytest.raises((AssertionError, ConnectionError)):
+        viewer.read(1)
+    end = time.monotonic() + 20
+    while True:
+        try:
+            viewer = Viewer(path)
+            break
+        except OSError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    assert sum(width * height for _, _, width, height, _ in viewer.rectangles(False)) == 720 * 400
 
 
 def test_keys_and_pointer(guest):
