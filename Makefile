@@ -34,6 +34,7 @@ bench: tests
 	tools/bench
 	tools/bench-disk
 	tools/bench-io
+	tools/bench-vnc
 
 bench-kvm: tests
 	tools/bench-kvm
