@@ -52,6 +52,9 @@
 #define HOPELESS_PART  4
 #define WORTH_STOPS    3
 #define MIN_WORTH_NS   (15 * NS_PER_US)
+/* After a run that was not worth its stop the kernel is often called again soon: what follows is
+ * translated for so long. */
+#define AGAIN_NS       (100 * NS_PER_US)
 #define FIRST_PAUSE_NS (10 * NS_PER_MS)
 #define LAST_PAUSE_NS  NS_PER_S
 /* What has not run natively for so long is not kept on one CPU. */
@@ -375,6 +378,14 @@ static void take_signal(
 		interpret_here(vcpu, space);
 }
 
+/* What one run has to take. */
+static ns_t worth_of_stop(const struct direct *direct)
+{
+	ns_t worth = WORTH_STOPS * (direct->stop_cost.runner_ns + direct->stop_cost.thread_ns);
+
+	return worth > MIN_WORTH_NS ? worth : MIN_WORTH_NS;
+}
+
 /* Short runs do not pay: leaves the address space to the translator for a time. */
 static void judge(struct vcpu *vcpu, struct direct_space *space)
 {
@@ -387,8 +398,7 @@ static void judge(struct vcpu *vcpu, struct direct_space *space)
 	now = direct_runner_time(space->runner.pid);
 	used = now - space->judged_ns;
 	native = used > space->stops * cost->runner_ns ? used - space->stops * cost->runner_ns : 0;
-	worth = WORTH_STOPS * (cost->runner_ns + cost->thread_ns);
-	worth = space->stops * (worth > MIN_WORTH_NS ? worth : MIN_WORTH_NS);
+	worth = space->stops * worth_of_stop(direct);
 	if (space->stops < STOPS_JUDGED && native >= worth / HOPELESS_PART)
 		return;
 	space->judged_ns = now;
@@ -403,6 +413,29 @@ static void judge(struct vcpu *vcpu, struct direct_space *space)
 	direct_place_release(&direct->place, vcpu);
 	direct->active = NULL;
 	vcpu->direct_counters.pauses++;
+}
+
+/* Called the kernel early: the start and the end of a thread, input and output. */
+static void hold_back(struct vcpu *vcpu, enum direct_stop stop, uint64_t ran_tsc)
+{
+	struct direct *direct = vcpu->direct;
+
+	if (stop == DIRECT_STOP_SYSTEM_CALL && !direct->forced &&
+		ran_tsc < tsc_of_ns(vcpu, worth_of_stop(direct)))
+		vcpu->direct_again_tsc = vcpu_tsc(vcpu) + tsc_of_ns(vcpu, AGAIN_NS);
+}
+
+static bool is_held_back(struct vcpu *vcpu)
+{
+	uint64_t left = vcpu->direct_again_tsc - vcpu_tsc(vcpu);
+
+	if (vcpu->direct_again_tsc == 0)
+		return false;
+	/* The guest may have set its TSC meanwhile. */
+	if (left != 0 && left <= tsc_of_ns(vcpu, AGAIN_NS))
+		return true;
+	vcpu->direct_again_tsc = 0;
+	return false;
 }
 
 static void take_stop(struct vcpu *vcpu, struct direct_space *space, enum direct_stop stop,
@@ -461,6 +494,7 @@ static bool run(struct vcpu *vcpu, struct direct_space *space)
 		atomic_load(&vcpu->requests) == 0 && suits(vcpu)) {
 		struct direct_signal why = { 0 };
 		enum direct_stop stop;
+		uint64_t start;
 
 		if (!direct_map_sync(&space->map, reads_host_tsc(vcpu)))
 			break;
@@ -473,9 +507,11 @@ static bool run(struct vcpu *vcpu, struct direct_space *space)
 			break;
 		}
 		vcpu->shadow_active = false;
+		start = host_tsc();
 		stop = run_once(vcpu, space, &why);
 		ran = true;
 		judge(vcpu, space);
+		hold_back(vcpu, stop, space->used_at - start);
 		take_stop(vcpu, space, stop, &why);
 	}
 	take_vectors(vcpu, space);
@@ -628,7 +664,7 @@ bool direct_enter(struct vcpu *vcpu)
 			return false;
 		direct->active = space;
 	}
-	if (!suits(vcpu) || !pthread_equal(direct->owner, pthread_self()))
+	if (is_held_back(vcpu) || !suits(vcpu) || !pthread_equal(direct->owner, pthread_self()))
 		return false;
 	vector_leave(vcpu);
 	translate_arm_timer(vcpu);

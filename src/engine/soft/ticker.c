@@ -88,10 +88,9 @@ static void wake(struct ticker *ticker)
 	syscall(SYS_futex, &ticker->changes, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
-void ticker_arm(struct vcpu *vcpu)
+void ticker_arm(struct vcpu *vcpu, uint64_t deadline)
 {
 	struct ticker *ticker = vcpu->ticker;
-	uint64_t deadline = vcpu->timer_deadline_tsc;
 
 	if (vcpu->lockstep)
 		return;

@@ -13,8 +13,9 @@
 int tickers_create(struct soft_engine *engine, struct error *err);
 void tickers_destroy(struct soft_engine *engine);
 
-/* The vCPU is about to run with this deadline (its timer_deadline_tsc). The vCPU's thread. */
-void ticker_arm(struct vcpu *vcpu);
+/* The vCPU is about to run until `deadline`, of the guest's TSC; UINT64_MAX: without one. The vCPU's
+ * thread. */
+void ticker_arm(struct vcpu *vcpu, uint64_t deadline);
 
 /* Its thread; 0 if there is none. */
 pid_t ticker_thread(const struct vcpu *vcpu);

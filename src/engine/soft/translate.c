@@ -90,14 +90,23 @@ void translate_map_views(struct vcpu *vcpu, const struct mmu_space_view *views, 
 		translator_map_views(vcpu->translate.translator, views, count);
 }
 
+/* When the clock is to be looked at, in the guest's TSC. */
+static uint64_t next_look(const struct vcpu *vcpu)
+{
+	uint64_t again = vcpu->direct_again_tsc;
+
+	return again && again < vcpu->timer_deadline_tsc ? again : vcpu->timer_deadline_tsc;
+}
+
 void translate_arm_timer(struct vcpu *vcpu)
 {
 	struct translator *translator = vcpu->translate.translator;
+	uint64_t deadline = next_look(vcpu);
 
-	if (vcpu->timer_deadline_tsc == translator->armed_deadline)
+	if (deadline == translator->armed_deadline)
 		return;
-	translator->armed_deadline = vcpu->timer_deadline_tsc;
-	ticker_arm(vcpu);
+	translator->armed_deadline = deadline;
+	ticker_arm(vcpu, deadline);
 }
 
 void translate_forget_page(struct vcpu *vcpu, gva_t address)
@@ -136,6 +145,8 @@ static void take_requests(struct vcpu *vcpu)
 		return;
 	atomic_fetch_and(&vcpu->requests, ~REQUEST_TIMER);
 	vcpu->translate.translator->armed_deadline = UINT64_MAX;
+	if (vcpu->direct_again_tsc <= vcpu_tsc(vcpu))
+		vcpu->direct_again_tsc = 0;
 	interpret_poll_timer(vcpu);
 }
 
@@ -583,7 +594,7 @@ static void translate_blocks(struct vcpu *vcpu)
 
 	translator->repeats = false;
 	/* A deadline that the ticker knows of comes as a request. */
-	if (vcpu->timer_deadline_tsc != translator->armed_deadline)
+	if (next_look(vcpu) != translator->armed_deadline)
 		interpret_poll_timer(vcpu);
 	while (!interpret_must_look(vcpu) && (!stepped || translator->repeats)) {
 		struct translation *translation;

@@ -77,7 +77,7 @@ unsigned translate_mapped_views(
 	const struct vcpu *vcpu, struct mmu_space_view *views, unsigned max);
 void translate_map_views(struct vcpu *vcpu, const struct mmu_space_view *views, unsigned count);
 
-/* Sees to it that REQUEST_TIMER comes when the vCPU's APIC timer is due. */
+/* Sees to it that REQUEST_TIMER comes when the vCPU's APIC timer or its next native run is due. */
 void translate_arm_timer(struct vcpu *vcpu);
 
 /*

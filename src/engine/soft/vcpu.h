@@ -162,6 +162,8 @@ struct vcpu {
 	struct direct *direct; /* NULL: no direct execution */
 	struct direct_counters direct_counters;
 	uint64_t direct_flushes; /* of the TLB, whole or in part */
+	/* User code is translated until then (guest's TSC); 0: it may run natively. */
+	uint64_t direct_again_tsc;
 
 	/* Any thread. */
 	_Atomic uint64_t requests;
