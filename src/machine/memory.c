@@ -273,6 +273,24 @@ void *guest_memory_host(const struct guest_memory *memory, gpa_t address, uint64
 	return place.region->host + place.offset;
 }
 
+void *guest_memory_host_alone(const struct guest_memory *memory, gpa_t address, uint64_t size)
+{
+	void *host = guest_memory_host(memory, address, size);
+	struct ram_place place;
+
+	if (!host || !guest_memory_find(memory, address, &place))
+		return NULL;
+	for (const struct ram_region *before = memory->regions; before < place.region; before++) {
+		gpa_t base = ram_region_base(before);
+		enum ram_kind kind = ram_region_kind(before);
+
+		if (kind != RAM_HIDDEN && kind != RAM_SMM && base < address + size &&
+			address < base + before->size)
+			return NULL;
+	}
+	return host;
+}
+
 /* The host address of the bytes at `address`, and how many of `size` follow there. */
 static uint8_t *piece(const struct guest_memory *memory, gpa_t address, uint64_t size, bool write,
 	uint64_t *length)

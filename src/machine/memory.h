@@ -157,6 +157,9 @@ void guest_memory_finish(struct guest_memory *memory);
  */
 void *guest_memory_host(const struct guest_memory *memory, gpa_t address, uint64_t size);
 
+/* The same, and NULL too if another region shows some of the bytes. ROM counts as RAM. */
+void *guest_memory_host_alone(const struct guest_memory *memory, gpa_t address, uint64_t size);
+
 /* What has the address; false: no region. Any thread. */
 bool guest_memory_find(const struct guest_memory *memory, gpa_t address, struct ram_place *place);
 /* The same for a processor in system management mode: regions of the kind RAM_SMM are RAM. For

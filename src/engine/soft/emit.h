@@ -151,6 +151,7 @@ uint8_t *emit_jump(struct emitter *emitter);
 uint8_t *emit_jcc(struct emitter *emitter, unsigned condition);
 
 #define CONDITION_B  2
+#define CONDITION_AE 3
 #define CONDITION_A  7
 #define CONDITION_E  4
 #define CONDITION_NE 5

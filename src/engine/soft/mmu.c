@@ -159,6 +159,8 @@ static void fill(struct vcpu *vcpu, enum tlb_set set, gva_t address, const struc
 	if (content.writable)
 		populate_at(vcpu->engine, page->physical);
 	put(vcpu, set, &content);
+	if (set == TLB_SUPERVISOR && page->global && page->shift > 12)
+		mmu_window_consider(vcpu, address);
 }
 
 static bool entry_permits(const struct tlb_entry *entry, gva_t page, enum mmu_access kind)
@@ -615,6 +617,7 @@ static void flush(struct vcpu *vcpu, bool keep_global)
 	}
 	if (keep_global)
 		return;
+	mmu_window_close(vcpu);
 	for (unsigned n = 0; n < ARRAY_SIZE(tlb->large_filter); n++)
 		tlb->large_filter[n] = 0;
 }
@@ -658,6 +661,7 @@ void mmu_flush_page(struct vcpu *vcpu, gva_t address)
 
 	vcpu->direct_flushes++;
 	trace(tlb_flush_page, address);
+	mmu_window_flush_page(vcpu, address);
 	if (large)
 		translate_forget_mappings(vcpu, false);
 	else

@@ -277,6 +277,25 @@ bool paging_walk(struct vcpu *vcpu, gva_t address, struct paging_access access,
 	return true;
 }
 
+bool paging_look_leaf(struct vcpu *vcpu, gva_t address, struct paging_leaf *leaf)
+{
+	struct walk walk;
+	uint64_t all = UINT64_MAX;
+
+	if (walk_any(vcpu, address, &walk) != WALK_OK)
+		return false;
+	for (unsigned i = 0; i < walk.nr_steps; i++)
+		all &= walk.steps[i].entry;
+	*leaf = (struct paging_leaf){
+		.base = walk.base,
+		.shift = (uint8_t)walk.shift,
+		.user = walk.user,
+		.accessed = all & PTE_A,
+		.global = walk.steps[walk.nr_steps - 1].entry & PTE_G && vcpu->cr4 & CR4_PGE,
+	};
+	return true;
+}
+
 bool paging_look(struct vcpu *vcpu, gva_t address, gpa_t *physical)
 {
 	struct walk walk;

@@ -50,6 +50,16 @@ static inline bool paging_find(
 /* A guest's physical address as the vCPU sees it now: with the bit, if it leads there. */
 gpa_t paging_view(const struct vcpu *vcpu, gpa_t address);
 
+/* Where a page that is mapped begins, and what its entries say. */
+struct paging_leaf {
+	gpa_t base;
+	uint8_t shift;
+	bool user, accessed, global;
+};
+
+/* Translates only, and tells of the page. Paging is on. */
+bool paging_look_leaf(struct vcpu *vcpu, gva_t address, struct paging_leaf *leaf);
+
 /* The RAM at such an address, or NULL; `*read_only` is set for ROM. */
 uint8_t *paging_ram(const struct vcpu *vcpu, gpa_t address, bool *read_only);
 

@@ -13,8 +13,8 @@
 int tickers_create(struct soft_engine *engine, struct error *err);
 void tickers_destroy(struct soft_engine *engine);
 
-/* The vCPU is about to run until `deadline`, of the guest's TSC; UINT64_MAX: without one. The vCPU's
- * thread. */
+/* The vCPU is about to run until `deadline`, of the guest's TSC; UINT64_MAX: without one. The
+ * vCPU's thread. */
 void ticker_arm(struct vcpu *vcpu, uint64_t deadline);
 
 /* Its thread; 0 if there is none. */

@@ -12,7 +12,7 @@
 #ifndef ENGINE_SOFT_TLB_H
 #define ENGINE_SOFT_TLB_H
 
-#include "base/types.h"
+#include "engine/soft/mmu_window.h"
 
 #include <stdatomic.h>
 
@@ -55,6 +55,7 @@ struct tlb {
 	/* Which large pages may have entries, by a hash of their 2 MiB or 1 GiB number, so that
 	 * INVLPG need not look. */
 	uint64_t large_filter[1u << (LARGE_FILTER_BITS - 6)];
+	struct mmu_window window;
 };
 
 static inline unsigned tlb_index(gva_t address)

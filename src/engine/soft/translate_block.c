@@ -370,6 +370,7 @@ struct translation *translate_block(struct translator *translator, const struct 
 	work.n = 0;
 	work.units_checked = 0;
 	work.nr_stubs = 0;
+	work.nr_detours = 0;
 	work.ended = false;
 	work.pointer = NO_GROUP;
 	translate_path(&work, block);
@@ -381,6 +382,7 @@ struct translation *translate_block(struct translator *translator, const struct 
 	emit_entries(&work);
 	emit_insns(&work);
 	emit_saving_entries(&work);
+	work_detours(&work);
 	emit_stubs(&work);
 	translation->code_size = offset_in_block(&work);
 	translation->nr_links = (uint16_t)(translator->nr_links - translation->first_link);

@@ -224,7 +224,8 @@ struct emit_memory work_check_constant(
 	return work_keep_pointer(work, span);
 }
 
-static struct emit_memory check_direct(
+/* The look into the TLB: an operand of the span's first byte, R10 in it. */
+static struct emit_memory look_direct(
 	struct work *work, struct direct direct, const struct work_span *span)
 {
 	struct emitter *emitter = &work->emitter;
@@ -232,18 +233,13 @@ static struct emit_memory check_direct(
 	emit_lea_direct(emitter, false, TEMP_B, direct, span->before);
 	emit_lea_direct(emitter, true, TEMP_A, direct, span->before + span->size - 1);
 	work_span_lookup(work, span);
-	if (direct.index != EMIT_NO_REGISTER) {
-		emit_lea_direct(emitter, true, TEMP_A, direct, span->before);
-		direct = (struct direct){ .base = TEMP_A, .disp = -span->before };
-	}
-	if (!span->group)
-		return (struct emit_memory){ direct.base, TEMP_B, direct.disp };
-	emit_memory_op(emitter, OPCODE_LEA, TEMP_B,
-		(struct emit_memory){ direct.base, TEMP_B, direct.disp + span->before });
-	return work_keep_pointer(work, span);
+	if (direct.index == EMIT_NO_REGISTER)
+		return (struct emit_memory){ direct.base, TEMP_B, direct.disp + span->before };
+	emit_lea_direct(emitter, true, TEMP_A, direct, span->before);
+	return (struct emit_memory){ TEMP_A, TEMP_B, 0 };
 }
 
-static struct emit_memory check_general(
+static struct emit_memory look_general(
 	struct work *work, const struct insn *insn, const struct work_span *span)
 {
 	struct emitter *emitter = &work->emitter;
@@ -262,11 +258,90 @@ static struct emit_memory check_general(
 		work_linear(work, insn);
 	else
 		emit_state_op(emitter, OPCODE_LOAD, TEMP_A, scratch);
+	return (struct emit_memory){ TEMP_A, TEMP_B, span->before };
+}
+
+/* Can LEA compute the operand's address, and those of the span's bytes? */
+static bool is_direct_span(const struct insn *insn, const struct work_span *span)
+{
+	return is_direct(insn) && insn->disp <= INT32_MAX - span->size &&
+	       insn->disp >= INT32_MIN - span->before;
+}
+
+static struct emit_memory look(
+	struct work *work, const struct insn *insn, const struct work_span *span)
+{
+	return is_direct_span(insn, span) ? look_direct(work, direct_of(insn), span)
+					  : look_general(work, insn, span);
+}
+
+static struct emit_memory keep_first(
+	struct work *work, struct emit_memory first, const struct work_span *span)
+{
 	if (!span->group)
-		return (struct emit_memory){ TEMP_A, TEMP_B, 0 };
-	emit_memory_op(
-		emitter, OPCODE_LEA, TEMP_B, (struct emit_memory){ TEMP_A, TEMP_B, span->before });
+		return first;
+	emit_memory_op(&work->emitter, OPCODE_LEA, TEMP_B, first);
 	return work_keep_pointer(work, span);
+}
+
+/* What does not read through the window: the user, who is not the kernel; the stack and what is
+ * accessed with SMAP suspended, which are mapped elsewhere. */
+static bool uses_window(
+	const struct work *work, const struct insn *insn, const struct work_span *span)
+{
+	return work->set == TLB_SUPERVISOR && !span->write && insn->base != X86_RSP &&
+	       insn->address_bytes == 8 && span->size <= MMU_WINDOW_SPAN;
+}
+
+/* R10 = the span's first byte. What lies outside of the window is looked up behind the block. */
+static struct emit_memory check_window(
+	struct work *work, const struct insn *insn, const struct work_span *span)
+{
+	struct emitter *emitter = &work->emitter;
+	struct detour *detour = &work->detours[work->nr_detours++];
+	struct emit_memory first = { TEMP_B, EMIT_NO_REGISTER, 0 };
+
+	*detour = (struct detour){
+		.span = *span,
+		.insn = (uint8_t)work->n,
+		.flags_in_host = work->flags_in_host,
+		.flags_in_memory = work->flags_in_memory,
+	};
+	if (is_direct_span(insn, span)) {
+		emit_lea_direct(emitter, true, TEMP_B, direct_of(insn), span->before);
+	} else {
+		work_linear(work, insn);
+		work_emit_lea(emitter, true, TEMP_B, TEMP_A, EMIT_NO_REGISTER, 0, span->before);
+	}
+	emit_state_op(emitter, OPCODE_SUB, TEMP_B, offsetof(struct vcpu, tlb.window.from));
+	emit_state_op(emitter, OPCODE_CMP, TEMP_B, offsetof(struct vcpu, tlb.window.limit));
+	detour->at = emit_jcc(emitter, CONDITION_AE);
+	emit_state_op(emitter, OPCODE_ADD, TEMP_B, offsetof(struct vcpu, tlb.window.host));
+	detour->back = emitter->at;
+	if (span->group)
+		return work_keep_pointer(work, span);
+	return first;
+}
+
+void work_detours(struct work *work)
+{
+	struct emitter *emitter = &work->emitter;
+
+	for (unsigned i = 0; i < work->nr_detours; i++) {
+		const struct detour *detour = &work->detours[i];
+		struct emit_memory first;
+
+		work->n = detour->insn;
+		work->rip = work->at[work->n];
+		work->next_rip = mode_next(work->mode, work->rip, work->insns[work->n]);
+		work->flags_in_host = detour->flags_in_host;
+		work->flags_in_memory = detour->flags_in_memory;
+		work_forget_pointer(work);
+		emit_bind(detour->at, emitter->at);
+		first = look(work, work->insns[work->n], &detour->span);
+		emit_memory_op(emitter, OPCODE_LEA, TEMP_B, first);
+		emit_bind(emit_jump(emitter), detour->back);
+	}
 }
 
 /* An access that another one's check has covered. */
@@ -330,11 +405,14 @@ struct emit_memory work_check(
 	if (!mode_is_wide(work->mode))
 		return work_check_logical(work, place, &span);
 	if (!insn)
-		return check_direct(work,
-			(struct direct){ place.base, EMIT_NO_REGISTER, 0, place.disp }, &span);
+		return keep_first(work,
+			look_direct(work,
+				(struct direct){ place.base, EMIT_NO_REGISTER, 0, place.disp },
+				&span),
+			&span);
 	if (translate_is_constant(insn))
 		return work_check_constant(work, translate_constant(insn, work->next_rip), &span);
-	if (is_direct(insn) && insn->disp <= INT32_MAX - (int32_t)size)
-		return check_direct(work, direct_of(insn), &span);
-	return check_general(work, insn, &span);
+	if (uses_window(work, insn, &span))
+		return check_window(work, insn, &span);
+	return keep_first(work, look(work, insn, &span), &span);
 }

@@ -642,6 +642,95 @@ static void crossing_code_is_revived(void **state)
 		assert_false(translator->translations[i].forwarded);
 }
 
+#define WINDOW       UINT64_C(0xffff888000000000)
+#define WINDOW_PAGES 4
+#define LARGE        UINT64_C(0x200000)
+
+static void map_window(struct vcpu_fixture *f, unsigned page, unsigned at)
+{
+	vcpu_fixture_entry(f, WINDOW, 2)[page] =
+		at * LARGE | PTE_P | PTE_W | PTE_A | PTE_D | PTE_G | PTE_PS;
+}
+
+/* Reads two words at `address` and one below in translated code, 100 times. */
+static void read_words(struct vcpu_fixture *f, gva_t address, uint64_t expected)
+{
+	f->vcpu->rip = FIXTURE_CODE;
+	f->vcpu->gpr[X86_RSI] = address;
+	/* mov ecx, 100; 1: mov rbx, [rsi]; mov rbp, [rsi + rcx*8 - 8]; mov r8, [rsi + 8];
+	 * xor rbp, [rsi + rcx*8 - 8]; dec ecx; jnz 1b */
+	FIXTURE_LOAD_CODE(f, 0xb9, 0x64, 0, 0, 0, 0x48, 0x8b, 0x1e, 0x48, 0x8b, 0x6c, 0xce, 0xf8,
+		0x4c, 0x8b, 0x46, 0x08, 0x48, 0x33, 0x6c, 0xce, 0xf8, 0xff, 0xc9, 0x75, 0xeb, STOP);
+	run(f);
+	assert_int_equal(f->vcpu->gpr[X86_RBX], expected);
+	assert_int_equal(f->vcpu->gpr[X86_R8], expected + 1);
+	assert_int_equal(f->vcpu->gpr[X86_RBP], 0);
+}
+
+static void put_words(struct vcpu_fixture *f, gpa_t physical, uint64_t value)
+{
+	const uint64_t words[] = { value, value + 1 };
+
+	vcpu_fixture_load(f, physical, words, sizeof(words));
+}
+
+/* The addresses are the window's, its last page's, which spans may not begin in, and others. */
+static void reads_through_the_window(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	const gva_t end = WINDOW + WINDOW_PAGES * LARGE;
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	f->vcpu->cr4 |= CR4_PGE;
+	for (unsigned i = 0; i < WINDOW_PAGES; i++) {
+		map_window(f, i, 2 + i);
+		put_words(f, (2 + i) * LARGE, 100 * i);
+		put_words(f, (3 + i) * LARGE - 0x400, 200 * i);
+	}
+	f->vcpu->tlb.window.next_tsc = 0;
+	mmu_flush_all(f->vcpu);
+	read_words(f, WINDOW + LARGE, 100);
+	assert_int_equal(f->vcpu->tlb.window.from, WINDOW);
+	assert_int_equal(f->vcpu->tlb.window.size, WINDOW_PAGES * LARGE);
+	for (unsigned i = 0; i < WINDOW_PAGES; i++)
+		read_words(f, WINDOW + i * LARGE, 100 * i);
+	read_words(f, end - 0x400, 200 * (WINDOW_PAGES - 1));
+	put_words(f, 0x300000, 77);
+	read_words(f, 0x300000, 77);
+
+	/* Another page in a place of the run: seen after the flush that the guest owes. */
+	map_window(f, 2, 10);
+	put_words(f, 10 * LARGE, 999);
+	mmu_flush_page(f->vcpu, WINDOW + 2 * LARGE);
+	read_words(f, WINDOW + 2 * LARGE, 999);
+	read_words(f, WINDOW + 3 * LARGE, 300);
+
+	/* A write that the interpreter makes is read. */
+	put_words(f, 3 * LARGE, 4242);
+	read_words(f, WINDOW + LARGE, 4242);
+}
+
+/* What is not mapped raises as it does elsewhere, and with the flags that were. */
+static void faults_beside_the_window(void **state)
+{
+	struct vcpu_fixture *f = *state;
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	f->vcpu->cr4 |= CR4_PGE;
+	map_window(f, 0, 2);
+	mmu_flush_all(f->vcpu);
+	read_words(f, WINDOW, 0);
+	f->vcpu->rip = FIXTURE_CODE;
+	f->vcpu->gpr[X86_RSI] = WINDOW + LARGE - 4;
+	vcpu_fixture_gate(f, X86_PF, FIXTURE_CS64, FIXTURE_CODE + 0x100, SEG_TYPE_INT, 0, 0);
+	vcpu_fixture_load(f, FIXTURE_CODE + 0x100, (const uint8_t[]){ STOP }, 9);
+	/* stc; mov rbx, [rsi] */
+	FIXTURE_LOAD_CODE(f, 0xf9, 0x48, 0x8b, 0x1e, STOP);
+	run(f);
+	assert_int_equal(f->vcpu->cr2, WINDOW + LARGE);
+	assert_true(vcpu_rflags(f->vcpu) & RFLAGS_CF);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -667,6 +756,8 @@ int main(void)
 		cmocka_unit_test(moved_code_changes_back),
 		cmocka_unit_test(crossing_code_is_revived),
 		cmocka_unit_test(ids_start_over),
+		cmocka_unit_test(reads_through_the_window),
+		cmocka_unit_test(faults_beside_the_window),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

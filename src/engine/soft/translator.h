@@ -341,6 +341,14 @@ struct group {
 	bool write;
 };
 
+/* What a check covers: bytes around the access. */
+struct work_span {
+	int32_t before; /* from the access's first byte, 0 or less */
+	int32_t size;
+	bool write;
+	const struct group *group; /* that it leads, or NULL */
+};
+
 /* A translation in the making. */
 struct work {
 	struct translator *translator;
@@ -375,6 +383,15 @@ struct work {
 		uint32_t link;
 	} stubs[BLOCK_MAX_INSNS * 6 + 8];
 	unsigned nr_stubs;
+	/* Checks of what is not in the window, behind the block. */
+	struct detour {
+		uint8_t *at;         /* the rel32 */
+		const uint8_t *back; /* where it goes on, R10 the host address of the span */
+		struct work_span span;
+		uint8_t insn;
+		bool flags_in_host, flags_in_memory;
+	} detours[BLOCK_MAX_INSNS];
+	unsigned nr_detours;
 };
 
 /* Where an instruction's memory operand is, to make its host address from. */
@@ -443,13 +460,6 @@ void work_flags_written(struct work *work);
  */
 struct emit_memory work_check(
 	struct work *work, struct place_in_memory place, unsigned size, bool write);
-/* What a check covers: bytes around the access. */
-struct work_span {
-	int32_t before; /* from the access's first byte, 0 or less */
-	int32_t size;
-	bool write;
-	const struct group *group; /* that it leads, or NULL */
-};
 
 /* A check has set the flags: translated code is left if the condition holds. */
 void work_leave_check(struct work *work, const struct work_span *span, unsigned condition);
@@ -459,6 +469,8 @@ void work_span_lookup(struct work *work, const struct work_span *span);
 struct emit_memory work_keep_pointer(struct work *work, const struct work_span *span);
 struct emit_memory work_check_constant(
 	struct work *work, gva_t address, const struct work_span *span);
+/* The code of the detours. */
+void work_detours(struct work *work);
 /* LEA of 32 or 64 bits from base + index * 2^scale + disp. */
 void work_emit_lea(struct emitter *emitter, bool wide, unsigned to, unsigned base, unsigned index,
 	unsigned scale, int32_t disp);
