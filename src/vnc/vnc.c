@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #define DRM_FORMAT_XRGB8888 0x34325258
-#define MAX_CLIENTS         16
+#define SETTLE_MS           5
 
 struct vnc {
 	struct aml *loop;
@@ -34,6 +34,8 @@ struct vnc {
 	const uint32_t *picture;
 	unsigned nr_clients;
 	bool waiting;              /* a frame was asked for */
+	struct viewer_frame frame; /* the last one */
+	uint32_t width, height;    /* as shown */
 	uint8_t down[KEY_CNT / 8]; /* keys that the VM was told of */
 };
 
@@ -114,8 +116,9 @@ static void on_client(struct nvnc_client *client)
 	want_frame(vnc);
 }
 
-static void show(struct vnc *vnc, const struct viewer_frame *frame)
+static void show(struct vnc *vnc)
 {
+	const struct viewer_frame *frame = &vnc->frame;
 	struct pixman_box16 boxes[VIEWER_MAX_RECTS];
 	struct pixman_region16 damage;
 	struct nvnc_fb *buffer;
@@ -136,6 +139,31 @@ static void show(struct vnc *vnc, const struct viewer_frame *frame)
 	nvnc_display_feed_buffer(vnc->display, buffer, &damage);
 	pixman_region_fini(&damage);
 	nvnc_fb_unref(buffer);
+	vnc->width = frame->width;
+	vnc->height = frame->height;
+}
+
+static void on_time(void *object)
+{
+	struct vnc *vnc = aml_get_userdata(object);
+
+	vnc->waiting = false;
+	show(vnc);
+	want_frame(vnc);
+}
+
+/*
+ * neatvnc 0.5.4 tells clients of a new size in two messages, and frees one whose connection turns
+ * out to be gone at the first. Those that leave as the guest changes its mode are noticed before.
+ */
+static bool show_later(struct vnc *vnc)
+{
+	struct aml_timer *timer = aml_timer_new(SETTLE_MS, on_time, vnc, NULL);
+	bool started = timer && aml_start(vnc->loop, timer) == 0;
+
+	if (timer)
+		aml_unref(timer);
+	return started;
 }
 
 static void on_frame(void *object)
@@ -152,8 +180,11 @@ static void on_frame(void *object)
 	if (size != sizeof(frame) || frame.width > SURFACE_MAX_WIDTH ||
 		frame.height > SURFACE_MAX_HEIGHT || frame.nr_rects > VIEWER_MAX_RECTS)
 		return;
+	vnc->frame = frame;
+	if ((frame.width != vnc->width || frame.height != vnc->height) && show_later(vnc))
+		return;
 	vnc->waiting = false;
-	show(vnc, &frame);
+	show(vnc);
 	want_frame(vnc);
 }
 
@@ -174,7 +205,6 @@ static struct nvnc *open_server(char *address)
 
 static bool start(struct vnc *vnc, char *address)
 {
-	const struct viewer_frame black = { .width = 720, .height = 400 };
 	struct aml_handler *handler;
 
 	vnc->picture =
@@ -196,7 +226,8 @@ static bool start(struct vnc *vnc, char *address)
 	nvnc_set_key_code_fn(vnc->server, on_key);
 	nvnc_set_pointer_fn(vnc->server, on_pointer);
 	nvnc_set_new_client_fn(vnc->server, on_client);
-	show(vnc, &black);
+	vnc->frame = (struct viewer_frame){ .width = 720, .height = 400 }; /* black */
+	show(vnc);
 	handler = aml_handler_new(VIEWER_CHANNEL_FD, on_frame, vnc, NULL);
 	return handler && aml_start(vnc->loop, handler) == 0;
 }
