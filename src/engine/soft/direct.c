@@ -648,26 +648,35 @@ static bool activate(struct vcpu *vcpu, gpa_t root)
 	return true;
 }
 
+bool direct_wants(const struct vcpu *vcpu)
+{
+	const struct direct_space *space;
+	uint64_t now = host_tsc();
+
+	if (!vcpu->direct || !vcpu->direct->owned)
+		return false;
+	space = find(vcpu->direct, root_of(vcpu));
+	return space && space->pause_until <= now &&
+	       now - space->used_at <= tsc_of_ns(vcpu, STALE_NS);
+}
+
 bool direct_enter(struct vcpu *vcpu)
 {
 	struct direct *direct = vcpu->direct;
-	struct direct_space *space;
 
 	if (!direct || vcpu->mode.cpl != 3 || !direct->owned)
 		return false;
 	if (!direct->active || direct->active->root != root_of(vcpu)) {
-		uint64_t now = host_tsc();
-
-		space = find(direct, root_of(vcpu));
-		if (!space || space->pause_until > now ||
-			now - space->used_at > tsc_of_ns(vcpu, STALE_NS))
+		if (!direct_wants(vcpu))
 			return false;
-		direct->active = space;
+		direct->active = find(direct, root_of(vcpu));
 	}
 	if (is_held_back(vcpu) || !suits(vcpu) || !pthread_equal(direct->owner, pthread_self()))
 		return false;
 	vector_leave(vcpu);
 	translate_arm_timer(vcpu);
+	/* What was translated meanwhile would go on so when the kernel comes back to it. */
+	translate_forget_mappings(vcpu, true);
 	return run(vcpu, direct->active);
 }
 

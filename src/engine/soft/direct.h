@@ -14,6 +14,9 @@
 void direct_create(struct soft_engine *engine);
 void direct_destroy(struct soft_engine *engine);
 
+/* Would user code of the current CR3 run natively, in a mode that suits? */
+bool direct_wants(const struct vcpu *vcpu);
+
 /*
  * Runs user code natively if that is worth while and possible, until something else has to be done.
  * False if nothing was run: the translator is to go on. Raises.

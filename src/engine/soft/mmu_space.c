@@ -1,6 +1,7 @@
 /* TLB entries of other PCIDs (mmu_space.h). */
 #include "engine/soft/mmu_space.h"
 
+#include "engine/soft/direct.h"
 #include "engine/soft/mmu.h"
 #include "engine/soft/translate.h"
 #include "x86/registers.h"
@@ -70,7 +71,9 @@ static void bring_back(struct vcpu *vcpu, const struct mmu_space *space)
 {
 	for (unsigned n = 0; n < space->nr_entries; n++)
 		mmu_put(vcpu, space->entries[n].set, &space->entries[n].content);
-	translate_map_views(vcpu, space->views, space->nr_views);
+	/* Else the kernel would come back to translated code. */
+	if (!direct_wants(vcpu))
+		translate_map_views(vcpu, space->views, space->nr_views);
 }
 
 void mmu_space_switch(struct vcpu *vcpu, uint64_t cr3, bool keep_new)

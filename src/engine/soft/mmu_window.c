@@ -12,7 +12,9 @@
 #include "engine/soft/tsc.h"
 
 #define MAX_PAGES 4096 /* in each direction */
-#define LOOK_PART 64
+#define LOOK_PART 256
+/* A vCPU that wakes for a moment fills few entries, and looking takes as long as a hundred. */
+#define FILLS 16
 
 /* What a page of the guest's adds to a run. */
 struct piece {
@@ -78,9 +80,11 @@ void mmu_window_consider(struct vcpu *vcpu, gva_t address)
 	uint64_t start = host_tsc();
 	struct piece run;
 
-	if (address - window->from < window->size || start < window->next_tsc || vcpu->smm ||
-		vcpu->a20_mask != UINT64_MAX || !vcpu->mode.long_mode)
+	if (address - window->from < window->size || ++window->fills < FILLS ||
+		start < window->next_tsc || vcpu->smm || vcpu->a20_mask != UINT64_MAX ||
+		!vcpu->mode.long_mode)
 		return;
+	window->fills = 0;
 	if (piece_at(vcpu, address, &run)) {
 		grow_up(vcpu, &run);
 		grow_down(vcpu, &run);
@@ -97,6 +101,7 @@ void mmu_window_consider(struct vcpu *vcpu, gva_t address)
 void mmu_window_close(struct vcpu *vcpu)
 {
 	vcpu->tlb.window.limit = vcpu->tlb.window.size = 0;
+	vcpu->tlb.window.fills = 0;
 }
 
 void mmu_window_flush_page(struct vcpu *vcpu, gva_t address)

@@ -26,6 +26,7 @@ struct mmu_window {
 	/* Owner only. */
 	uint64_t size;
 	uint64_t next_tsc; /* not looked for before, host's */
+	unsigned fills;    /* of such entries, outside of it, since it was closed or looked for */
 };
 
 /* The TLB got an entry of a large global page for the supervisor at `address`. */

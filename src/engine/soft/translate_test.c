@@ -6,6 +6,7 @@
 #include "engine/soft/translator.h"
 #include "engine/soft/vcpu_fixture.h"
 
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
@@ -652,6 +653,14 @@ static void map_window(struct vcpu_fixture *f, unsigned page, unsigned at)
 		at * LARGE | PTE_P | PTE_W | PTE_A | PTE_D | PTE_G | PTE_PS;
 }
 
+/* At the next entry of one of its pages. */
+static void open_window(struct vcpu_fixture *f)
+{
+	mmu_flush_all(f->vcpu);
+	f->vcpu->tlb.window.next_tsc = 0;
+	f->vcpu->tlb.window.fills = UINT_MAX - 1;
+}
+
 /* Reads two words at `address` and one below in translated code, 100 times. */
 static void read_words(struct vcpu_fixture *f, gva_t address, uint64_t expected)
 {
@@ -687,8 +696,7 @@ static void reads_through_the_window(void **state)
 		put_words(f, (2 + i) * LARGE, 100 * i);
 		put_words(f, (3 + i) * LARGE - 0x400, 200 * i);
 	}
-	f->vcpu->tlb.window.next_tsc = 0;
-	mmu_flush_all(f->vcpu);
+	open_window(f);
 	read_words(f, WINDOW + LARGE, 100);
 	assert_int_equal(f->vcpu->tlb.window.from, WINDOW);
 	assert_int_equal(f->vcpu->tlb.window.size, WINDOW_PAGES * LARGE);
@@ -718,8 +726,9 @@ static void faults_beside_the_window(void **state)
 	vcpu_fixture_enter(f, FIXTURE_LONG);
 	f->vcpu->cr4 |= CR4_PGE;
 	map_window(f, 0, 2);
-	mmu_flush_all(f->vcpu);
+	open_window(f);
 	read_words(f, WINDOW, 0);
+	assert_int_equal(f->vcpu->tlb.window.size, LARGE);
 	f->vcpu->rip = FIXTURE_CODE;
 	f->vcpu->gpr[X86_RSI] = WINDOW + LARGE - 4;
 	vcpu_fixture_gate(f, X86_PF, FIXTURE_CS64, FIXTURE_CODE + 0x100, SEG_TYPE_INT, 0, 0);
