@@ -8,12 +8,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+/* What a processor maps in one piece, if guest and host addresses are alike below this. */
+#define HUGE_PAGE_SIZE (UINT64_C(2) << 20)
+
 /* The regions' file, made for the first of them, with room for `size` more bytes; -1 if it cannot
  * be had. */
 static int grow_file(struct guest_memory *memory, uint64_t size)
 {
-	int fd = memory->nr_regions > 0 ? memory->regions[0].fd
-					: memfd_create("guest-memory", MFD_CLOEXEC);
+	int fd = memory->is_private       ? -1
+		 : memory->nr_regions > 0 ? memory->regions[0].fd
+					  : memfd_create("guest-memory", MFD_CLOEXEC);
 
 	if (fd < 0 || ftruncate(fd, (off_t)(memory->file_size + size)) == 0)
 		return fd;
@@ -29,8 +33,27 @@ static void *map(int fd, uint64_t offset, uint64_t size)
 	return mmap(NULL, size, PROT_READ | PROT_WRITE, kind | MAP_NORESERVE, fd, (off_t)offset);
 }
 
-/* A place for a region, mapped but not yet counted. */
-static struct ram_region *create(struct guest_memory *memory, uint64_t size, struct error *err)
+/* Advice that the host need not take. */
+static void *map_private(gpa_t base, uint64_t size)
+{
+	uint64_t within = base % HUGE_PAGE_SIZE;
+	uint8_t *room = map(-1, 0, size + HUGE_PAGE_SIZE), *host;
+
+	if (room == MAP_FAILED)
+		return map(-1, 0, size);
+	host = (uint8_t *)align_up((uintptr_t)room - within, HUGE_PAGE_SIZE) + within;
+	if (host > room)
+		munmap(room, (size_t)(host - room));
+	munmap(host + size, HUGE_PAGE_SIZE - (size_t)(host - room));
+	madvise(host, size, MADV_HUGEPAGE);
+	/* A program that is started must not make the guest's next writes copies. */
+	madvise(host, size, MADV_DONTFORK);
+	return host;
+}
+
+/* A place for a region, mapped but not yet counted. `base`: where it will be, if that is known. */
+static struct ram_region *create(
+	struct guest_memory *memory, gpa_t base, uint64_t size, struct error *err)
 {
 	struct ram_region *region;
 	void *host;
@@ -42,7 +65,7 @@ static struct ram_region *create(struct guest_memory *memory, uint64_t size, str
 		return NULL;
 	}
 	fd = grow_file(memory, size);
-	host = map(fd, memory->file_size, size);
+	host = memory->is_private ? map_private(base, size) : map(fd, memory->file_size, size);
 	if (host == MAP_FAILED) {
 		int saved = errno;
 
@@ -71,7 +94,7 @@ int guest_memory_add(
 	assert(base % GUEST_PAGE_SIZE == 0 && size % GUEST_PAGE_SIZE == 0 && size > 0);
 	assert(base >= memory->end);
 
-	region = create(memory, size, err);
+	region = create(memory, base, size, err);
 	if (!region)
 		return -ENOMEM;
 	region->place = base | (read_only ? RAM_ROM : RAM_WRITABLE);
@@ -86,7 +109,7 @@ int guest_memory_add_device(
 	struct ram_region *region;
 
 	assert(base % GUEST_PAGE_SIZE == 0 && size % GUEST_PAGE_SIZE == 0 && size > 0);
-	region = create(memory, size, err);
+	region = create(memory, base, size, err);
 	if (!region)
 		return -ENOMEM;
 	region->place = base | RAM_WRITABLE;
@@ -133,7 +156,7 @@ struct ram_region *guest_memory_add_movable(
 	struct ram_region *region;
 
 	assert(size % GUEST_PAGE_SIZE == 0 && size > 0);
-	region = create(memory, size, err);
+	region = create(memory, 0, size, err);
 	if (!region)
 		return NULL;
 	region->movable = true;

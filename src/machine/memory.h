@@ -1,6 +1,7 @@
 /*
  * Guest physical memory: regions of RAM and ROM, each one mapping in this process of a part of one
- * file in memory, so that another process can be given the same memory.
+ * file in memory, so that another process can be given the same memory. Where none will be, it is
+ * private memory instead (`is_private`), for which hosts have large pages.
  *
  * Most regions stay where they are. Others are moved, hidden, or made ROM while the guest runs:
  * what a board's chipset switches, RAM in a PCI BAR, flash. A region's host memory stays mapped
@@ -73,6 +74,7 @@ struct guest_memory {
 	_Atomic unsigned nr_regions;
 	gpa_t end; /* one past the highest RAM address of a fixed region */
 	uint64_t file_size;
+	bool is_private; /* set before the first region is added */
 	/* Set by the engine; any thread. */
 	void (*written)(void *context, gpa_t address, uint64_t size);
 	/* A region came (its `from` is hidden), moved, or changed its kind. Under the machine lock.

@@ -70,6 +70,28 @@ static void test_file(void **context)
 	assert_int_not_equal(region->fd_offset, memory->regions[0].fd_offset);
 }
 
+/* Large pages can be mapped in one piece; nothing is in a file that a process could be given. */
+static void test_private(void **context)
+{
+	struct guest_memory memory = { .is_private = true };
+	uint8_t *host;
+
+	(void)context;
+	assert_int_equal(guest_memory_add(&memory, 0, 0xa0000, false, NULL), 0);
+	assert_int_equal(guest_memory_add(&memory, 0x100000, 0x700000, false, NULL), 0);
+	assert_int_equal(guest_memory_add_device(&memory, HIGH + 0x3000, 0x5000, NULL), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(memory.regions[i].fd, -1);
+		assert_int_equal((uintptr_t)memory.regions[i].host % 0x200000,
+			ram_region_base(&memory.regions[i]) % 0x200000);
+	}
+	host = guest_memory_host(&memory, 0x100000, 0x700000);
+	host[0] = host[0x300000] = host[0x6fffff] = 1;
+	assert_int_equal(guest_memory_discard(&memory, host + 0x300000, 0x1000), 0x1000);
+	assert_int_equal(host[0] + host[0x300000] + host[0x6fffff], 2);
+	guest_memory_finish(&memory);
+}
+
 static void record_write(void *context, gpa_t address, uint64_t size)
 {
 	uint64_t *seen = context;
@@ -261,6 +283,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_layout, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
+		cmocka_unit_test(test_private),
 		cmocka_unit_test_setup_teardown(test_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copies, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_discard, setup, teardown),

@@ -256,7 +256,7 @@ static int vm_open_signals(struct vm *vm, struct error *err)
 	return loop_add(&vm->loop, vm->signal_fd, LOOP_READ, vm_signal, vm);
 }
 
-/* Devices are told what the engine, which is made after them, can do. */
+/* Memory and devices are as the engine, which is made after them, needs and serves them. */
 static int vm_select_engine(struct vm *vm, const struct engine_ops **ops, struct error *err)
 {
 	char why[256];
@@ -267,6 +267,8 @@ static int vm_select_engine(struct vm *vm, const struct engine_ops **ops, struct
 	if (strcmp(vm->config->engine, "auto") == 0)
 		log_info("%s", why);
 	vm->machine.has_irqfd = (*ops)->has_irqfd;
+	/* The software engine has processes that run natively, and shares have their servers. */
+	vm->machine.memory.is_private = *ops != &soft_engine_ops && vm->config->nr_shares == 0;
 	return 0;
 }
 
@@ -415,16 +417,15 @@ static int vm_create(struct vm *vm, struct error *err)
 	}
 	if (config->sound && sound_open(&vm->sound, config->sound, &vm->loop, &vm->machine, err))
 		return -EINVAL;
-	if (board_create(&vm->board, &board, &vm->machine, err) ||
+	if (vm_select_engine(vm, &engine, err) ||
+		board_create(&vm->board, &board, &vm->machine, err) ||
 		(config->tpm && tpm_attach(&vm->tpm, vm->board, err)))
 		return -EINVAL;
 	if (vm->board->type->address_bits)
 		cpu_model_limit_addresses(&vm->cpu_model, vm->board->type->address_bits);
 	if (config->sound)
 		vm->devices.sound = sound_sink(&vm->sound);
-	if (vm_select_engine(vm, &engine, err) ||
-		devices_create(
-			&vm->devices, config, &vm->machine, vm->board, &device_events, err) ||
+	if (devices_create(&vm->devices, config, &vm->machine, vm->board, &device_events, err) ||
 		floppies_create(&vm->floppies, config, vm->board, vm_disk_stopped, vm, err) ||
 		vm_set_boot(vm, err) || vm_create_engine(vm, engine, err))
 		return -EINVAL;
