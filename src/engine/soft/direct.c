@@ -1,6 +1,5 @@
 /*
- * Direct execution: when, how a vCPU's registers get into a runner and back, and what its stops
- * mean (direct.h).
+ * Direct execution: when, and what a runner's stops mean (direct.h).
  *
  * Whatever a runner stops at, the interpreter then executes the instruction there and finds what
  * the guest is to get; only page faults that the guest's page tables already answer are answered by
@@ -12,6 +11,7 @@
 #include "engine/soft/debug.h"
 #include "engine/soft/direct_map.h"
 #include "engine/soft/direct_place.h"
+#include "engine/soft/direct_registers.h"
 #include "engine/soft/interpret.h"
 #include "engine/soft/segment.h"
 #include "engine/soft/tsc.h"
@@ -26,16 +26,6 @@
 
 /* A host that does not let a runner start is asked no more after so many times. */
 #define MAX_FAILURES 3
-
-/* The host's selectors for 64-bit user code, which are Linux guests' too. */
-#define HOST_CS    0x33
-#define HOST_SS    0x2b
-#define HOST_CS_32 0x23
-
-/* Flags a user can change, or sees. */
-#define USER_FLAGS                                                                                 \
-	(RFLAGS_ARITHMETIC | RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_NT | RFLAGS_AC | RFLAGS_ID)
-#define AVX_STATE (XCR0_X87 | XCR0_SSE | XCR0_AVX)
 
 /* Ticks of the guest in a row that find the same address space in user mode make it hot, unless the
  * kernel was busy meanwhile: so many exceptions and TLB flushes a millisecond. */
@@ -92,130 +82,6 @@ struct direct {
 static gpa_t root_of(const struct vcpu *vcpu)
 {
 	return vcpu->cr3 & BITS(51, 12);
-}
-
-static bool suits_segment(uint16_t selector)
-{
-	return selector == 0 || selector == HOST_SS;
-}
-
-static bool suits_segments(const struct vcpu *vcpu)
-{
-	const struct cpu_segment *segment = vcpu->segment;
-
-	return segment[X86_CS].selector == HOST_CS && segment[X86_SS].selector == HOST_SS &&
-	       suits_segment(segment[X86_DS].selector) && suits_segment(segment[X86_ES].selector) &&
-	       segment[X86_FS].selector == 0 && segment[X86_GS].selector == 0 &&
-	       segment[X86_FS].base < DIRECT_USER_END && segment[X86_GS].base < DIRECT_USER_END;
-}
-
-static bool suits_units(const struct vcpu *vcpu)
-{
-	return !(vcpu->cr0 & (CR0_TS | CR0_EM)) && vcpu->cr4 & CR4_OSFXSR &&
-	       vcpu->cr4 & CR4_OSXSAVE && (vcpu->xcr0 & AVX_STATE) == AVX_STATE &&
-	       (vcpu->vector_components & AVX_STATE) == AVX_STATE;
-}
-
-/* Would native code see the processor that the guest has? */
-static bool suits(const struct vcpu *vcpu)
-{
-	const uint64_t flags =
-		RFLAGS_IF | RFLAGS_IOPL | RFLAGS_TF | RFLAGS_RF | RFLAGS_NT | RFLAGS_VM;
-
-	return vcpu->mode.cpl == 3 && vcpu->mode.insn == INSN_MODE_64 && vcpu->mode.paging &&
-	       (vcpu->flags_system & flags) == RFLAGS_IF &&
-	       vcpu->tlb_data == vcpu->tlb.entries[TLB_USER] && vcpu->efer & EFER_NXE &&
-	       vcpu->a20_mask == UINT64_MAX && !vcpu->nmi_blocked && suits_units(vcpu) &&
-	       suits_segments(vcpu);
-}
-
-static void put_registers(const struct vcpu *vcpu, struct user_regs_struct *regs)
-{
-	const uint64_t *gpr = vcpu->gpr;
-
-	regs->rax = gpr[X86_RAX];
-	regs->rcx = gpr[X86_RCX];
-	regs->rdx = gpr[X86_RDX];
-	regs->rbx = gpr[X86_RBX];
-	regs->rsp = gpr[X86_RSP];
-	regs->rbp = gpr[X86_RBP];
-	regs->rsi = gpr[X86_RSI];
-	regs->rdi = gpr[X86_RDI];
-	regs->r8 = gpr[X86_R8];
-	regs->r9 = gpr[X86_R9];
-	regs->r10 = gpr[X86_R10];
-	regs->r11 = gpr[X86_R11];
-	regs->r12 = gpr[X86_R12];
-	regs->r13 = gpr[X86_R13];
-	regs->r14 = gpr[X86_R14];
-	regs->r15 = gpr[X86_R15];
-	regs->rip = vcpu->rip;
-	regs->eflags = vcpu_rflags(vcpu);
-	regs->cs = HOST_CS;
-	regs->ss = HOST_SS;
-	regs->ds = vcpu->segment[X86_DS].selector;
-	regs->es = vcpu->segment[X86_ES].selector;
-	regs->fs = regs->gs = 0;
-	regs->fs_base = vcpu->segment[X86_FS].base;
-	regs->gs_base = vcpu->segment[X86_GS].base;
-}
-
-static void take_registers(struct vcpu *vcpu, const struct user_regs_struct *regs)
-{
-	uint64_t *gpr = vcpu->gpr;
-
-	gpr[X86_RAX] = regs->rax;
-	gpr[X86_RCX] = regs->rcx;
-	gpr[X86_RDX] = regs->rdx;
-	gpr[X86_RBX] = regs->rbx;
-	gpr[X86_RSP] = regs->rsp;
-	gpr[X86_RBP] = regs->rbp;
-	gpr[X86_RSI] = regs->rsi;
-	gpr[X86_RDI] = regs->rdi;
-	gpr[X86_R8] = regs->r8;
-	gpr[X86_R9] = regs->r9;
-	gpr[X86_R10] = regs->r10;
-	gpr[X86_R11] = regs->r11;
-	gpr[X86_R12] = regs->r12;
-	gpr[X86_R13] = regs->r13;
-	gpr[X86_R14] = regs->r14;
-	gpr[X86_R15] = regs->r15;
-	vcpu->rip = regs->rip;
-	vcpu->segment[X86_FS].base = regs->fs_base;
-	vcpu->segment[X86_GS].base = regs->gs_base;
-	vcpu_set_rflags(vcpu, (regs->eflags & USER_FLAGS) | RFLAGS_IF);
-}
-
-/* A far transfer to the host's 32-bit code segment: the same one for a Linux guest. */
-static void take_code_segment(struct vcpu *vcpu, uint16_t selector)
-{
-	struct cpu_segment *cs = &vcpu->segment[X86_CS];
-
-	if (selector != HOST_CS_32)
-		return;
-	cs->selector = selector;
-	cs->limit = UINT32_MAX;
-	cs->attributes = (cs->attributes & ~SEG_L) | SEG_DB;
-	vcpu_update_mode(vcpu);
-}
-
-/* Selectors that the guest loaded natively. Raises if they are not in its own tables. */
-static void take_selectors(struct vcpu *vcpu, const struct user_regs_struct *regs)
-{
-	if (regs->cs != HOST_CS)
-		take_code_segment(vcpu, (uint16_t)regs->cs);
-	if (regs->ds != vcpu->segment[X86_DS].selector)
-		segment_load(vcpu, X86_DS, (uint16_t)regs->ds);
-	if (regs->es != vcpu->segment[X86_ES].selector)
-		segment_load(vcpu, X86_ES, (uint16_t)regs->es);
-	if (regs->fs != 0) {
-		segment_load(vcpu, X86_FS, (uint16_t)regs->fs);
-		vcpu->segment[X86_FS].base = regs->fs_base;
-	}
-	if (regs->gs != 0) {
-		segment_load(vcpu, X86_GS, (uint16_t)regs->gs);
-		vcpu->segment[X86_GS].base = regs->gs_base;
-	}
 }
 
 /* A runner that died took the guest's registers with it. */
@@ -285,7 +151,7 @@ static enum direct_stop run_once(
 	uint64_t start = host_tsc();
 
 	direct_place_together(&direct->place, vcpu, space->runner.pid, start);
-	put_registers(vcpu, &space->runner.regs);
+	direct_put_registers(vcpu, &space->runner.regs);
 	if (!space->vectors_inside && !put_vectors(vcpu, space))
 		return DIRECT_STOP_ABSENT;
 	/* Whoever wants the vCPU's attention sets what is looked at here, then looks at this. */
@@ -297,7 +163,7 @@ static enum direct_stop run_once(
 		stop = direct_runner_run(&space->runner, why);
 		atomic_store(&vcpu->quiescent, false);
 		if (stop != DIRECT_STOP_DEAD)
-			take_registers(vcpu, &space->runner.regs);
+			direct_take_registers(vcpu, &space->runner.regs);
 		space->stops++;
 	}
 	atomic_store(&vcpu->direct_running, 0);
@@ -448,17 +314,17 @@ static void take_stop(struct vcpu *vcpu, struct direct_space *space, enum direct
 	case DIRECT_STOP_DEAD: lose(vcpu, space); return;
 	case DIRECT_STOP_KICK:
 		counters->kicks++;
-		take_selectors(vcpu, &space->runner.regs);
+		direct_take_selectors(vcpu, &space->runner.regs);
 		return;
 	case DIRECT_STOP_SYSTEM_CALL:
 		counters->system_calls++;
 		vcpu->rip -= 2;
 		space->fault_repeats = false;
-		take_selectors(vcpu, &space->runner.regs);
+		direct_take_selectors(vcpu, &space->runner.regs);
 		interpret_here(vcpu, space);
 		return;
 	case DIRECT_STOP_SIGNAL:
-		take_selectors(vcpu, &space->runner.regs);
+		direct_take_selectors(vcpu, &space->runner.regs);
 		take_signal(vcpu, space, why);
 		return;
 	}
@@ -491,7 +357,7 @@ static bool run(struct vcpu *vcpu, struct direct_space *space)
 	bool ran = false;
 
 	while (!vcpu->shutdown && vcpu->direct->active == space && !vcpu->debug_pending &&
-		atomic_load(&vcpu->requests) == 0 && suits(vcpu)) {
+		atomic_load(&vcpu->requests) == 0 && direct_suits(vcpu)) {
 		struct direct_signal why = { 0 };
 		enum direct_stop stop;
 		uint64_t start;
@@ -671,7 +537,8 @@ bool direct_enter(struct vcpu *vcpu)
 			return false;
 		direct->active = find(direct, root_of(vcpu));
 	}
-	if (is_held_back(vcpu) || !suits(vcpu) || !pthread_equal(direct->owner, pthread_self()))
+	if (is_held_back(vcpu) || !direct_suits(vcpu) ||
+		!pthread_equal(direct->owner, pthread_self()))
 		return false;
 	vector_leave(vcpu);
 	translate_arm_timer(vcpu);
@@ -712,7 +579,7 @@ void direct_sample(struct vcpu *vcpu)
 		return;
 	direct->samples = root == direct->sampled ? direct->samples + 1 : 1;
 	direct->sampled = root;
-	if (direct->samples > HOT_SAMPLES && suits(vcpu))
+	if (direct->samples > HOT_SAMPLES && direct_suits(vcpu))
 		activate(vcpu, root);
 }
 
@@ -729,6 +596,14 @@ bool direct_force(struct vcpu *vcpu)
 	if (!vcpu->direct)
 		return false;
 	vcpu->direct->forced = true;
+	return activate(vcpu, root_of(vcpu));
+}
+
+bool direct_make_hot(struct vcpu *vcpu)
+{
+	if (!vcpu->direct)
+		return false;
+	vcpu->direct->forced = false;
 	return activate(vcpu, root_of(vcpu));
 }
 

@@ -34,6 +34,8 @@ void direct_rest(struct vcpu *vcpu);
  * host cannot.
  */
 bool direct_force(struct vcpu *vcpu);
+/* For tests: the current address space is hot. */
+bool direct_make_hot(struct vcpu *vcpu);
 
 /* A page that a runner may have writable holds code now: returns when none can write it. Not while
  * the caller's own vCPU runs natively. */

@@ -9,6 +9,7 @@
 #include "engine/soft/code_pages.h"
 #include "engine/soft/direct.h"
 #include "engine/soft/direct_scan.h"
+#include "engine/soft/tsc.h"
 #include "engine/soft/vcpu_fixture.h"
 #include "engine/soft/vector.h"
 
@@ -48,8 +49,8 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* Ready for user code to be loaded. */
-static void enter(struct vcpu_fixture *f)
+/* In user mode, with a handler for everything. */
+static void enter_user(struct vcpu_fixture *f)
 {
 	/* mov edi, FIXTURE_STOP; mov [rdi], al; jmp $ */
 	static const uint8_t handler[] = { 0xbf, 0, 0, 0, 0xd0, 0x88, 0x07, 0xeb, 0xfe };
@@ -67,7 +68,13 @@ static void enter(struct vcpu_fixture *f)
 	vcpu->sfmask = RFLAGS_IF;
 	vcpu_set_rflags(vcpu, RFLAGS_ONE | RFLAGS_IF);
 	memset(&vcpu->direct_counters, 0, sizeof(vcpu->direct_counters));
-	if (!direct_force(vcpu))
+}
+
+/* Ready for user code to be loaded, all of which runs natively. */
+static void enter(struct vcpu_fixture *f)
+{
+	enter_user(f);
+	if (!direct_force(f->vcpu))
 		skip();
 }
 
@@ -477,6 +484,57 @@ static void make_vdso(uint8_t page[4096], const uint8_t *code, unsigned size)
 	memcpy(page + VDSO_CODE, code, size);
 }
 
+/* Has the loaded code, a SYSCALL, run natively? */
+static bool calls_natively(struct vcpu_fixture *f)
+{
+	uint64_t entries = f->vcpu->direct_counters.entries;
+
+	back_to_user(f, FIXTURE_CODE);
+	assert_int_equal(run(f), SYSCALL_VECTOR);
+	return f->vcpu->direct_counters.entries != entries;
+}
+
+/* Each may take longer than it is held back for on a busy host: but not all of so many. */
+#define TRIES 1000
+
+static void waits_while_held_back(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	bool native = true;
+
+	enter(f);
+	FIXTURE_LOAD_CODE(f, SYSCALL);
+	for (unsigned tries = 0; native && tries < TRIES; tries++) {
+		f->vcpu->direct_again_tsc = vcpu_tsc(f->vcpu) + tsc_of_ns(f->vcpu, 99 * NS_PER_US);
+		native = calls_natively(f);
+	}
+	assert_false(native);
+	/* The guest has moved its TSC. */
+	f->vcpu->direct_again_tsc = vcpu_tsc(f->vcpu) + tsc_of_ns(f->vcpu, NS_PER_S);
+	assert_true(calls_natively(f));
+	assert_int_equal(f->vcpu->direct_again_tsc, 0);
+}
+
+/* As many as there are before all of it is left to the translator. */
+static void early_calls_hold_it_back(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	bool held = false;
+
+	enter_user(f);
+	if (!direct_make_hot(f->vcpu))
+		skip();
+	FIXTURE_LOAD_CODE(f, SYSCALL);
+	for (unsigned tries = 0; tries < 3 && !held; tries++) {
+		calls_natively(f);
+		held = f->vcpu->direct_again_tsc != 0;
+	}
+	f->vcpu->direct_again_tsc = 0;
+	/* The host took the CPU away each time. */
+	if (!held)
+		skip();
+}
+
 static void traps_in_a_vdso(void **state)
 {
 	/* mov eax, FIXTURE_DS_3; lsl ebx, eax; mov r8, [rip - 7: the LSL]; syscall */
@@ -627,6 +685,8 @@ int main(void)
 		cmocka_unit_test(finds_what_must_not_run),
 		cmocka_unit_test(finds_what_goes_on_in_the_next_page),
 		cmocka_unit_test(finds_what_may_be_trapped),
+		cmocka_unit_test(waits_while_held_back),
+		cmocka_unit_test(early_calls_hold_it_back),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
