@@ -3,9 +3,7 @@
  */
 #include "virtio/virtio_console.h"
 
-#include "virtio/transport_fixture.h"
-#include "virtio/virtqueue_fixture.h"
-#include "virtio/virtqueue_ring.h"
+#include "virtio/device_fixture.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -14,62 +12,39 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RING_SIZE    8u
 #define GIVEN        4u /* buffers at once: a round of the device ends with the ring empty */
+#define USED_RING    (DEVICE_RINGS + 0x2000)
 #define BUFFER_BYTES 64u
 #define BURST_BYTES  (4 * GIVEN * BUFFER_BYTES)
 #define SENT_BYTES   (250 * BURST_BYTES)
 #define QUIET_S      5 /* nothing came for so long: it stands still */
 
 struct fixture {
-	struct machine machine;
-	struct virtio_device *device;
-	struct driver driver; /* of the first console's receive queue */
+	struct device_fixture *base;
+	uint16_t taken; /* of the buffers of the first console's receive queue */
 	int outside;
 	atomic_size_t received;
 	atomic_bool gave_up;
 	bool is_wrong;
 };
 
-static void start_driver(struct fixture *f)
-{
-	struct virtq_state *state = &virtio_queue(f->device, 0)->state;
-	struct driver *d = &f->driver;
-
-	machine_lock(&f->machine);
-	virtio_write_status(f->device, VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER, false);
-	virtio_write_features(f->device, VIRTIO_F_VERSION_1 | VIRTIO_F_EVENT_IDX, false);
-	virtio_write_status(f->device, VIRTIO_STATUS_FEATURES_OK, false);
-	virtio_allow_dma(f->device, true);
-	state->size = d->size = RING_SIZE;
-	state->descriptors = DRIVER_DESCRIPTORS;
-	state->driver_area = DRIVER_AREA;
-	state->device_area = DRIVER_DEVICE_AREA;
-	d->ram = f->machine.memory.regions[0].host;
-	d->event_index = true;
-	virtio_enable_queue(f->device, 0);
-	virtio_write_status(f->device, VIRTIO_STATUS_DRIVER_OK, false);
-	machine_unlock(&f->machine);
-}
-
 static int setup(void **context)
 {
-	struct fixture *f = aligned_alloc(64, (sizeof(*f) + 63) & ~(size_t)63);
+	struct fixture *f = calloc(1, sizeof(*f));
 	struct virtio_console_port_config port = { .is_console = true, .listen_fd = -1 };
 	struct virtio_console_config config = { .name = "console", .ports = &port, .nr_ports = 1 };
+	struct virtio_device *device;
 	int ends[2];
 
-	memset(f, 0, sizeof(*f));
-	machine_init(&f->machine);
-	config.machine = &f->machine;
-	assert_int_equal(guest_memory_add(&f->machine.memory, 0, DRIVER_MEMORY, false, NULL), 0);
+	f->base = device_fixture_new();
+	config.machine = &f->base->machine;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
 	f->outside = ends[0];
 	port.in_fd = ends[1];
 	port.out_fd = -1;
-	assert_int_equal(virtio_console_create(&f->device, &config, NULL), 0);
-	virtio_set_transport(f->device, &silent_transport_ops, f);
-	start_driver(f);
+	assert_int_equal(virtio_console_create(&device, &config, NULL), 0);
+	device_fixture_attach(f->base, device);
+	device_start(f->base, VIRTIO_F_EVENT_IDX, 1);
 	*context = f;
 	return 0;
 }
@@ -78,8 +53,8 @@ static int teardown(void **context)
 {
 	struct fixture *f = *context;
 
-	virtio_console_destroy(f->device);
-	machine_finish(&f->machine);
+	virtio_console_destroy(f->base->device);
+	device_fixture_free(f->base);
 	close(f->outside);
 	free(f);
 	return 0;
@@ -107,21 +82,24 @@ static void *send_all(void *context)
 	return NULL;
 }
 
-static uint64_t buffer_at(unsigned id)
+static uint64_t buffer_at(unsigned entry)
 {
-	return DRIVER_BUFFERS + (uint64_t)id * BUFFER_BYTES;
+	return DEVICE_BUFFERS + (uint64_t)entry * BUFFER_BYTES;
 }
 
 /* Tells the device if it asked for that (virtio 1.2, 2.7.7.1). */
-static void give_buffer(struct fixture *f)
+static void give_buffer(struct device_fixture *f)
 {
-	struct driver *d = &f->driver;
-	const struct piece piece = { buffer_at(d->next_desc % RING_SIZE), BUFFER_BYTES,
-		VIRTQ_DESC_WRITE };
+	const uint8_t *wanted = f->ram + USED_RING + VIRTQ_RING_ENTRIES + 8 * DEVICE_RING_SIZE;
+	uint16_t before = f->available[0], entry = before % DEVICE_RING_SIZE;
+	const struct virtq_split_desc desc = {
+		.address = buffer_at(entry), .length = BUFFER_BYTES, .flags = VIRTQ_DESC_WRITE
+	};
 
-	driver_add(d, &piece, 1);
+	memcpy(f->ram + DEVICE_RINGS + sizeof(desc) * entry, &desc, sizeof(desc));
+	device_make_available(f, 0, entry);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (get16(d, DRIVER_DEVICE_AREA + 4 + 8u * RING_SIZE) == (uint16_t)(d->avail - 1))
+	if (virtq_load16(wanted) == before)
 		virtio_queue_ring(&f->device->queues[0]);
 }
 
@@ -130,18 +108,21 @@ static void give_buffer(struct fixture *f)
 static uint32_t take_buffer(struct fixture *f, uint8_t *bytes)
 {
 	time_t end = time(NULL) + QUIET_S;
-	uint32_t length = 0;
-	uint16_t id = 0;
+	struct virtq_used_element element;
 
-	while (!driver_take(&f->driver, &id, &length)) {
+	while (device_nr_used(f->base, 0) == f->taken) {
 		if (time(NULL) > end)
 			return 0;
 		__builtin_ia32_pause();
 	}
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	assert_in_range(length, 1, BUFFER_BYTES);
-	memcpy(bytes, f->driver.ram + buffer_at(id), length);
-	return length;
+	memcpy(&element,
+		f->base->ram + USED_RING + VIRTQ_RING_ENTRIES +
+			sizeof(element) * (f->taken++ % DEVICE_RING_SIZE),
+		sizeof(element));
+	assert_in_range(element.length, 1, BUFFER_BYTES);
+	memcpy(bytes, f->base->ram + buffer_at(element.id), element.length);
+	return element.length;
 }
 
 /* All buffers come back just as the device has found none, hundreds of times. */
@@ -157,7 +138,7 @@ static void test_all_input_arrives(void **context)
 		size_t held = f->received;
 
 		for (unsigned i = 0; i < GIVEN; i++)
-			give_buffer(f);
+			give_buffer(f->base);
 		for (unsigned i = 0; i < GIVEN && length; i++) {
 			length = take_buffer(f, bytes);
 			for (uint32_t j = 0; j < length; j++)

@@ -5,119 +5,52 @@
  */
 #include "virtio/virtio_gpu.h"
 
-#include "virtio/virtqueue_fixture.h"
-#include "virtio/virtqueue_ring.h"
+#include "virtio/device_fixture.h"
 
 #include <unistd.h>
 
-#define MEMORY_BYTES (1u << 20)
-#define RING_SIZE    16u
-#define RINGS        0x1000u /* of a queue: descriptors, then 0x1000 on available, used */
-#define QUEUE_BYTES  0x4000u
-#define BUFFERS      0x20000u
-#define ANSWERS      0x30000u
-#define PICTURE      0x40000u
+#define ANSWERS 0x30000u
+#define PICTURE 0x40000u
 
-struct fixture {
-	struct machine machine;
+static struct device_fixture *fixture_new(void)
+{
+	struct device_fixture *f = device_fixture_new();
 	struct virtio_device *device;
-	uint8_t *ram;
-	unsigned interrupts;
-	uint16_t available[2];
-};
 
-static void interrupt_queue(void *transport, unsigned index)
-{
-	(void)index;
-	__atomic_fetch_add(&((struct fixture *)transport)->interrupts, 1, __ATOMIC_SEQ_CST);
-}
-
-static void do_nothing(void *transport)
-{
-	(void)transport;
-}
-
-static const struct virtio_transport_ops transport_ops = {
-	.interrupt_queue = interrupt_queue, .interrupt_config = do_nothing, .outside = do_nothing
-};
-
-static void start_queue(struct fixture *f, unsigned index)
-{
-	struct virtq_state *state = &virtio_queue(f->device, index)->state;
-
-	state->size = RING_SIZE;
-	state->descriptors = RINGS + index * QUEUE_BYTES;
-	state->driver_area = state->descriptors + 0x1000;
-	state->device_area = state->descriptors + 0x2000;
-	virtio_enable_queue(f->device, index);
-}
-
-static void start_driver(struct fixture *f)
-{
-	machine_lock(&f->machine);
-	virtio_write_status(f->device, VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER, false);
-	virtio_write_features(f->device, VIRTIO_F_VERSION_1, false);
-	virtio_write_status(f->device, VIRTIO_STATUS_FEATURES_OK, false);
-	assert_true(virtio_read_status(f->device) & VIRTIO_STATUS_FEATURES_OK);
-	virtio_allow_dma(f->device, true);
-	start_queue(f, 0);
-	start_queue(f, 1);
-	virtio_write_status(f->device, VIRTIO_STATUS_DRIVER_OK, false);
-	machine_unlock(&f->machine);
-}
-
-static struct fixture *fixture_new(void)
-{
-	struct fixture *f = aligned_alloc(64, (sizeof(*f) + 63) & ~(size_t)63);
-
-	memset(f, 0, sizeof(*f));
-	machine_init(&f->machine);
-	assert_int_equal(guest_memory_add(&f->machine.memory, 0, MEMORY_BYTES, false, NULL), 0);
-	f->ram = f->machine.memory.regions[0].host;
-	assert_int_equal(virtio_gpu_create(&f->device, "gpu0", &f->machine, NULL), 0);
-	virtio_set_transport(f->device, &transport_ops, f);
+	assert_int_equal(virtio_gpu_create(&device, "gpu0", &f->machine, NULL), 0);
+	device_fixture_attach(f, device);
 	return f;
 }
 
-static void fixture_free(struct fixture *f)
+static void fixture_free(struct device_fixture *f)
 {
 	virtio_gpu_destroy(f->device);
-	machine_finish(&f->machine);
-	free(f);
-}
-
-static unsigned nr_used(const struct fixture *f, unsigned queue)
-{
-	return virtq_load16(f->ram + RINGS + queue * QUEUE_BYTES + 0x2000 + VIRTQ_RING_INDEX);
+	device_fixture_free(f);
 }
 
 /* Gives the control queue a command of `bytes`; the type of the answer, which is at ANSWERS. */
-static uint32_t command(struct fixture *f, const void *words, uint32_t bytes)
+static uint32_t command(struct device_fixture *f, const void *words, uint32_t bytes)
 {
-	uint8_t *rings = f->ram + RINGS;
-	uint16_t entry = (uint16_t)(f->available[0] % (RING_SIZE / 2) * 2);
+	uint8_t *rings = f->ram + DEVICE_RINGS;
+	uint16_t entry = (uint16_t)(f->available[0] % (DEVICE_RING_SIZE / 2) * 2);
 	const struct virtq_split_desc descs[] = {
-		{ .address = BUFFERS,
+		{ .address = DEVICE_BUFFERS,
 			.length = bytes,
 			.flags = VIRTQ_DESC_NEXT,
 			.next = entry + 1u },
 		{ .address = ANSWERS, .length = 2048, .flags = VIRTQ_DESC_WRITE },
 	};
-	unsigned used = nr_used(f, 0);
+	unsigned used = device_nr_used(f, 0);
 	uint32_t type;
 
-	memcpy(f->ram + BUFFERS, words, bytes);
+	memcpy(f->ram + DEVICE_BUFFERS, words, bytes);
 	memset(f->ram + ANSWERS, 0, 2048);
 	memcpy(rings + sizeof(descs[0]) * entry, descs, sizeof(descs));
-	virtq_store16(
-		rings + 0x1000 + VIRTQ_RING_ENTRIES + 2 * (f->available[0] % RING_SIZE), entry);
-	virtq_store16(rings + 0x1000 + VIRTQ_RING_INDEX, ++f->available[0]);
-	virtio_queue_ring(&f->device->queues[0]);
-	virtio_lane_enter(virtio_queue_lane(f->device, 0));
-	virtio_lane_leave(virtio_queue_lane(f->device, 0));
-	for (unsigned i = 0; i < 5000 && nr_used(f, 0) == (used & 0xffff); i++)
+	device_make_available(f, 0, entry);
+	device_notify(f, 0);
+	for (unsigned i = 0; i < 5000 && device_nr_used(f, 0) == (used & 0xffff); i++)
 		usleep(1000);
-	assert_int_equal(nr_used(f, 0), (used + 1) & 0xffff);
+	assert_int_equal(device_nr_used(f, 0), (used + 1) & 0xffff);
 	memcpy(&type, f->ram + ANSWERS, sizeof(type));
 	return type;
 }
@@ -126,17 +59,17 @@ static uint32_t command(struct fixture *f, const void *words, uint32_t bytes)
 	command(f, (const uint32_t[]){ __VA_ARGS__ }, sizeof((const uint32_t[]){ __VA_ARGS__ }))
 #define HEADER(type) type, 0, 0, 0, 0, 0
 
-static struct fixture *fixture_started(void)
+static struct device_fixture *fixture_started(void)
 {
-	struct fixture *f = fixture_new();
+	struct device_fixture *f = fixture_new();
 
-	start_driver(f);
+	device_start(f, 0, 2);
 	return f;
 }
 
 static void test_display(void **context)
 {
-	struct fixture *f = fixture_started();
+	struct device_fixture *f = fixture_started();
 	uint32_t words[7];
 
 	(void)context;
@@ -157,7 +90,7 @@ static void test_display(void **context)
 }
 
 /* A resource of 4 by 2, whose backing is in two pieces. */
-static void make(struct fixture *f, uint32_t id)
+static void make(struct device_fixture *f, uint32_t id)
 {
 	assert_int_equal(COMMAND(f, HEADER(0x101), id, 2, 4, 2), 0x1100);
 	assert_int_equal(
@@ -167,7 +100,7 @@ static void make(struct fixture *f, uint32_t id)
 
 static void test_picture(void **context)
 {
-	struct fixture *f = fixture_started();
+	struct device_fixture *f = fixture_started();
 	struct surface surface = { 0 };
 
 	(void)context;
@@ -204,7 +137,7 @@ static void test_picture(void **context)
 
 static void test_refusals(void **context)
 {
-	struct fixture *f = fixture_started();
+	struct device_fixture *f = fixture_started();
 
 	(void)context;
 	make(f, 1);
@@ -231,7 +164,7 @@ static void test_refusals(void **context)
 /* 256 MiB of pictures, and no more. */
 static void test_limits(void **context)
 {
-	struct fixture *f = fixture_started();
+	struct device_fixture *f = fixture_started();
 
 	(void)context;
 	for (uint32_t id = 1; id <= 4; id++)
