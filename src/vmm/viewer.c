@@ -145,7 +145,7 @@ static int share_picture(struct viewer *viewer)
 	return fd;
 }
 
-/* It ends when the channel does; one that does not listen to that is ended. */
+/* What viewers have taken over may not listen to less, and nothing here waits for it. */
 static void stop(struct viewer *viewer)
 {
 	if (viewer->channel_fd >= 0) {
@@ -155,7 +155,7 @@ static void stop(struct viewer *viewer)
 	viewer->channel_fd = -1;
 	viewer->wants_frame = false;
 	if (viewer->pid > 0) {
-		kill(viewer->pid, SIGTERM);
+		kill(viewer->pid, SIGKILL);
 		while (waitpid(viewer->pid, NULL, 0) < 0 && errno == EINTR)
 			;
 	}

@@ -243,7 +243,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "atoll-vnc: is started by atoll run --display vnc\n");
 		return 64;
 	}
-	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGPIPE, SIG_IGN);
 	if (!start(&vnc, argv[1]))
 		return 1;
