@@ -259,13 +259,9 @@ static int vm_open_signals(struct vm *vm, struct error *err)
 /* Memory and devices are as the engine, which is made after them, needs and serves them. */
 static int vm_select_engine(struct vm *vm, const struct engine_ops **ops, struct error *err)
 {
-	char why[256];
-
-	*ops = engine_select(vm->config->engine, why, sizeof(why), err);
+	*ops = engine_select(vm->config->engine, vm->engine_reason, sizeof(vm->engine_reason), err);
 	if (!*ops)
 		return -EINVAL;
-	if (strcmp(vm->config->engine, "auto") == 0)
-		log_info("%s", why);
 	vm->machine.has_irqfd = (*ops)->has_irqfd;
 	/* The software engine has processes that run natively, and shares have their servers. */
 	vm->machine.memory.is_private = *ops != &soft_engine_ops && vm->config->nr_shares == 0;
@@ -290,6 +286,9 @@ static int vm_create_engine(struct vm *vm, const struct engine_ops *ops, struct 
 		return error_set(err, EXIT_CODE_CONFIG,
 			"--dump-code has nothing to write: no code is translated here; "
 			"give --engine soft --soft-mode translate");
+	/* Not before the devices, whose errors are to stand alone. */
+	if (strcmp(config->engine, "auto") == 0)
+		log_info("%s", vm->engine_reason);
 	if (ops == &soft_engine_ops) {
 		/* Its TLB is its own, whatever the host's can do. */
 		cpu_model_offer(&vm->cpu_model, CPU_FEATURE_PCID);

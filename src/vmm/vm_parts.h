@@ -38,6 +38,7 @@ struct vm {
 	struct viewer viewer;     /* event loop only */
 	struct curses curses;     /* event loop only */
 	struct engine *engine;
+	char engine_reason[256]; /* why it was chosen */
 	struct serial serial;
 	struct lines lines;
 	struct sound sound; /* event loop, but for what its header says */
