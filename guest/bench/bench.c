@@ -7,6 +7,8 @@
  * Prints "row NAME RATE UNIT" lines; greater is faster. Each row repeats a fixed piece of work
  *until its time is over, and every result is used, so that no compiler can drop the work.
  */
+#include "program.h"
+
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -19,14 +21,6 @@
 #include <unistd.h>
 
 static volatile uint64_t sink;
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 /* Deterministic pseudo-random numbers: xorshift64. */
 static uint64_t random_next(uint64_t *state)

@@ -8,6 +8,8 @@
  * Prints "begin NAME" and "row NAME RATE UNIT COUNT" lines: so many requests, pieces of 64 KiB, or
  * round trips lay between the two lines, so that who runs the guest can divide.
  */
+#include "program.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -29,20 +31,6 @@
 
 #define MAX_DEPTH 64
 #define PIECE     65536
-
-static void fail(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static void begin(const char *name)
 {

@@ -11,6 +11,8 @@
  *loaded now typing	nothing but the answers to keys window	a window that moves 60 times a
  *second, drawn into the card's memory
  */
+#include "program.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <libdrm/drm.h>
@@ -41,20 +43,6 @@ static const uint32_t colours[] = { 0x081018, 0x202830, 0x181008, 0x302820, 0x08
 
 static int terminal;
 static unsigned colour = NR_COLOURS - 1; /* the last answer's */
-
-static void fail(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static void say(const char *text)
 {
