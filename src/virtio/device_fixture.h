@@ -13,7 +13,7 @@
 #define DEVICE_RING_SIZE   16u
 #define DEVICE_RINGS       0x1000u
 #define DEVICE_QUEUE_BYTES 0x4000u /* of each: descriptors, 0x1000 on available, then used */
-#define DEVICE_QUEUES      4u
+#define DEVICE_QUEUES      5u
 #define DEVICE_BUFFERS     0x20000u /* from here on memory is the test's */
 
 struct device_fixture {

@@ -4,8 +4,8 @@
  * and hash reports, guest announcements, notification coalescing.
  *
  * All queues share lane 0, because a back end belongs to one thread at a time: several pairs spare
- * a driver's processors a lock, and make nothing parallel here. Received frames go to the first
- * pair.
+ * a driver's processors a lock, and the interrupt of one for what another waits for, but make
+ * nothing parallel here.
  */
 #include "virtio/virtio_net_internal.h"
 
@@ -85,8 +85,18 @@ void virtio_net_want(struct virtio_net *net, unsigned events, bool wanted)
 	net_want(net->backend, now);
 }
 
+static void note_flow(struct virtio_net *net, const struct virtq_request *request, unsigned pair)
+{
+	uint8_t head[STEERING_BYTES];
+
+	if (net->state.nr_pairs < 2)
+		return;
+	virtq_peek(request, head, sizeof(head));
+	virtio_net_steering_sent(&net->steering, head, request->readable_bytes, pair);
+}
+
 /* True if the frame was sent or dropped, false if it must wait. */
-static bool send_frame(struct virtio_net *net, struct virtq_request *request)
+static bool send_frame(struct virtio_net *net, struct virtq_request *request, unsigned pair)
 {
 	struct frame_header header = { 0 };
 	size_t size;
@@ -97,6 +107,7 @@ static bool send_frame(struct virtio_net *net, struct virtq_request *request)
 	size = request->readable_bytes;
 	if (size < NET_MIN_FRAME || size > NET_MAX_FRAME || !net->link_up)
 		return true;
+	note_flow(net, request, pair);
 	if (request->nr_readable > MAX_PIECES) {
 		struct iovec whole = { net->gathered, size };
 
@@ -114,7 +125,7 @@ static bool serve_transmit(struct virtio_net *net, unsigned index)
 	struct virtq_request *request;
 
 	while ((request = virtq_pop(queue)) != NULL) {
-		if (!send_frame(net, request)) {
+		if (!send_frame(net, request, index / 2)) {
 			virtq_unpop(queue, request);
 			virtio_net_want(net, NET_WRITE, true);
 			return false;
@@ -132,8 +143,13 @@ static bool hold_frame(struct virtio_net *net)
 
 		if (!size)
 			return false;
-		if (net->link_up && virtio_net_filter_passes(&net->state.filter, net->held, size))
-			net->held_bytes = size;
+		if (!net->link_up || !virtio_net_filter_passes(&net->state.filter, net->held, size))
+			continue;
+		net->held_bytes = size;
+		net->held_pair = net->state.nr_pairs < 2
+					 ? 0
+					 : virtio_net_steering_receive(&net->steering, net->held,
+						   size, net->state.nr_pairs);
 	}
 	return true;
 }
@@ -190,15 +206,30 @@ static void fill_buffers(struct virtio_net *net, struct virtq *queue,
 	}
 }
 
+/* Where the held frame goes. The driver may use fewer pairs than when it came. */
+static unsigned receiving_queue(const struct virtio_net *net)
+{
+	unsigned index = 2 * net->held_pair;
+
+	return net->held_pair < net->state.nr_pairs && net->device.queues[index].running ? index
+											 : 0;
+}
+
 static bool serve_receive(struct virtio_net *net, unsigned index)
 {
 	struct virtq *queue = virtio_queue(&net->device, index);
 
 	while (hold_frame(net)) {
 		struct virtq_request *requests[MAX_BUFFERS];
-		int count = pop_buffers(
-			net, queue, net->held_bytes + virtio_net_header_bytes(net), requests);
+		unsigned receiving = receiving_queue(net);
+		int count;
 
+		if (receiving != index) {
+			virtio_serve_again(&net->device, receiving);
+			return false;
+		}
+		count = pop_buffers(
+			net, queue, net->held_bytes + virtio_net_header_bytes(net), requests);
 		if (!count) {
 			/* The driver tells when it has given more. */
 			virtio_net_want(net, NET_READ, false);
@@ -222,7 +253,7 @@ static bool net_serve(struct virtio_device *device, unsigned index)
 		return true;
 	if (index & 1)
 		return serve_transmit(net, index);
-	return index ? true : serve_receive(net, index);
+	return serve_receive(net, index);
 }
 
 /* The back end has frames, or room for them. Holds the lane. */
@@ -279,6 +310,7 @@ static void reset_state(struct virtio_net *net)
 {
 	net->running = false;
 	net->held_bytes = 0;
+	net->steering = (struct virtio_net_steering){ 0 };
 	net->state = (struct virtio_net_state){ .nr_pairs = 1 };
 	virtio_net_filter_reset(&net->state.filter, net->address);
 	net_set_offloads(net->backend, 0);

@@ -83,6 +83,8 @@ static bool set_pairs(struct virtio_net *net, struct virtq_request *request)
 	if (!take(request, &pairs, sizeof(pairs)) || pairs < 1 || pairs > net->max_pairs)
 		return false;
 	net->state.nr_pairs = pairs;
+	/* A frame may be waiting for buffers of a pair that is not used any more. */
+	virtio_serve_again(&net->device, 0);
 	return true;
 }
 

@@ -8,6 +8,7 @@
 #include "virtio/vhost_net.h"
 #include "virtio/virtio_net.h"
 #include "virtio/virtio_net_filter.h"
+#include "virtio/virtio_net_steering.h"
 
 /* Guest-visible, beyond what the framework keeps. */
 struct virtio_net_state {
@@ -29,8 +30,10 @@ struct virtio_net {
 	bool running;
 	bool link_up;
 	unsigned wanted; /* NET_READ, NET_WRITE */
+	struct virtio_net_steering steering;
 	/* A frame that was received and waits for buffers; 0 bytes: none. */
 	size_t held_bytes;
+	unsigned held_pair; /* where it goes */
 	struct net_header held_header;
 	uint8_t held[NET_MAX_FRAME];
 	uint8_t gathered[NET_MAX_FRAME]; /* a sent frame in too many pieces */

@@ -358,6 +358,20 @@ size_t virtq_read(void *object, void *to, size_t bytes)
 	return done;
 }
 
+size_t virtq_peek(const struct virtq_request *request, void *to, size_t bytes)
+{
+	size_t done = 0;
+
+	for (unsigned i = 0; i < request->nr_readable && done < bytes; i++) {
+		const struct iovec *piece = &request->readable[i];
+		size_t chunk = bytes - done < piece->iov_len ? bytes - done : piece->iov_len;
+
+		virtq_copy((uint8_t *)to + done, piece->iov_base, chunk);
+		done += chunk;
+	}
+	return done;
+}
+
 void virtq_skip(void *object, size_t bytes)
 {
 	struct virtq_request *request = object;

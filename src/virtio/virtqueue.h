@@ -122,6 +122,8 @@ void virtq_drop(struct virtq *queue, void *request);
 
 /* Copies the next readable bytes out and consumes them; returns how many there were. */
 size_t virtq_read(void *request, void *to, size_t bytes);
+/* As virtq_read, but what is read stays there. The driver may change it meanwhile. */
+size_t virtq_peek(const struct virtq_request *request, void *to, size_t bytes);
 /* Consumes readable bytes without copying them. */
 void virtq_skip(void *request, size_t bytes);
 /* Copies into the next writable bytes and consumes them; returns how many there was room for. */
