@@ -264,7 +264,11 @@ static void backend_ready(void *context)
 
 	if (!net->running)
 		return;
-	if (ready & NET_READ)
+	/* A queue that the driver broke or reset is not served: what has come must not wake this
+	 * thread for ever. */
+	if (ready & NET_READ && !net->device.queues[0].running)
+		virtio_net_want(net, NET_READ, false);
+	else if (ready & NET_READ)
 		virtio_serve_again(&net->device, 0);
 	if (!(ready & NET_WRITE))
 		return;

@@ -197,6 +197,27 @@ static void frames_for_a_pair_without_buffers_wait(void **context)
 	assert_received(f, 1, 9);
 }
 
+/* Nobody takes what has come: the thread must not be woken for it for ever. */
+static void a_queue_that_is_reset(void **context)
+{
+	struct fixture *f = *context;
+	uint8_t frame[FRAME];
+
+	make_frame(frame, 4000, true);
+	virtio_lane_enter(virtio_queue_lane(f->base->device, RECEIVE));
+	assert_true(f->net->wanted & NET_READ);
+	f->base->device->queues[RECEIVE].running = false;
+	fixture_cable_come(f->cable, frame, sizeof(frame));
+	f->net->watch.ready(f->net);
+	assert_false(f->net->wanted & NET_READ);
+	f->base->device->queues[RECEIVE].running = true;
+	virtio_lane_leave(virtio_queue_lane(f->base->device, RECEIVE));
+	/* The driver gives it buffers when it has enabled it again. */
+	give(f, RECEIVE, new_buffer(f), BUFFER, VIRTQ_DESC_WRITE);
+	assert_received(f, 1, 0);
+	assert_true(f->net->wanted & NET_READ);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -205,6 +226,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_pair_that_the_driver_gives_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			frames_for_a_pair_without_buffers_wait, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_queue_that_is_reset, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("virtio_net", tests, NULL, NULL);
