@@ -70,6 +70,14 @@ static const char *vhost_refusal(const struct virtio_net_config *config)
 	return net_vhost_refusal(config->backend);
 }
 
+/* One for each processor, so that an answer interrupts the one that waits for it. */
+static unsigned default_pairs(const struct virtio_net_config *config)
+{
+	unsigned pairs = config->vhost ? 1 : config->machine->nr_vcpus;
+
+	return pairs < VIRTIO_NET_MAX_PAIRS ? pairs : VIRTIO_NET_MAX_PAIRS;
+}
+
 /* Has the kernel serve the NIC's queues, if it can. */
 static int open_vhost(struct virtio_net_config *config, enum vhost vhost, struct error *err)
 {
@@ -87,7 +95,7 @@ static int open_vhost(struct virtio_net_config *config, enum vhost vhost, struct
 static int take_own(
 	struct virtio_net_config *config, struct properties *properties, struct error *err)
 {
-	uint64_t pairs = 1;
+	uint64_t pairs = 0;
 
 	properties_take(properties, "model"); /* nic_is_card saw it */
 	if (take_address(config->address, properties, err) ||
@@ -140,6 +148,8 @@ int nic_create(struct virtio_device **device, const char *name, const char *valu
 		net_close(config.backend);
 		return -EINVAL;
 	}
+	if (!config.nr_pairs)
+		config.nr_pairs = default_pairs(&config);
 	config.mtu = (uint16_t)net_mtu(config.backend);
 	if (virtio_net_create(&net, &config, err))
 		return -EINVAL;
