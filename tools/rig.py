@@ -71,10 +71,11 @@ def pack(tree, output):
 
 
 @contextlib.contextmanager
-def running(initramfs, timeout_s, append=""):
-    """The running rig; what it says can be read from its stdout. It ends with whoever reads it."""
+def running(initramfs, timeout_s, append="", options=()):
+    """The running rig, with further options of QEMU's; what it says can be read from its stdout. It ends with whoever
+    reads it."""
     [kernel] = fetch("cloud-amd64")
-    command = [*QEMU, "-kernel", kernel, "-initrd", initramfs, "-append", f"{APPEND} {append}"]
+    command = [*QEMU, "-kernel", kernel, "-initrd", initramfs, "-append", f"{APPEND} {append}", *options]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     machine = subprocess.Popen(["timeout", "-s", "KILL", str(timeout_s), *command], stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="replace")
