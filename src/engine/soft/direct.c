@@ -55,7 +55,6 @@ struct direct_space {
 	gpa_t root; /* CR3 without flags; UINT64_MAX: none */
 	struct direct_runner runner;
 	struct direct_map map;
-	bool vectors_inside; /* the runner has the guest's vector registers */
 	/* Host TSC. */
 	uint64_t pause_until, pause, used_at;
 	ns_t judged_ns; /* the runner's processor time at the last judgement */
@@ -73,6 +72,7 @@ struct direct {
 	struct direct_stop_cost stop_cost; /* the least that was measured */
 	struct direct_place place;
 	struct direct_space *active;
+	struct direct_space *holder; /* while vcpu->vector_away: whose runner has them */
 	struct direct_space spaces[MAX_SPACES];
 	gpa_t sampled;
 	unsigned samples;
@@ -95,45 +95,52 @@ static void lose(struct vcpu *vcpu, struct direct_space *space)
 	vcpu->shutdown = true;
 }
 
-/* Its runner is of no use any more. */
-static void forsake(struct vcpu *vcpu, struct direct_space *space)
+static bool has_vectors(const struct vcpu *vcpu, const struct direct_space *space)
 {
-	direct_place_release(&vcpu->direct->place, vcpu);
-	direct_runner_stop(&space->runner);
-	space->root = UINT64_MAX;
-	space->vectors_inside = false;
-	vcpu->direct->active = NULL;
+	return vcpu->vector_away && vcpu->direct->holder == space;
 }
 
+/* Kernels leave them alone most of the time: they stay in the runner until somebody asks. */
 static bool put_vectors(struct vcpu *vcpu, struct direct_space *space)
 {
 	struct cpu_xsave image;
 
+	if (has_vectors(vcpu, space))
+		return true;
 	vector_get(vcpu, &image);
-	space->vectors_inside =
-		direct_runner_put_vectors(&space->runner, &image, sizeof(image)) == 0;
-	return space->vectors_inside;
+	if (direct_runner_put_vectors(&space->runner, &image, sizeof(image)) < 0)
+		return false;
+	vcpu->direct->holder = space;
+	vcpu->vector_away = true;
+	return true;
 }
 
-static void take_vectors(struct vcpu *vcpu, struct direct_space *space)
+void direct_take_vectors(struct vcpu *vcpu)
 {
+	struct direct_space *space = vcpu->direct->holder;
 	struct cpu_xsave image;
 
-	if (!space->vectors_inside)
-		return;
-	space->vectors_inside = false;
+	vcpu->vector_away = false;
 	if (direct_runner_get_vectors(&space->runner, &image, sizeof(image)) == 0)
 		vector_set(vcpu, &image);
 	else
 		lose(vcpu, space);
 }
 
-/* One instruction at vcpu->rip. */
-static void interpret_here(struct vcpu *vcpu, struct direct_space *space)
+static void stop_runner(struct vcpu *vcpu, struct direct_space *space)
 {
-	/* It may raise, and not come back. */
-	take_vectors(vcpu, space);
-	interpret_one(vcpu);
+	if (has_vectors(vcpu, space))
+		direct_take_vectors(vcpu);
+	direct_place_release(&vcpu->direct->place, vcpu);
+	direct_runner_stop(&space->runner);
+}
+
+/* Its runner is of no use any more. */
+static void forsake(struct vcpu *vcpu, struct direct_space *space)
+{
+	stop_runner(vcpu, space);
+	space->root = UINT64_MAX;
+	vcpu->direct->active = NULL;
 }
 
 /* Is the host's counter the guest's, for user code too? */
@@ -152,7 +159,7 @@ static enum direct_stop run_once(
 
 	direct_place_together(&direct->place, vcpu, space->runner.pid, start);
 	direct_put_registers(vcpu, &space->runner.regs);
-	if (!space->vectors_inside && !put_vectors(vcpu, space))
+	if (!put_vectors(vcpu, space))
 		return DIRECT_STOP_ABSENT;
 	/* Whoever wants the vCPU's attention sets what is looked at here, then looks at this. */
 	atomic_store(&vcpu->direct_running, space->runner.pid);
@@ -192,7 +199,7 @@ static void take_fault(struct vcpu *vcpu, struct direct_space *space, gva_t addr
 		return;
 	}
 	vcpu->direct_counters.faults_interpreted++;
-	interpret_here(vcpu, space);
+	interpret_one(vcpu);
 	direct_map_fill(&space->map, address, false);
 }
 
@@ -214,10 +221,9 @@ static unsigned trap_length(uint8_t last)
 }
 
 /* INT3, INT 3, a trap of ours, INT1, or the end of a step that the guest asked for. */
-static void take_trap(struct vcpu *vcpu, struct direct_space *space, int code)
+static void take_trap(struct vcpu *vcpu, int code)
 {
 	if (code == TRAP_TRACE || vcpu->flags_system & RFLAGS_TF) {
-		take_vectors(vcpu, space);
 		vcpu->debug_pending |= DR6_BS;
 		return;
 	}
@@ -226,7 +232,7 @@ static void take_trap(struct vcpu *vcpu, struct direct_space *space, int code)
 		vcpu->rip -= byte_before(vcpu, vcpu->rip, 1) == 0xf1;
 	else
 		vcpu->rip -= trap_length(byte_before(vcpu, vcpu->rip, 1));
-	interpret_here(vcpu, space);
+	interpret_one(vcpu);
 }
 
 static void take_signal(
@@ -239,9 +245,9 @@ static void take_signal(
 	space->fault_repeats = false;
 	vcpu->direct_counters.exceptions++;
 	if (why->number == SIGTRAP)
-		take_trap(vcpu, space, why->code);
+		take_trap(vcpu, why->code);
 	else
-		interpret_here(vcpu, space);
+		interpret_one(vcpu);
 }
 
 /* What one run has to take. */
@@ -321,7 +327,7 @@ static void take_stop(struct vcpu *vcpu, struct direct_space *space, enum direct
 		vcpu->rip -= 2;
 		space->fault_repeats = false;
 		direct_take_selectors(vcpu, &space->runner.regs);
-		interpret_here(vcpu, space);
+		interpret_one(vcpu);
 		return;
 	case DIRECT_STOP_SIGNAL:
 		direct_take_selectors(vcpu, &space->runner.regs);
@@ -338,7 +344,6 @@ static bool executes(struct vcpu *vcpu, struct direct_space *space)
 
 	if (direct_map_executes(&space->map, vcpu->rip))
 		return true;
-	take_vectors(vcpu, space);
 	mmu_fetch(vcpu, vcpu->rip, &physical, &available);
 	return direct_map_executes(&space->map, vcpu->rip);
 }
@@ -380,7 +385,6 @@ static bool run(struct vcpu *vcpu, struct direct_space *space)
 		hold_back(vcpu, stop, space->used_at - start);
 		take_stop(vcpu, space, stop, &why);
 	}
-	take_vectors(vcpu, space);
 	return ran;
 }
 
@@ -463,10 +467,8 @@ static struct direct_space *claim(struct vcpu *vcpu, gpa_t root)
 	space->pause_until = 0;
 	space->stops = 0;
 	space->fault_repeats = false;
-	if (space->runner.pid > 0 && !direct_map_is_free(vcpu, root, space->runner.stub)) {
-		direct_place_release(&direct->place, vcpu);
-		direct_runner_stop(&space->runner);
-	}
+	if (space->runner.pid > 0 && !direct_map_is_free(vcpu, root, space->runner.stub))
+		stop_runner(vcpu, space);
 	if (space->runner.pid <= 0 && !start_runner(vcpu, space, root))
 		return NULL;
 	space->judged_ns = direct_runner_time(space->runner.pid);
@@ -488,6 +490,7 @@ static void own(struct vcpu *vcpu)
 		direct->spaces[i].root = UINT64_MAX;
 	}
 	direct->active = NULL;
+	vcpu->vector_away = false;
 	direct->owner = pthread_self();
 	direct->owned = true;
 	direct_place_init(&direct->place);
@@ -585,6 +588,11 @@ void direct_sample(struct vcpu *vcpu)
 
 void direct_rest(struct vcpu *vcpu)
 {
+	/* For other threads to see, and so that a runner that stands still may be killed. */
+	if (vcpu->vector_away) {
+		vector_leave(vcpu);
+		direct_take_vectors(vcpu);
+	}
 	if (atomic_load(&vcpu->direct_cpu) == 0)
 		return;
 	vector_leave(vcpu);

@@ -26,6 +26,10 @@ bool direct_enter(struct vcpu *vcpu);
 /* Translated code was left for a request: notes what was running. */
 void direct_sample(struct vcpu *vcpu);
 
+/* vcpu->vector_away: brings the vector registers back from the runner that has them. The vCPU's
+ * thread, whose registers are not live. */
+void direct_take_vectors(struct vcpu *vcpu);
+
 /* The vCPU's thread is about to sleep, or to leave the engine. */
 void direct_rest(struct vcpu *vcpu);
 

@@ -49,11 +49,12 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* mov edi, FIXTURE_STOP; mov [rdi], al; jmp $ */
+static const uint8_t handler[] = { 0xbf, 0, 0, 0, 0xd0, 0x88, 0x07, 0xeb, 0xfe };
+
 /* In user mode, with a handler for everything. */
 static void enter_user(struct vcpu_fixture *f)
 {
-	/* mov edi, FIXTURE_STOP; mov [rdi], al; jmp $ */
-	static const uint8_t handler[] = { 0xbf, 0, 0, 0, 0xd0, 0x88, 0x07, 0xeb, 0xfe };
 	struct vcpu *vcpu = f->vcpu;
 
 	vcpu_fixture_enter(f, FIXTURE_LONG_USER);
@@ -343,6 +344,50 @@ static void carries_vector_registers(void **state)
 	assert_true(f->vcpu->direct_counters.entries > 0);
 }
 
+/* What the kernel does not touch stays in the runner, and what it touches is the user code's. */
+static void kernels_find_vector_registers(void **state)
+{
+	static const struct {
+		uint8_t size, code[8], away, xmm1, xmm2;
+	} rows[] = {
+		{ 1, { 0x90 }, true, 0xff, 0 },
+		/* movdqa xmm2, xmm1 */
+		{ 4, { 0x66, 0x0f, 0x6f, 0xd1 }, false, 0xff, 0xff },
+		/* maskmovdqu xmm1, xmm2: to RDI, which is 0 */
+		{ 4, { 0x66, 0x0f, 0xf7, 0xca }, false, 0xff, 0 },
+		/* fxrstor [DATA]; fxsave [DATA] */
+		{ 8, { 0x0f, 0xae, 0x0c, 0x25, 0, 0, 0x40, 0 }, false, 0, 0 },
+		{ 8, { 0x0f, 0xae, 0x04, 0x25, 0, 0, 0x40, 0 }, false, 0xff, 0 },
+	};
+	const struct cpu_xsave none = { .fcw = 0x37f, .mxcsr = 0x1f80 };
+	struct vcpu_fixture *f = *state;
+	struct cpu_xsave image;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		gva_t at = HANDLERS + SYSCALL_VECTOR * 32;
+
+		enter(f);
+		vector_set(f->vcpu, &none);
+		memcpy(f->ram + DATA, &none, sizeof(none));
+		/* vpcmpeqd ymm1, ymm1, ymm1; xor edi, edi; syscall */
+		FIXTURE_LOAD_CODE(f, 0xc5, 0xf5, 0x76, 0xc9, 0x31, 0xff, SYSCALL);
+		vcpu_fixture_load(f, at, rows[i].code, rows[i].size);
+		vcpu_fixture_load(f, at + rows[i].size, handler, sizeof(handler));
+		assert_int_equal(run(f), SYSCALL_VECTOR);
+		assert_int_equal(f->vcpu->vector_away, rows[i].away);
+		vector_get(f->vcpu, &image);
+		assert_int_equal(image.xmm[1][15], rows[i].xmm1);
+		assert_int_equal(image.ymm_high[1][15], 0xff);
+		assert_int_equal(image.xmm[2][15], rows[i].xmm2);
+		back_to_user(f, FIXTURE_CODE);
+		/* movdqa xmm3, xmm1; syscall */
+		FIXTURE_LOAD_CODE(f, 0x66, 0x0f, 0x6f, 0xd9, SYSCALL);
+		assert_int_equal(run(f), SYSCALL_VECTOR);
+		vector_get(f->vcpu, &image);
+		assert_int_equal(image.xmm[3][15], rows[i].xmm1);
+	}
+}
+
 static void *kick_when_running(void *context)
 {
 	struct vcpu *vcpu = context;
@@ -394,6 +439,7 @@ static void survives_its_runner(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, note_runner, f->vcpu), 0);
 	assert_int_equal(translate_executor.execute(f->vcpu), VCPU_EXIT_KICKED);
 	pthread_join(thread, &pid);
+	direct_rest(f->vcpu);
 	assert_int_equal(kill((pid_t)(intptr_t)pid, SIGKILL), 0);
 	f->vcpu->gpr[X86_RBX] = 0;
 	f->vcpu->rip = FIXTURE_CODE;
@@ -677,6 +723,7 @@ int main(void)
 		cmocka_unit_test(crosses_pages),
 		cmocka_unit_test(reaches_devices),
 		cmocka_unit_test(carries_vector_registers),
+		cmocka_unit_test(kernels_find_vector_registers),
 		cmocka_unit_test(requests_end_it),
 		cmocka_unit_test(survives_its_runner),
 		cmocka_unit_test(writes_to_new_code_are_seen),

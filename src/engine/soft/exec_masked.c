@@ -19,13 +19,6 @@ static unsigned vector_length(const struct insn *insn)
 	return insn->operand_bytes;
 }
 
-/* The image, with the registers in it. */
-static struct cpu_xsave *stored_image(struct vcpu *vcpu)
-{
-	vector_leave(vcpu);
-	return &vcpu->xsave;
-}
-
 static gva_t element_linear(struct vcpu *vcpu, const struct insn *insn, unsigned offset,
 	unsigned size, enum mmu_access access)
 {
@@ -39,7 +32,7 @@ static bool selects(const uint8_t *mask, unsigned element, unsigned size)
 
 static void masked_load(struct vcpu *vcpu, const struct insn *insn, unsigned size)
 {
-	struct cpu_xsave *image = stored_image(vcpu);
+	struct cpu_xsave *image = vector_image(vcpu);
 	uint8_t mask[VECTOR_BYTES], value[VECTOR_BYTES] = { 0 };
 
 	vector_image_read(image, insn->vvvv, mask);
@@ -47,12 +40,12 @@ static void masked_load(struct vcpu *vcpu, const struct insn *insn, unsigned siz
 		if (selects(mask, i, size))
 			mmu_read(vcpu, element_linear(vcpu, insn, i * size, size, MMU_READ),
 				value + i * size, size);
-	vector_image_write(stored_image(vcpu), insn->reg, value);
+	vector_image_write(vector_image(vcpu), insn->reg, value);
 }
 
 static void masked_store(struct vcpu *vcpu, const struct insn *insn, unsigned size)
 {
-	struct cpu_xsave *image = stored_image(vcpu);
+	struct cpu_xsave *image = vector_image(vcpu);
 	uint8_t mask[VECTOR_BYTES], value[VECTOR_BYTES];
 	unsigned count = vector_length(insn) / size;
 
@@ -102,7 +95,7 @@ static void store_selected_bytes(struct vcpu *vcpu, const struct insn *insn, con
 /* MASKMOVDQU and VMASKMOVDQU */
 EXEC(exec_maskmovdqu)
 {
-	struct cpu_xsave *image = stored_image(vcpu);
+	struct cpu_xsave *image = vector_image(vcpu);
 	uint8_t mask[VECTOR_BYTES], value[VECTOR_BYTES];
 
 	vector_image_read(image, insn->rm, mask);
@@ -136,7 +129,7 @@ EXEC(exec_maskmovq)
 	uint8_t mask[8], value[8];
 
 	x87_check_pending(vcpu);
-	image = stored_image(vcpu);
+	image = vector_image(vcpu);
 	enter_mmx(image);
 	for (unsigned i = 0; i < 8; i++) {
 		mask[i] = image->st[insn->rm & 7][i];
@@ -173,7 +166,7 @@ EXEC(exec_gather)
 	unsigned size = vex_w(insn) ? 8 : 4, index_size = insn->opcode & 1 ? 8 : 4;
 	unsigned count = vector_length(insn) / (size > index_size ? size : index_size);
 	uint8_t value[VECTOR_BYTES], mask[VECTOR_BYTES], indices[VECTOR_BYTES];
-	struct cpu_xsave *image = stored_image(vcpu);
+	struct cpu_xsave *image = vector_image(vcpu);
 
 	vector_image_read(image, insn->reg, value);
 	vector_image_read(image, insn->vvvv, mask);
@@ -188,7 +181,7 @@ EXEC(exec_gather)
 				value + i * size, size);
 		for (unsigned k = 0; k < size; k++)
 			mask[i * size + k] = 0;
-		image = stored_image(vcpu);
+		image = vector_image(vcpu);
 		vector_image_write(image, insn->reg, value);
 		vector_image_write(image, insn->vvvv, mask);
 	}

@@ -101,7 +101,7 @@ EXEC(exec_fxrstor)
 	mmu_read(vcpu, address, &image, FXSAVE_BYTES);
 	if (image.mxcsr & ~VECTOR_MXCSR_MASK)
 		cpu_raise_error(vcpu, X86_GP, 0);
-	vector_leave(vcpu);
+	vector_image(vcpu);
 	load_x87(vcpu, insn, &image);
 	vcpu->xsave.mxcsr = image.mxcsr;
 	if (!is_fast(vcpu)) {
@@ -249,7 +249,7 @@ EXEC(exec_xrstor)
 	if (load_mxcsr && (image.mxcsr & ~VECTOR_MXCSR_MASK))
 		cpu_raise_error(vcpu, X86_GP, 0);
 
-	vector_leave(vcpu);
+	vector_image(vcpu);
 	if (restored & XCR0_X87)
 		load_x87(vcpu, insn, &image);
 	else if (requested & XCR0_X87)

@@ -1,6 +1,8 @@
 /*
  * Tickers (ticker.h). One sleeps until the first deadline it was told of; a later one does not
- * wake it, so a guest that moves its deadline on with each tick costs one wake-up a tick.
+ * wake it, so a guest that moves its deadline on with each tick costs one wake-up a tick. Where
+ * ticks come at even distances it goes to sleep until the next before the guest has asked for it:
+ * to be woken for that would cost two more changes of thread.
  *
  * Each vCPU has one of its own, which may then be kept on the CPU of what it interrupts
  * (direct_place.h): to stop a process that computes on another takes ten times as long.
@@ -20,6 +22,9 @@
 
 #define NEVER UINT64_MAX
 
+/* A deadline may be missed by so much, which is what Linux grants itself. */
+#define SLACK_NS (20 * NS_PER_US)
+
 struct ticker {
 	struct vcpu *vcpu;
 	pthread_t thread;
@@ -28,9 +33,23 @@ struct ticker {
 	_Atomic uint64_t wakes_at; /* host TSC */
 	_Atomic uint64_t deadline; /* host TSC */
 	_Atomic bool stop;
+	uint64_t slack;
+	uint64_t fired,
+		distance; /* its thread's: the last deadline, and how far from that before */
 };
 
-/* Requests a look if it is due; else returns the deadline. */
+/* A deadline has passed. Returns when the next one is to be expected. */
+static uint64_t expected(struct ticker *ticker, uint64_t deadline)
+{
+	uint64_t distance = deadline - ticker->fired;
+	bool even = distance - ticker->distance + ticker->slack <= 2 * ticker->slack;
+
+	ticker->fired = deadline;
+	ticker->distance = distance;
+	return even ? deadline + distance : NEVER;
+}
+
+/* Requests a look if it is due. Returns when to look again. */
 static uint64_t fire(struct ticker *ticker, uint64_t now)
 {
 	uint64_t deadline = atomic_load(&ticker->deadline);
@@ -40,8 +59,9 @@ static uint64_t fire(struct ticker *ticker, uint64_t now)
 	if (atomic_compare_exchange_strong(&ticker->deadline, &deadline, NEVER)) {
 		atomic_fetch_or(&ticker->vcpu->requests, REQUEST_TIMER);
 		direct_kick(ticker->vcpu);
+		return expected(ticker, deadline);
 	}
-	return NEVER;
+	return now;
 }
 
 static void sleep_until(struct ticker *ticker, uint64_t deadline, uint32_t changes)
@@ -91,13 +111,15 @@ static void wake(struct ticker *ticker)
 void ticker_arm(struct vcpu *vcpu, uint64_t deadline)
 {
 	struct ticker *ticker = vcpu->ticker;
+	uint64_t wakes_at;
 
 	if (vcpu->lockstep)
 		return;
 	if (deadline != NEVER)
 		deadline -= vcpu->tsc_offset;
 	atomic_store(&ticker->deadline, deadline);
-	if (deadline < atomic_load(&ticker->wakes_at))
+	wakes_at = atomic_load(&ticker->wakes_at);
+	if (deadline < wakes_at && wakes_at - deadline > ticker->slack)
 		wake(ticker);
 }
 
@@ -114,6 +136,7 @@ static int create(struct vcpu *vcpu)
 	if (!ticker)
 		return ENOMEM;
 	ticker->vcpu = vcpu;
+	ticker->slack = tsc_of_ns(vcpu, SLACK_NS);
 	atomic_init(&ticker->deadline, NEVER);
 	ret = pthread_create(&ticker->thread, NULL, run, ticker);
 	if (ret)

@@ -146,8 +146,9 @@ struct vcpu {
 	ns_t spin_ns;    /* how long vcpu_wait spins before it sleeps */
 	uint64_t pauses; /* PAUSE instructions, see exec_idle.c */
 
-	/* vector.h: valid in memory unless `vector_live`. */
-	bool vector_live;
+	/* vector.h: vector_image. */
+	bool vector_live; /* they are in the host's unit */
+	bool vector_away; /* they are in a runner of direct.h */
 	struct cpu_xsave xsave __attribute__((aligned(64)));
 	uint64_t x87_last_ip, x87_last_dp; /* guest addresses, which the host's unit cannot know */
 	uint16_t x87_last_opcode;

@@ -49,7 +49,7 @@ void vector_load(struct vcpu *vcpu)
 {
 	if (vcpu->vector_live)
 		return;
-	host_restore(vcpu, &vcpu->xsave);
+	host_restore(vcpu, vector_image(vcpu));
 	vcpu->vector_live = true;
 	live_vcpu = vcpu;
 }

@@ -10,6 +10,9 @@
  * The compiler may call memcpy and its kin for struct copies, and the C library's use vectors: code
  * compiled -mgeneral-regs-only that can run while vector_live is set must not copy large structs.
  *
+ * User code that runs natively (direct.h) leaves them in its runner, from where vector_image brings
+ * them: whoever wants vcpu->xsave asks for it by that.
+ *
  * x87, SSE and AVX components are always kept, whatever the guest's XCR0 says. The host's unit
  * records host addresses as those of the last x87 instruction; the guest's are kept in
  * vcpu->x87_last_* and FXSAVE and XSAVE always store them (as Intel's processors do, and AMD's with
@@ -19,6 +22,7 @@
 #ifndef ENGINE_SOFT_VECTOR_H
 #define ENGINE_SOFT_VECTOR_H
 
+#include "engine/soft/direct.h"
 #include "engine/soft/vcpu.h"
 
 /* The writable bits of the guest's MXCSR. AMD's misaligned exception mask is not offered. */
@@ -34,6 +38,15 @@ static inline void vector_leave(struct vcpu *vcpu)
 {
 	if (vcpu->vector_live)
 		vector_store(vcpu);
+}
+
+/* Likewise; the image in memory, with the registers in it. */
+static inline struct cpu_xsave *vector_image(struct vcpu *vcpu)
+{
+	vector_leave(vcpu);
+	if (vcpu->vector_away)
+		direct_take_vectors(vcpu);
+	return &vcpu->xsave;
 }
 
 /*

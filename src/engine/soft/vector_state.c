@@ -48,8 +48,7 @@ void vector_image_write(struct cpu_xsave *image, unsigned n, const uint8_t value
 
 void vector_get(struct vcpu *vcpu, struct cpu_xsave *image)
 {
-	vector_leave(vcpu);
-	*image = vcpu->xsave;
+	*image = *vector_image(vcpu);
 	image->fip = vcpu->x87_last_ip;
 	image->fdp = vcpu->x87_last_dp;
 	image->fop = vcpu->x87_last_opcode;
@@ -61,6 +60,7 @@ void vector_set(struct vcpu *vcpu, const struct cpu_xsave *from)
 	struct cpu_xsave *image = &vcpu->xsave;
 
 	vector_leave(vcpu);
+	vcpu->vector_away = false;
 	*image = *from;
 	/* XRSTOR refuses components that the host does not have. */
 	image->xstate_bv &= vcpu->vector_components ? vcpu->vector_components : XCR0_X87 | XCR0_SSE;
