@@ -543,6 +543,10 @@ bool direct_enter(struct vcpu *vcpu)
 	if (is_held_back(vcpu) || !direct_suits(vcpu) ||
 		!pthread_equal(direct->owner, pthread_self()))
 		return false;
+	if (direct_map_is_unfit(&direct->active->map, vcpu->rip)) {
+		vcpu->direct_counters.unfit++;
+		return false;
+	}
 	vector_leave(vcpu);
 	translate_arm_timer(vcpu);
 	/* What was translated meanwhile would go on so when the kernel comes back to it. */

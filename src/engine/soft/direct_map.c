@@ -519,6 +519,18 @@ bool direct_map_fill(struct direct_map *map, gva_t address, bool execute)
 	return !map->broken && table->mapped[at] & PERMISSIONS & ~before;
 }
 
+bool direct_map_is_unfit(struct direct_map *map, gva_t address)
+{
+	unsigned at = address >> GUEST_PAGE_SHIFT & (DIRECT_TABLE_ENTRIES - 1);
+	const struct direct_table *table;
+
+	if (map->writes_seen != code_pages_log_end(map->vcpu->engine) ||
+		map->flushes_seen != map->vcpu->direct_flushes)
+		return false;
+	table = find(map, address);
+	return table && table->mapped[at] & DIRECT_UNFIT;
+}
+
 bool direct_map_executes(struct direct_map *map, gva_t address)
 {
 	unsigned at = address >> GUEST_PAGE_SHIFT & (DIRECT_TABLE_ENTRIES - 1);

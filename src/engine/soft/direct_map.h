@@ -70,6 +70,9 @@ bool direct_map_sync(struct direct_map *map, bool host_tsc);
  */
 bool direct_map_fill(struct direct_map *map, gva_t address, bool execute);
 
+/* Is it known that code at `address` may not run natively? */
+bool direct_map_is_unfit(struct direct_map *map, gva_t address);
+
 /* May code at `address` run natively? Fills if need be. */
 bool direct_map_executes(struct direct_map *map, gva_t address);
 
