@@ -11,6 +11,7 @@
 #define TRACE_CATEGORIES(X)                                                                        \
 	X(exits, "translated code was left, and why")                                              \
 	X(blocks, "guest code was translated, written or dropped")                                 \
+	X(native, "user code ran natively, from where to where, and what ended it")                \
 	X(interrupts, "interrupts and NMI that a processor takes")                                 \
 	X(faults, "exceptions that a processor delivers")                                          \
 	X(io, "accesses to ports and to devices' memory")                                          \
@@ -26,6 +27,7 @@
 	X(blocks, page_killed, 2, "linear=%x physical=%x",                                         \
 		"code was written: the page's blocks are dead")                                    \
 	X(blocks, cache_flushed, 2, "blocks=%u bytes=%u", "the code cache was emptied")            \
+	X(native, native_run, 4, "from=%x rip=%x ns=%u why=%s", "a native run, switches included") \
 	X(interrupts, interrupt, 2, "vector=%x rip=%x", "an external interrupt is delivered")      \
 	X(interrupts, nmi, 1, "rip=%x", "an NMI is delivered")                                     \
 	X(interrupts, smi, 2, "smbase=%x rip=%x", "system management mode is entered")             \

@@ -8,6 +8,7 @@
 #include "engine/soft/direct.h"
 
 #include "base/log.h"
+#include "base/trace.h"
 #include "engine/soft/debug.h"
 #include "engine/soft/direct_map.h"
 #include "engine/soft/direct_place.h"
@@ -42,9 +43,9 @@
 #define HOPELESS_PART  4
 #define WORTH_STOPS    3
 #define MIN_WORTH_NS   (15 * NS_PER_US)
-/* After a run that was not worth its stop the kernel is often called again soon: what follows is
- * translated for so long. */
-#define AGAIN_NS       (100 * NS_PER_US)
+/* After a run that was not worth its stop, and after sleep, the kernel is often called again soon:
+ * what follows is translated for so long. */
+#define AGAIN_NS       (200 * NS_PER_US)
 #define FIRST_PAUSE_NS (10 * NS_PER_MS)
 #define LAST_PAUSE_NS  NS_PER_S
 /* What has not run natively for so long is not kept on one CPU. */
@@ -287,6 +288,11 @@ static void judge(struct vcpu *vcpu, struct direct_space *space)
 	vcpu->direct_counters.pauses++;
 }
 
+static void wait_a_while(struct vcpu *vcpu)
+{
+	vcpu->direct_again_tsc = vcpu_tsc(vcpu) + tsc_of_ns(vcpu, AGAIN_NS);
+}
+
 /* Called the kernel early: the start and the end of a thread, input and output. */
 static void hold_back(struct vcpu *vcpu, enum direct_stop stop, uint64_t ran_tsc)
 {
@@ -294,7 +300,7 @@ static void hold_back(struct vcpu *vcpu, enum direct_stop stop, uint64_t ran_tsc
 
 	if (stop == DIRECT_STOP_SYSTEM_CALL && !direct->forced &&
 		ran_tsc < tsc_of_ns(vcpu, worth_of_stop(direct)))
-		vcpu->direct_again_tsc = vcpu_tsc(vcpu) + tsc_of_ns(vcpu, AGAIN_NS);
+		wait_a_while(vcpu);
 }
 
 static bool is_held_back(struct vcpu *vcpu)
@@ -356,6 +362,20 @@ static void cool(struct vcpu *vcpu, struct direct_space *space)
 	vcpu->direct->samples = 0;
 }
 
+static void note_run(const struct vcpu *vcpu, gva_t from, uint64_t tsc, enum direct_stop stop)
+{
+	static const char *const names[] = {
+		[DIRECT_STOP_KICK] = "request",
+		[DIRECT_STOP_SYSTEM_CALL] = "system-call",
+		[DIRECT_STOP_SIGNAL] = "exception",
+		[DIRECT_STOP_DEAD] = "killed",
+		[DIRECT_STOP_ABSENT] = "no-runner",
+	};
+
+	trace(native_run, from, vcpu->rip, mul_div(tsc, NS_PER_S, vcpu->cpu_model->tsc_hz),
+		trace_text(names[stop]));
+}
+
 /* True if anything was run. */
 static bool run(struct vcpu *vcpu, struct direct_space *space)
 {
@@ -365,7 +385,7 @@ static bool run(struct vcpu *vcpu, struct direct_space *space)
 		atomic_load(&vcpu->requests) == 0 && direct_suits(vcpu)) {
 		struct direct_signal why = { 0 };
 		enum direct_stop stop;
-		uint64_t start;
+		uint64_t start, from;
 
 		if (!direct_map_sync(&space->map, reads_host_tsc(vcpu)))
 			break;
@@ -379,7 +399,9 @@ static bool run(struct vcpu *vcpu, struct direct_space *space)
 		}
 		vcpu->shadow_active = false;
 		start = host_tsc();
+		from = vcpu->rip;
 		stop = run_once(vcpu, space, &why);
+		note_run(vcpu, from, space->used_at - start, stop);
 		ran = true;
 		judge(vcpu, space);
 		hold_back(vcpu, stop, space->used_at - start);
@@ -461,6 +483,8 @@ static struct direct_space *claim(struct vcpu *vcpu, gpa_t root)
 	struct direct *direct = vcpu->direct;
 	struct direct_space *space = oldest(direct);
 
+	if (has_vectors(vcpu, space))
+		direct_take_vectors(vcpu);
 	space->root = UINT64_MAX;
 	space->used_at = host_tsc();
 	space->pause = tsc_of_ns(vcpu, FIRST_PAUSE_NS);
@@ -588,6 +612,12 @@ void direct_sample(struct vcpu *vcpu)
 	direct->sampled = root;
 	if (direct->samples > HOT_SAMPLES && direct_suits(vcpu))
 		activate(vcpu, root);
+}
+
+void direct_woke(struct vcpu *vcpu)
+{
+	if (vcpu->direct && vcpu->direct->owned && !vcpu->direct->forced)
+		wait_a_while(vcpu);
 }
 
 void direct_rest(struct vcpu *vcpu)

@@ -33,6 +33,9 @@ void direct_take_vectors(struct vcpu *vcpu);
 /* The vCPU's thread is about to sleep, or to leave the engine. */
 void direct_rest(struct vcpu *vcpu);
 
+/* The vCPU's thread has slept: what it does first is seldom worth a native run. */
+void direct_woke(struct vcpu *vcpu);
+
 /*
  * For tests: from now on all user code of the current address space runs natively. False if the
  * host cannot.

@@ -559,6 +559,16 @@ static void waits_while_held_back(void **state)
 	f->vcpu->direct_again_tsc = vcpu_tsc(f->vcpu) + tsc_of_ns(f->vcpu, NS_PER_S);
 	assert_true(calls_natively(f));
 	assert_int_equal(f->vcpu->direct_again_tsc, 0);
+	/* After sleep, unless all is to run natively. */
+	direct_woke(f->vcpu);
+	assert_int_equal(f->vcpu->direct_again_tsc, 0);
+	assert_true(direct_make_hot(f->vcpu));
+	native = true;
+	for (unsigned tries = 0; native && tries < TRIES; tries++) {
+		direct_woke(f->vcpu);
+		native = calls_natively(f);
+	}
+	assert_false(native);
 }
 
 /* As many as there are before all of it is left to the translator. */

@@ -119,5 +119,6 @@ void vcpu_wait(struct vcpu *vcpu)
 		sleep_until_woken(vcpu, limit_ns < SLEEP_MAX_NS ? limit_ns : SLEEP_MAX_NS);
 		apic_timer_poll(vcpu);
 	} while (!has_reason(vcpu));
+	direct_woke(vcpu);
 	adapt_spin(vcpu, host_tsc() - started);
 }
