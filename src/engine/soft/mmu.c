@@ -125,6 +125,7 @@ static void put(struct vcpu *vcpu, enum tlb_set set, const struct tlb_content *c
 	entry->page_shift = content->page_shift;
 	entry->global = content->global;
 	entry->writable = content->writable;
+	entry->device = TLB_NO_DEVICE;
 	log_entry(vcpu, set, entry);
 	if (!entry->writable)
 		return;
@@ -163,6 +164,30 @@ static void fill(struct vcpu *vcpu, enum tlb_set set, gva_t address, const struc
 		mmu_window_consider(vcpu, address);
 }
 
+/* RAM may be shown there later: that flushes. */
+static void fill_device(
+	struct vcpu *vcpu, enum tlb_set set, gva_t address, const struct paging_page *page)
+{
+	const struct tlb_content content = {
+		.linear = address & PAGE_MASK,
+		.physical = page->physical,
+		.page_shift = page->shift,
+		.global = page->global,
+	};
+	struct tlb_entry *entry = &vcpu->tlb.entries[set][tlb_index(address)];
+
+	if (!page->readable)
+		return;
+	put(vcpu, set, &content);
+	entry->device = page->writable && page->dirty ? TLB_DEVICE_WRITE : TLB_DEVICE_READ;
+}
+
+static bool is_device_entry(const struct tlb_entry *entry, gva_t page, enum mmu_access kind)
+{
+	return entry->device && entry->linear == page &&
+	       (kind == MMU_READ || (kind == MMU_WRITE && entry->device == TLB_DEVICE_WRITE));
+}
+
 static bool entry_permits(const struct tlb_entry *entry, gva_t page, enum mmu_access kind)
 {
 	switch (kind) {
@@ -189,19 +214,24 @@ static struct target resolve_in(
 		target.physical = atomic_load_explicit(&entry->physical, memory_order_relaxed) |
 				  (address & ~PAGE_MASK);
 		target.host = (uint8_t *)(uintptr_t)(address + entry->addend);
-		target.read_only = false;
+		return target;
+	}
+	if (is_device_entry(entry, address & PAGE_MASK, kind)) {
+		target.physical = atomic_load_explicit(&entry->physical, memory_order_relaxed) |
+				  (address & ~PAGE_MASK);
 		return target;
 	}
 	vcpu->counters.tlb_misses[kind]++;
 	if (!paging_walk(vcpu, address, access, &page, &error))
 		cpu_raise_page_fault(vcpu, address, error);
 	target.physical = page.physical | (address & ~PAGE_MASK);
-	target.read_only = false;
 	target.host = is_apic_page(vcpu, page.physical)
 			      ? NULL
 			      : paging_ram(vcpu, target.physical, &target.read_only);
 	if (target.host)
 		fill(vcpu, set, address, &page, &target);
+	else if (kind != MMU_EXECUTE && set != TLB_NEVER)
+		fill_device(vcpu, set, address, &page);
 	return target;
 }
 
@@ -383,7 +413,8 @@ enum mmu_fill mmu_fill(struct vcpu *vcpu, gva_t address, unsigned size, enum mmu
 	uint32_t error;
 
 	if (size > left_in_page(address) || looks_each_time(vcpu) ||
-		is_direct(vcpu, address, access))
+		is_direct(vcpu, address, access) ||
+		is_device_entry(&vcpu->tlb_data[tlb_index(address)], address & PAGE_MASK, access))
 		return MMU_NOT_DIRECT;
 	if (!x86_is_canonical(address) || !paging_walk(vcpu, address, kind, &page, &error))
 		return MMU_RAISES;
@@ -578,6 +609,7 @@ static void clear_entry(struct tlb_entry *entry)
 	set_tag(&entry->read_tag, TLB_INVALID);
 	entry->exec_tag = TLB_INVALID;
 	entry->linear = TLB_INVALID;
+	entry->device = TLB_NO_DEVICE;
 	atomic_store_explicit(&entry->physical, TLB_INVALID, memory_order_relaxed);
 }
 

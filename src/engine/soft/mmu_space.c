@@ -44,7 +44,7 @@ static void keep_set(struct vcpu *vcpu, struct mmu_space *space, enum tlb_set se
 	for (unsigned n = count > room ? count - room : 0; n < count; n++) {
 		const struct tlb_entry *entry = tlb_logged(&vcpu->tlb, false, set, n);
 
-		if (entry->linear == TLB_INVALID || entry->global)
+		if (entry->linear == TLB_INVALID || entry->global || entry->device)
 			continue;
 		space->entries[space->nr_entries].content = tlb_entry_content(entry);
 		space->entries[space->nr_entries++].set = (uint8_t)set;

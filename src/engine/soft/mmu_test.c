@@ -407,6 +407,53 @@ static void reaches_devices(void **state)
 	assert_int_equal(vcpu->gpr[X86_RAX], UINT64_MAX);
 }
 
+/* What the page tables say of a device's page is kept as it is for RAM. */
+static void keeps_devices_pages(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	struct vcpu *vcpu = f->vcpu;
+	const uint64_t *misses = vcpu->counters.tlb_misses;
+	uint64_t *entry, reads;
+
+	vcpu_fixture_enter(f, FIXTURE_LONG);
+	vcpu_fixture_map(f, PAGE, FIXTURE_STOP, PTE_P | PTE_U);
+	entry = vcpu_fixture_entry(f, PAGE, 1);
+	assert_int_equal(access_page(f, READ, PAGE), -1);
+	assert_int_equal(vcpu->gpr[X86_RAX] & 0xff, 0x88);
+	reads = misses[MMU_READ];
+	vcpu->gpr[X86_RAX] = 0;
+	assert_int_equal(access_page(f, READ, PAGE), -1);
+	assert_int_equal(vcpu->gpr[X86_RAX] & 0xff, 0x88);
+	assert_int_equal(misses[MMU_READ], reads);
+	/* Read-only, and for nobody else: not for fetches either. */
+	assert_int_equal(access_page(f, WRITE, PAGE), X86_PF);
+	assert_false(vcpu->requests & REQUEST_KICK);
+	/* Clean: the first write sets D. */
+	*entry |= PTE_W;
+	mmu_flush_page(vcpu, PAGE);
+	assert_int_equal(access_page(f, READ, PAGE), -1);
+	assert_int_equal(*entry, FIXTURE_STOP | FULL | PTE_A);
+	assert_int_equal(access_page(f, WRITE, PAGE), -1);
+	assert_true(vcpu->requests & REQUEST_KICK);
+	assert_int_equal(*entry, FIXTURE_STOP | FULL | PTE_A | PTE_D);
+	atomic_store(&vcpu->requests, 0);
+	reads = misses[MMU_WRITE];
+	assert_int_equal(access_page(f, WRITE, PAGE), -1);
+	assert_true(vcpu->requests & REQUEST_KICK);
+	assert_int_equal(misses[MMU_WRITE], reads);
+	atomic_store(&vcpu->requests, 0);
+	/* Dropped by INVLPG, and RAM afterwards. */
+	*entry = PHYSICAL | FULL;
+	mmu_flush_page(vcpu, PAGE);
+	f->ram[PHYSICAL] = 0x5a;
+	assert_int_equal(access_page(f, READ, PAGE), -1);
+	assert_int_equal(vcpu->gpr[X86_RAX] & 0xff, 0x5a);
+	vcpu->gpr[X86_RAX] = 0xa5;
+	assert_int_equal(access_page(f, WRITE, PAGE), -1);
+	assert_int_equal(f->ram[PHYSICAL], 0xa5);
+	assert_false(vcpu->requests & REQUEST_KICK);
+}
+
 /* 32-bit paging: 4 KiB, 4 MiB, PSE-36. PAE: 4 KiB and 2 MiB. The stack and code stay mapped. */
 static void pages_in_protected_mode(void **state)
 {
@@ -499,6 +546,7 @@ int main(void)
 		TEST(crosses_pages),
 		TEST(checks_alignment),
 		TEST(reaches_devices),
+		TEST(keeps_devices_pages),
 		TEST(pages_in_protected_mode),
 		TEST(drops_writes_to_rom),
 	};

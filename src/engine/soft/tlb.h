@@ -4,7 +4,8 @@
  * One direct-mapped array for each kind of privilege an access can have. An entry holds a tag for
  * each kind of access; a tag matches only if the access needs no further thought: page tables
  * walked, permission given, A (and for writes D) set, plain RAM, and for writes no decoded code in
- * the page. Everything else takes the slow path in mmu.c.
+ * the page. Everything else takes the slow path in mmu.c, which finds there too what the page
+ * tables say of a device's page: such an entry has no tags.
  *
  * Tags and `physical` are read by the owning thread; others clear write tags when a page starts to
  * hold code (code_pages.h), with relaxed atomics. All else belongs to the owning thread.
@@ -30,6 +31,12 @@ enum tlb_set {
 	TLB_NR_SETS
 };
 
+enum tlb_device {
+	TLB_NO_DEVICE,
+	TLB_DEVICE_READ,
+	TLB_DEVICE_WRITE, /* as well */
+};
+
 struct tlb_entry {
 	_Atomic uint64_t read_tag, write_tag; /* the linear page's address, or TLB_INVALID */
 	uint64_t exec_tag;
@@ -39,6 +46,7 @@ struct tlb_entry {
 	uint8_t page_shift;        /* of the guest's page: 12, 21, 22, 30 */
 	bool global;
 	bool writable;          /* D is set and writes are permitted, write tag or not */
+	uint8_t device;         /* enum tlb_device: no tags, no `addend`, not `writable` */
 	bool logged[2];         /* in the log of such entries: local, global */
 } __attribute__((aligned(64))); /* a power of two, so that the index is a shift */
 
