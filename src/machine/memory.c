@@ -182,6 +182,7 @@ struct ram_region *guest_memory_add_alias(struct guest_memory *memory, const str
 		.fd_offset = of->fd_offset + offset,
 		.movable = true,
 		.shared = true };
+	memory->regions[of - memory->regions].aliased = true;
 	memory->nr_regions++;
 	return region;
 }
@@ -226,6 +227,11 @@ void guest_memory_changed(const struct guest_memory *memory, const struct ram_re
 	const uint8_t *begin = region->host + offset, *end = begin + size;
 
 	if (!memory->written)
+		return;
+	/* Either the engine finds what has been written, or it has said that it watches. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (region->movable && !region->shared && !region->aliased &&
+		!atomic_load_explicit(&region->watched, memory_order_relaxed))
 		return;
 	for (unsigned i = 0; i < memory->nr_regions; i++) {
 		const struct ram_region *shown = &memory->regions[i];

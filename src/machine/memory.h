@@ -49,6 +49,10 @@ struct ram_region {
 	bool device;  /* what a driver is told of by its device, and the firmware does not know */
 	bool foreign; /* of a file of its own (guest_memory_add_file) */
 	bool shared;  /* an alias: `host` belongs to a region before it */
+	bool aliased; /* its memory is that of an alias too */
+	/* Of a movable region: the engine wants to hear of writes by the memory's owner. It says so
+	 * before it looks at the bytes. */
+	_Atomic bool watched;
 };
 
 /* What an address leads to, as it was at one moment. */
@@ -147,7 +151,7 @@ void guest_memory_listen(struct guest_memory *memory, struct guest_memory_listen
 void guest_memory_unlisten(struct guest_memory *memory, struct guest_memory_listener *listener);
 
 /* The owner of the region's memory has written [offset, offset + size) of it: announces it wherever
- * it is shown, at the region's place and at its aliases'. */
+ * it is shown, at the region's place and at its aliases'. Cheap if nobody watches. */
 void guest_memory_changed(const struct guest_memory *memory, const struct ram_region *region,
 	uint64_t offset, uint64_t size);
 

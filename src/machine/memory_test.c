@@ -265,6 +265,24 @@ static void test_aliases(void **context)
 	assert_false(guest_memory_address(memory, rom->host + 4, true, &address));
 }
 
+/* A device's own memory, which nobody decodes from, need not be told of at each write. */
+static void test_tells_who_watches(void **context)
+{
+	struct guest_memory *memory = *context;
+	struct ram_region *region = guest_memory_add_movable(memory, 0x2000, NULL);
+	uint64_t seen[2] = { 0 };
+
+	memory->written = count_writes;
+	memory->written_context = seen;
+	guest_memory_place(memory, region, 0x20000, RAM_WRITABLE);
+	guest_memory_changed(memory, region, 0x10, 4);
+	assert_int_equal(seen[0], 0);
+	atomic_store(&region->watched, true);
+	guest_memory_changed(memory, region, 0x10, 4);
+	assert_int_equal(seen[0], 4);
+	assert_int_equal(seen[1], 0x20010);
+}
+
 static void test_refuses_too_many(void **context)
 {
 	struct guest_memory *memory = *context;
@@ -291,6 +309,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_moves, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_smm_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_aliases, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_tells_who_watches, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refuses_too_many, setup, teardown),
 	};
 

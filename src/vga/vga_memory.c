@@ -153,7 +153,8 @@ static uint32_t write_value(const struct vga_state *state, uint8_t byte)
 	return (value & replicate(mask)) | (latches & ~replicate(mask));
 }
 
-static void planar_write(struct vga *vga, uint32_t at, uint8_t byte)
+/* Writes a byte, and returns where in video memory its planes are. */
+static uint32_t planar_write(struct vga *vga, uint32_t at, uint8_t byte)
 {
 	struct vga_state *state = &vga->state;
 	uint8_t memory_mode = state->sequencer[VGA_SEQ_MEMORY_MODE];
@@ -171,13 +172,29 @@ static void planar_write(struct vga *vga, uint32_t at, uint8_t byte)
 	to = planes_at(vga, at);
 	planes = spread_nibble(map);
 	store_u32(to, (load_u32(to) & ~planes) | (write_value(state, byte) & planes));
-	vga_announce(vga, (uint32_t)(to - vga->memory), VGA_NR_PLANES);
+	return (uint32_t)(to - vga->memory);
 }
 
-static void linear_write(struct vga *vga, uint32_t at, uint8_t byte)
+/* Bytes that have changed and were not announced. */
+struct changes {
+	uint32_t begin, end;
+};
+
+static void announce(const struct vga *vga, const struct changes *changes)
 {
-	vga->memory[linear_address(vga, at)] = byte;
-	vga_announce(vga, linear_address(vga, at), 1);
+	if (changes->begin < changes->end)
+		vga_announce(vga, changes->begin, changes->end - changes->begin);
+}
+
+/* Adds some; those that an access changes mostly lie together. */
+static void add(const struct vga *vga, struct changes *changes, uint32_t offset, uint32_t size)
+{
+	if (offset < changes->begin || offset > changes->end) {
+		announce(vga, changes);
+		*changes = (struct changes){ offset, offset };
+	}
+	if (offset + size > changes->end)
+		changes->end = offset + size;
 }
 
 uint64_t vga_window_read(struct vga *vga, uint64_t offset, unsigned size)
@@ -198,15 +215,21 @@ uint64_t vga_window_read(struct vga *vga, uint64_t offset, unsigned size)
 
 void vga_window_write(struct vga *vga, uint64_t offset, unsigned size, uint64_t value)
 {
+	struct changes changes = { 0, 0 };
+
 	for (unsigned i = 0; i < size; i++) {
 		uint8_t byte = (uint8_t)(value >> (8 * i));
 		uint32_t at;
 
 		if (!decode(&vga->state, offset + i, &at))
 			continue;
-		if (is_linear(&vga->state))
-			linear_write(vga, at, byte);
-		else
-			planar_write(vga, at, byte);
+		if (is_linear(&vga->state)) {
+			at = linear_address(vga, at);
+			vga->memory[at] = byte;
+			add(vga, &changes, at, 1);
+		} else {
+			add(vga, &changes, planar_write(vga, at, byte), VGA_NR_PLANES);
+		}
 	}
+	announce(vga, &changes);
 }

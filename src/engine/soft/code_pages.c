@@ -42,7 +42,6 @@ struct code_page {
 struct code_region {
 	_Atomic(struct code_page *) pages; /* NULL: none yet */
 	uint64_t size;
-	_Atomic bool has_code; /* or had some since it was last forgotten */
 };
 
 struct code_pages {
@@ -207,14 +206,14 @@ const _Atomic uint32_t *code_pages_generation_at(const struct soft_engine *engin
 	return page ? &page->generation : &engine->code_pages->nowhere.generation;
 }
 
+/* The region has code, or had some since it was last forgotten. */
 static void note_code(struct soft_engine *engine, gpa_t physical)
 {
-	const struct guest_memory *memory = &engine->base.machine->memory;
+	struct guest_memory *memory = &engine->base.machine->memory;
 	struct ram_place place;
 
 	if (paging_find(memory, physical, &place) && place.region->movable)
-		atomic_store(&engine->code_pages->regions[place.region - memory->regions].has_code,
-			true);
+		atomic_store(&memory->regions[place.region - memory->regions].watched, true);
 }
 
 static struct code_page *nowhere(struct code_pages *code)
@@ -232,9 +231,7 @@ uint32_t code_pages_add(struct vcpu *vcpu, gpa_t physical, unsigned size)
 	uint64_t lines = line_mask(physical & (GUEST_PAGE_SIZE - 1), size);
 	uint32_t before, after;
 
-	if (page)
-		note_code(engine, physical);
-	else
+	if (!page)
 		page = nowhere(engine->code_pages);
 	pthread_mutex_lock(&engine->code_pages->lock);
 	after = atomic_load(&page->generation);
@@ -242,6 +239,7 @@ uint32_t code_pages_add(struct vcpu *vcpu, gpa_t physical, unsigned size)
 		before = after;
 		if (atomic_fetch_or(&page->lines, lines) == 0)
 			revoke_writes(vcpu, page, align_down(physical, GUEST_PAGE_SIZE));
+		note_code(engine, physical);
 		after = atomic_load(&page->generation);
 	} while (after != before);
 	pthread_mutex_unlock(&engine->code_pages->lock);
@@ -362,7 +360,7 @@ static void forget(struct soft_engine *engine, unsigned index, gpa_t base)
 	struct code_page *pages = atomic_load(&region->pages);
 	uint64_t count = region->size >> GUEST_PAGE_SHIFT;
 
-	if (!pages || !atomic_exchange(&region->has_code, false))
+	if (!pages || !atomic_exchange(&engine->base.machine->memory.regions[index].watched, false))
 		return;
 	for (uint64_t n = 0; n < count; n++) {
 		if (!atomic_exchange(&pages[n].lines, 0))

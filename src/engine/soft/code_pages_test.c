@@ -1,5 +1,6 @@
 /*
- * A page starts to hold code while another processor may be about to write to it.
+ * A page starts to hold code while another processor may be about to write to it; code in memory
+ * that a device changes.
  */
 #include "engine/soft/code_pages.h"
 #include "engine/soft/engine_fixture.h"
@@ -139,6 +140,32 @@ static void test_two_that_wait_for_each_other(void **context)
 	}
 }
 
+static void test_a_device_changes_its_memory(void **context)
+{
+	const gpa_t base = 0x40000000;
+	struct guest_memory *memory = &reader->engine->base.machine->memory;
+	struct ram_region *region = guest_memory_add_movable(memory, 0x1000, NULL);
+	const _Atomic uint32_t *generation;
+	uint32_t before;
+
+	(void)context;
+	guest_memory_place(memory, region, base, RAM_WRITABLE);
+	generation = code_pages_generation_at(reader->engine, base);
+	guest_memory_changed(memory, region, 0, 4);
+	before = code_pages_add(reader, base, 64);
+	assert_int_equal(*generation, before);
+	guest_memory_changed(memory, region, 0x80, 4); /* another line */
+	assert_int_equal(*generation, before);
+	guest_memory_changed(memory, region, 0x3c, 4);
+	assert_int_not_equal(*generation, before);
+	/* And where it moves to. */
+	guest_memory_place(memory, region, base + 0x1000, RAM_WRITABLE);
+	code_pages_settle(reader);
+	before = code_pages_add(reader, base + 0x1000, 64);
+	guest_memory_changed(memory, region, 0, 1);
+	assert_int_not_equal(*generation, before);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -147,6 +174,7 @@ int main(void)
 		TEST(test_one_that_comes_to_rest_has_written),
 		TEST(test_waits_for_nobody_else),
 		TEST(test_two_that_wait_for_each_other),
+		TEST(test_a_device_changes_its_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
