@@ -37,7 +37,8 @@ struct machine {
 	/* Held while waiting for the lock, so that who asks for it again comes after who waits:
 	 * a guest that hammers a port must not starve the event loop. */
 	pthread_mutex_t turn;
-	struct guest_memory memory; /* its layout is immutable once running */
+	_Atomic unsigned nr_waiting; /* for the lock */
+	struct guest_memory memory;  /* its layout is immutable once running */
 	struct address_space pio;
 	struct address_space mmio;
 	struct doorbell_table doorbells;
@@ -66,9 +67,14 @@ void machine_finish(struct machine *machine);
 
 static inline void machine_lock(struct machine *machine)
 {
+	if (atomic_load_explicit(&machine->nr_waiting, memory_order_relaxed) == 0 &&
+		pthread_mutex_trylock(&machine->lock) == 0)
+		return;
+	atomic_fetch_add(&machine->nr_waiting, 1);
 	pthread_mutex_lock(&machine->turn);
 	pthread_mutex_lock(&machine->lock);
 	pthread_mutex_unlock(&machine->turn);
+	atomic_fetch_sub(&machine->nr_waiting, 1);
 }
 
 static inline void machine_unlock(struct machine *machine)
