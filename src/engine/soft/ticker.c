@@ -1,8 +1,8 @@
 /*
- * Tickers (ticker.h). One sleeps until the first deadline it was told of; a later one does not
- * wake it, so a guest that moves its deadline on with each tick costs one wake-up a tick. Where
- * ticks come at even distances it goes to sleep until the next before the guest has asked for it:
- * to be woken for that would cost two more changes of thread.
+ * Tickers (ticker.h). One waits for a timer of the host's, which the vCPU's thread sets when it has
+ * a deadline that comes before what the timer is set for. A later one does not touch the timer, so
+ * a guest that moves its deadline on all the time costs nothing; when the timer expires too early,
+ * the ticker sets it anew.
  *
  * Each vCPU has one of its own, which may then be kept on the CPU of what it interrupts
  * (direct_place.h): to stop a process that computes on another takes ten times as long.
@@ -13,114 +13,102 @@
 #include "engine/soft/tsc.h"
 
 #include <errno.h>
-#include <linux/futex.h>
+#include <pthread.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <time.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #define NEVER UINT64_MAX
 
-/* A deadline may be missed by so much, which is what Linux grants itself. */
-#define SLACK_NS (20 * NS_PER_US)
-
 struct ticker {
 	struct vcpu *vcpu;
+	int timer_fd;
 	pthread_t thread;
 	_Atomic pid_t tid;
-	_Atomic uint32_t changes;  /* the futex */
-	_Atomic uint64_t wakes_at; /* host TSC */
-	_Atomic uint64_t deadline; /* host TSC */
 	_Atomic bool stop;
-	uint64_t slack;
-	uint64_t fired,
-		distance; /* its thread's: the last deadline, and how far from that before */
+	pthread_mutex_t lock; /* of what follows, in the host's TSC; and of setting the timer */
+	uint64_t deadline;
+	uint64_t set_for; /* before it, when it is far */
 };
 
-/* A deadline has passed. Returns when the next one is to be expected. */
-static uint64_t expected(struct ticker *ticker, uint64_t deadline)
-{
-	uint64_t distance = deadline - ticker->fired;
-	bool even = distance - ticker->distance + ticker->slack <= 2 * ticker->slack;
-
-	ticker->fired = deadline;
-	ticker->distance = distance;
-	return even ? deadline + distance : NEVER;
-}
-
-/* Requests a look if it is due. Returns when to look again. */
-static uint64_t fire(struct ticker *ticker, uint64_t now)
-{
-	uint64_t deadline = atomic_load(&ticker->deadline);
-
-	if (deadline > now)
-		return deadline;
-	if (atomic_compare_exchange_strong(&ticker->deadline, &deadline, NEVER)) {
-		atomic_fetch_or(&ticker->vcpu->requests, REQUEST_TIMER);
-		direct_kick(ticker->vcpu);
-		return expected(ticker, deadline);
-	}
-	return now;
-}
-
-static void sleep_until(struct ticker *ticker, uint64_t deadline, uint32_t changes)
+static void set_timer(struct ticker *ticker, uint64_t deadline, uint64_t now)
 {
 	uint64_t hz = ticker->vcpu->cpu_model->tsc_hz;
-	uint64_t now = host_tsc();
 	uint64_t ns = NS_PER_S;
-	struct timespec timeout;
+	struct itimerspec at = { 0 };
 
+	ticker->set_for = deadline;
 	if (deadline <= now)
-		return;
-	if (deadline - now < hz)
-		ns = mul_div(deadline - now, NS_PER_S, hz);
-	timeout = (struct timespec){ .tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S };
-	syscall(SYS_futex, &ticker->changes, FUTEX_WAIT_PRIVATE, changes,
-		deadline == NEVER ? NULL : &timeout, NULL, 0);
+		ns = 1;
+	else if (deadline - now < hz)
+		ns = mul_div(deadline - now, NS_PER_S, hz) + 1;
+	at.it_value = (struct timespec){ .tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S };
+	timerfd_settime(ticker->timer_fd, 0, &at, NULL);
+}
+
+/* The timer has expired. True if the deadline has passed. */
+static bool expire(struct ticker *ticker)
+{
+	uint64_t now = host_tsc();
+	bool due;
+
+	pthread_mutex_lock(&ticker->lock);
+	due = ticker->deadline <= now;
+	if (due)
+		ticker->deadline = NEVER;
+	ticker->set_for = NEVER;
+	if (ticker->deadline != NEVER)
+		set_timer(ticker, ticker->deadline, now);
+	pthread_mutex_unlock(&ticker->lock);
+	return due;
 }
 
 static void *run(void *argument)
 {
 	struct ticker *ticker = argument;
+	uint64_t expirations;
 
-	prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
 	atomic_store(&ticker->tid, gettid());
-
 	while (!atomic_load(&ticker->stop)) {
-		uint32_t changes = atomic_load(&ticker->changes);
-		uint64_t first;
-
-		atomic_store(&ticker->wakes_at, 0);
-		first = fire(ticker, host_tsc());
-		atomic_store(&ticker->wakes_at, first);
-		/* One that came between the look and the store. */
-		if (fire(ticker, host_tsc()) < first)
+		if (read(ticker->timer_fd, &expirations, sizeof(expirations)) < 0 ||
+			!expire(ticker))
 			continue;
-		sleep_until(ticker, first, changes);
+		atomic_fetch_or(&ticker->vcpu->requests, REQUEST_TIMER);
+		direct_kick(ticker->vcpu);
 	}
 	return NULL;
 }
 
-static void wake(struct ticker *ticker)
+static void set_deadline(struct ticker *ticker, uint64_t deadline)
 {
-	atomic_fetch_add(&ticker->changes, 1);
-	syscall(SYS_futex, &ticker->changes, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+	pthread_mutex_lock(&ticker->lock);
+	ticker->deadline = deadline;
+	if (deadline < ticker->set_for)
+		set_timer(ticker, deadline, host_tsc());
+	pthread_mutex_unlock(&ticker->lock);
 }
 
 void ticker_arm(struct vcpu *vcpu, uint64_t deadline)
 {
-	struct ticker *ticker = vcpu->ticker;
-	uint64_t wakes_at;
-
 	if (vcpu->lockstep)
 		return;
 	if (deadline != NEVER)
 		deadline -= vcpu->tsc_offset;
-	atomic_store(&ticker->deadline, deadline);
-	wakes_at = atomic_load(&ticker->wakes_at);
-	if (deadline < wakes_at && wakes_at - deadline > ticker->slack)
-		wake(ticker);
+	set_deadline(vcpu->ticker, deadline);
+}
+
+void ticker_rest(struct vcpu *vcpu)
+{
+	static const struct itimerspec never = { 0 };
+	struct ticker *ticker = vcpu->ticker;
+
+	pthread_mutex_lock(&ticker->lock);
+	ticker->deadline = NEVER;
+	if (ticker->set_for != NEVER) {
+		ticker->set_for = NEVER;
+		timerfd_settime(ticker->timer_fd, 0, &never, NULL);
+	}
+	pthread_mutex_unlock(&ticker->lock);
 }
 
 pid_t ticker_thread(const struct vcpu *vcpu)
@@ -136,13 +124,21 @@ static int create(struct vcpu *vcpu)
 	if (!ticker)
 		return ENOMEM;
 	ticker->vcpu = vcpu;
-	ticker->slack = tsc_of_ns(vcpu, SLACK_NS);
-	atomic_init(&ticker->deadline, NEVER);
-	ret = pthread_create(&ticker->thread, NULL, run, ticker);
-	if (ret)
+	ticker->deadline = ticker->set_for = NEVER;
+	ticker->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	if (ticker->timer_fd < 0) {
+		ret = errno;
 		free(ticker);
-	else
+		return ret;
+	}
+	pthread_mutex_init(&ticker->lock, NULL);
+	ret = pthread_create(&ticker->thread, NULL, run, ticker);
+	if (ret) {
+		close(ticker->timer_fd);
+		free(ticker);
+	} else {
 		vcpu->ticker = ticker;
+	}
 	return ret;
 }
 
@@ -166,8 +162,10 @@ void tickers_destroy(struct soft_engine *engine)
 		if (!ticker)
 			continue;
 		atomic_store(&ticker->stop, true);
-		wake(ticker);
+		set_deadline(ticker, 0);
 		pthread_join(ticker->thread, NULL);
+		pthread_mutex_destroy(&ticker->lock);
+		close(ticker->timer_fd);
 		free(ticker);
 		engine->vcpus[i].ticker = NULL;
 	}

@@ -109,6 +109,16 @@ void translate_arm_timer(struct vcpu *vcpu)
 	ticker_arm(vcpu, deadline);
 }
 
+void translate_rest_timer(struct vcpu *vcpu)
+{
+	struct translator *translator = vcpu->translate.translator;
+
+	if (!translator || translator->armed_deadline == UINT64_MAX)
+		return;
+	translator->armed_deadline = UINT64_MAX;
+	ticker_rest(vcpu);
+}
+
 void translate_forget_page(struct vcpu *vcpu, gva_t address)
 {
 	if (vcpu->translate.translator)

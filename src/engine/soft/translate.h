@@ -79,6 +79,8 @@ void translate_map_views(struct vcpu *vcpu, const struct mmu_space_view *views, 
 
 /* Sees to it that REQUEST_TIMER comes when the vCPU's APIC timer or its next native run is due. */
 void translate_arm_timer(struct vcpu *vcpu);
+/* The vCPU's thread is about to sleep: that does not come before it is armed again. */
+void translate_rest_timer(struct vcpu *vcpu);
 
 /*
  * For the handler of a synchronous signal. If `pc` is translated code, the guest's state goes into

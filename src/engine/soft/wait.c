@@ -112,6 +112,7 @@ void vcpu_wait(struct vcpu *vcpu)
 	if (has_reason(vcpu) || (vcpu->spin_ns && spin(vcpu)))
 		return;
 	direct_rest(vcpu);
+	translate_rest_timer(vcpu);
 	started = host_tsc();
 	do {
 		ns_t limit_ns = apic_timer_remaining_ns(vcpu);
