@@ -1,6 +1,6 @@
 /*
- * A thread for each vCPU that sets REQUEST_TIMER when its APIC timer is due and it runs, so that translated
- * code need not look at the clock.
+ * A thread for each vCPU that sets REQUEST_TIMER when its APIC timer is due and it runs, so that
+ * translated code need not look at the clock.
  */
 #ifndef ENGINE_SOFT_TICKER_H
 #define ENGINE_SOFT_TICKER_H
