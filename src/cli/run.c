@@ -554,7 +554,7 @@ const struct option_spec run_option_table[] = {
 		"(name=); bridge: a new tap in a bridge (name=); for these two: vhost=auto|on|off, "
 		"whether the kernel carries the frames on KVM (auto: if it can); switch: an "
 		"'atoll switch' (path=); none. For all: model=virtio|e1000|rtl8139, mac=, "
-		"queues=N (virtio: pairs of queues, one for each CPU), boot=N, romfile=FILE|none, "
+		"queues=N (virtio: pairs of queues), boot=N, romfile=FILE|none, "
 		"rate=BYTES a second, burst=BYTES, "
 		"capture=FILE.pcap. "
 		"Can be given 8 times.",
