@@ -7,6 +7,7 @@
 #include "net/backend.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,10 @@ struct fixture_cable {
 	size_t incoming_size[FIXTURE_DEPTH];
 	struct net_header incoming_header;
 	unsigned nr_incoming, nr_taken;
+	/* The test's. */
+	void *context;
+	int come_fd;
+	pthread_t taken_by;
 };
 
 static inline int fixture_send(struct net_backend *backend, const struct net_header *header,

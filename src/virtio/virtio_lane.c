@@ -11,6 +11,8 @@
 /* How often whoever gives the lane up serves what came meanwhile, before the I/O thread does. */
 #define LANE_ROUNDS 8
 #define LANE_EVENTS 8
+/* Some ten microseconds, in which a vCPU comes back from a system call. */
+#define LANE_PATIENCE 400
 /* The I/O thread calls back ends, which keep no large frames. */
 #define LANE_STACK_BYTES (256 << 10)
 
@@ -20,6 +22,28 @@ static void give_up(struct virtio_lane *lane)
 	pthread_mutex_unlock(&lane->lock);
 	/* Orders the unlock before the look at `marked`, against a mark before a failed trylock. */
 	atomic_thread_fence(memory_order_seq_cst);
+}
+
+/* Holds the lane. */
+static void serve_shared(struct virtio_lane *lane)
+{
+	if (lane->shared && atomic_exchange(&lane->shared_is_ready, false))
+		lane->shared->ready(lane->shared->context);
+}
+
+/* Holds the lane; true if something is left. */
+static bool serve_marked(struct virtio_lane *lane)
+{
+	bool more;
+
+	serve_shared(lane);
+	more = lane->ops->serve(lane->owner, lane);
+	/* The answer to what was just sent. */
+	if (atomic_load(&lane->shared_is_ready)) {
+		serve_shared(lane);
+		more = lane->ops->serve(lane->owner, lane);
+	}
+	return more;
 }
 
 /* Serves what is marked, if the lane is free: else its holder does, when it gives it up. */
@@ -32,7 +56,7 @@ static void serve(struct virtio_lane *lane)
 		}
 		if (pthread_mutex_trylock(&lane->lock))
 			return;
-		if (atomic_exchange(&lane->marked, false) && lane->ops->serve(lane->owner, lane))
+		if (atomic_exchange(&lane->marked, false) && serve_marked(lane))
 			atomic_store(&lane->marked, true);
 		give_up(lane);
 	}
@@ -80,10 +104,32 @@ static bool is_watched(const struct virtio_lane *lane, const struct virtio_watch
 	return false;
 }
 
+/* As dispatch: by this thread if it gets the lane, else by whoever has it. */
+static void dispatch_shared(struct virtio_lane *lane)
+{
+	atomic_store(&lane->shared_is_ready, true);
+	atomic_store(&lane->marked, true);
+	for (unsigned i = 0; pthread_mutex_trylock(&lane->lock); i++) {
+		if (!atomic_load(&lane->shared_is_ready))
+			return;
+		if (i >= lane->patience) {
+			pthread_mutex_lock(&lane->lock);
+			break;
+		}
+		__builtin_ia32_pause();
+	}
+	serve_shared(lane);
+	give_up(lane);
+}
+
 static void dispatch(struct virtio_lane *lane, struct virtio_watch *watch)
 {
 	if (!watch) /* woken */
 		return;
+	if (watch == lane->shared) {
+		dispatch_shared(lane);
+		return;
+	}
 	virtio_lane_enter(lane);
 	/* It may have been removed since the kernel told of it. */
 	if (is_watched(lane, watch))
@@ -145,6 +191,8 @@ int virtio_lane_init(struct virtio_lane *lane, const char *name, unsigned index,
 	lane->owner = owner;
 	lane->index = index;
 	lane->wake_fd = -1;
+	/* With one processor it would wait for itself. */
+	lane->patience = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? LANE_PATIENCE : 0;
 	lane->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (lane->epoll_fd >= 0)
 		lane->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -189,6 +237,12 @@ int virtio_lane_watch(struct virtio_lane *lane, struct virtio_watch *watch)
 	watch->next = lane->watches;
 	lane->watches = watch;
 	return 0;
+}
+
+int virtio_lane_share(struct virtio_lane *lane, struct virtio_watch *watch)
+{
+	lane->shared = watch;
+	return virtio_lane_watch(lane, watch);
 }
 
 void virtio_lane_unwatch(struct virtio_lane *lane, struct virtio_watch *watch)

@@ -20,7 +20,8 @@
 
 struct virtio_lane;
 
-/* A descriptor that the I/O thread waits for; `ready` runs there and holds the lane. */
+/* A descriptor that the I/O thread waits for; `ready` runs there, unless it is shared, and holds
+ * the lane. */
 struct virtio_watch {
 	int fd;
 	void (*ready)(void *context);
@@ -52,10 +53,13 @@ struct virtio_lane {
 	int wake_fd;
 
 	struct virtio_watch *watches; /* the lane's holder */
+	struct virtio_watch *shared;  /* immutable, or NULL */
+	unsigned patience;            /* immutable: looks of the I/O thread at a taken lane */
 
 	/* Any thread. */
 	_Atomic bool marked;  /* `serve` has something to do */
 	_Atomic bool outside; /* so has `outside` */
+	_Atomic bool shared_is_ready;
 	_Atomic bool ending;
 };
 
@@ -81,6 +85,12 @@ void virtio_lane_call_outside(struct virtio_lane *lane);
  * Returns 0 or -errno.
  */
 int virtio_lane_watch(struct virtio_lane *lane, struct virtio_watch *watch);
+/*
+ * As virtio_lane_watch, for one of the lane's watches that is never removed. If the I/O thread
+ * finds the lane taken, whoever holds it calls `ready` when giving it up, without a thread having
+ * slept for that: what a vCPU sends can be answered before it is back from the system call.
+ */
+int virtio_lane_share(struct virtio_lane *lane, struct virtio_watch *watch);
 void virtio_lane_unwatch(struct virtio_lane *lane, struct virtio_watch *watch);
 
 #endif

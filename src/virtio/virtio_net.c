@@ -445,7 +445,7 @@ int virtio_net_create(
 		.fd = net_fd(net->backend), .ready = backend_ready, .context = net
 	};
 	virtio_lane_enter(&net->device.lanes[0]);
-	ret = virtio_lane_watch(&net->device.lanes[0], &net->watch);
+	ret = virtio_lane_share(&net->device.lanes[0], &net->watch);
 	virtio_lane_leave(&net->device.lanes[0]);
 	if (ret == 0)
 		ret = virtio_net_vhost_init(net);

@@ -8,6 +8,8 @@
 #include "virtio/device_fixture.h"
 
 #include <sched.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #define HEADER 12u
 #define FRAME  60u
@@ -66,15 +68,27 @@ static void make_frame(uint8_t frame[FRAME], unsigned port, bool back)
 	frame[37 - 2 * back] = 80;
 }
 
+/* Under the lane. */
+static unsigned nr_sent(struct fixture *f)
+{
+	unsigned count;
+
+	virtio_lane_enter(virtio_queue_lane(f->base->device, SEND));
+	count = f->cable->nr_sent;
+	virtio_lane_leave(virtio_queue_lane(f->base->device, SEND));
+	return count;
+}
+
 static void send(struct fixture *f, unsigned queue, unsigned port)
 {
 	uint32_t buffer = new_buffer(f);
-	unsigned sent = f->cable->nr_sent;
+	unsigned sent = nr_sent(f);
 
 	memset(f->base->ram + buffer, 0, HEADER);
 	make_frame(f->base->ram + buffer + HEADER, port, false);
 	give(f, queue, buffer, HEADER + FRAME, 0);
-	assert_int_equal(f->cable->nr_sent, sent + 1);
+	while (nr_sent(f) == sent)
+		sched_yield();
 }
 
 /* What the I/O thread does when the cable has something. */
@@ -218,6 +232,66 @@ static void a_queue_that_is_reset(void **context)
 	assert_true(f->net->wanted & NET_READ);
 }
 
+static ssize_t take_here(struct net_backend *backend, struct net_header *header, uint8_t *frame)
+{
+	struct fixture_cable *cable = container_of(backend, struct fixture_cable, backend);
+	ssize_t size = fixture_receive(backend, header, frame);
+	uint64_t told;
+
+	if (size && read(cable->come_fd, &told, sizeof(told)) == sizeof(told))
+		cable->taken_by = pthread_self();
+	return size;
+}
+
+/* The answer is there, and the I/O thread knows, before the sender is back. */
+static int answer_at_once(struct net_backend *backend, const struct net_header *header,
+	const struct iovec *iov, unsigned count)
+{
+	struct fixture_cable *cable = container_of(backend, struct fixture_cable, backend);
+	struct virtio_lane *lane = virtio_queue_lane(cable->context, RECEIVE);
+	const uint64_t one = 1;
+	uint8_t frame[FRAME];
+
+	make_frame(frame, 4000, true);
+	fixture_cable_come(cable, frame, sizeof(frame));
+	assert_int_equal(write(cable->come_fd, &one, sizeof(one)), sizeof(one));
+	/* It may be that thread that sends. */
+	while (!pthread_equal(pthread_self(), lane->thread) && !atomic_load(&lane->shared_is_ready))
+		sched_yield();
+	return fixture_send(backend, header, iov, count);
+}
+
+/* ...by the thread that sends: no other is woken for it. */
+static void an_early_answer_is_received(void **context)
+{
+	static const struct net_backend_ops ops = { .send = answer_at_once,
+		.receive = take_here,
+		.want = fixture_want,
+		.destroy = fixture_cable_destroy };
+	struct fixture *f = *context;
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	bool taken_here = false;
+
+	f->cable->context = f->base->device;
+	f->cable->come_fd = fd;
+	f->cable->backend.ops = &ops;
+	net_backend_watch(&f->cable->backend, fd, NET_READ);
+	for (unsigned i = 1; i <= 8; i++) {
+		/* The I/O thread goes to sleep. */
+		usleep(2000);
+		send(f, SEND2, 4000);
+		while (device_nr_used(f->base, RECEIVE2) < i)
+			sched_yield();
+		virtio_lane_enter(virtio_queue_lane(f->base->device, RECEIVE));
+		taken_here |= pthread_equal(f->cable->taken_by, pthread_self()) != 0;
+		virtio_lane_leave(virtio_queue_lane(f->base->device, RECEIVE));
+	}
+	assert_true(taken_here);
+	assert_received(f, 0, 8);
+	net_backend_watch(&f->cable->backend, fd, 0);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -226,6 +300,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_pair_that_the_driver_gives_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			frames_for_a_pair_without_buffers_wait, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_early_answer_is_received, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_queue_that_is_reset, setup, teardown),
 	};
 
