@@ -36,6 +36,9 @@ struct address_root {
 
 #define MAX_ROOTS (2 * BLOCK_MAX_INSNS)
 
+/* Roots that are what registers hold as the translation is entered, and what follows them. */
+enum { ROOT_NONE, ROOT_FS, ROOT_GPR, ROOT_GS = ROOT_GPR + X86_NR_GPRS };
+
 struct follower {
 	struct work *work;
 	struct value gpr[X86_NR_GPRS];
@@ -295,6 +298,38 @@ static void add_stack_access(struct follower *follower, unsigned n, unsigned gpr
 			write);
 }
 
+/* The vCPU is about to enter the translation. */
+static bool root_value(const struct follower *follower, uint32_t root, uint64_t *value)
+{
+	const struct vcpu *vcpu = follower->work->translator->vcpu;
+
+	if (root == ROOT_NONE)
+		*value = 0;
+	else if (root == ROOT_GS)
+		*value = vcpu->segment[X86_GS].base;
+	else if (root >= ROOT_GPR && root < ROOT_GPR + X86_NR_GPRS)
+		*value = vcpu->gpr[root - ROOT_GPR];
+	else
+		return false;
+	return true;
+}
+
+/* Where it is now tells where it will be: a pointer to the stack, say, or to what a kernel has in
+ * its image, does not come to point to what was allocated. */
+static bool lies_beside(
+	const struct follower *follower, const struct address_root *root, int64_t offset)
+{
+	const struct mmu_window *window = &follower->work->translator->vcpu->tlb.window;
+	uint64_t base, index, segment;
+
+	if (window->size == 0 || !root_value(follower, (uint32_t)root->base, &base) ||
+		!root_value(follower, root->index, &index) ||
+		!root_value(follower, root->segment, &segment))
+		return false;
+	return base + (index << root->scale) + segment + (uint64_t)offset - window->from >=
+	       window->size;
+}
+
 static void add_constant_access(
 	struct follower *follower, unsigned n, gva_t address, unsigned size, bool write)
 {
@@ -333,6 +368,7 @@ static void add_operand_access(
 		offset += (int64_t)follower->gpr[insn->index].offset << insn->scale;
 	}
 	add_access(follower, ACCESS_OPERAND(n), &root, offset, size, write);
+	follower->work->accesses[ACCESS_OPERAND(n)].beside = lies_beside(follower, &root, offset);
 }
 
 static void add_accesses(
@@ -432,7 +468,7 @@ static void form_group(struct work *work, unsigned n, uint8_t *busy_until)
 
 void translate_groups(struct work *work)
 {
-	struct follower follower = { .work = work, .next_root = 2 };
+	struct follower follower = { .work = work, .next_root = ROOT_GPR };
 	uint8_t busy_until[NR_POINTERS] = { 0 };
 
 	work->nr_groups = 0;

@@ -285,12 +285,12 @@ static struct emit_memory keep_first(
 }
 
 /* What does not read through the window: the user, who is not the kernel; the stack and what is
- * accessed with SMAP suspended, which are mapped elsewhere. */
-static bool uses_window(
-	const struct work *work, const struct insn *insn, const struct work_span *span)
+ * accessed with SMAP suspended, which are mapped elsewhere; what is seen to lie elsewhere. */
+static bool uses_window(const struct work *work, const struct insn *insn,
+	const struct access *access, const struct work_span *span)
 {
-	return work->set == TLB_SUPERVISOR && !span->write && insn->base != X86_RSP &&
-	       insn->address_bytes == 8 && span->size <= MMU_WINDOW_SPAN;
+	return !access->beside && work->set == TLB_SUPERVISOR && !span->write &&
+	       insn->base != X86_RSP && insn->address_bytes == 8 && span->size <= MMU_WINDOW_SPAN;
 }
 
 /* R10 = the span's first byte. What lies outside of the window is looked up behind the block. */
@@ -412,7 +412,7 @@ struct emit_memory work_check(
 			&span);
 	if (translate_is_constant(insn))
 		return work_check_constant(work, translate_constant(insn, work->next_rip), &span);
-	if (uses_window(work, insn, &span))
+	if (uses_window(work, insn, access, &span))
 		return check_window(work, insn, &span);
 	return keep_first(work, look(work, insn, &span), &span);
 }

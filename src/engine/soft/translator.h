@@ -325,6 +325,7 @@ struct access {
 	uint8_t next;     /* access of the same root */
 	uint8_t group;
 	bool write, leads;
+	bool beside; /* it will not be in the window the first time */
 };
 
 /* An instruction's ModRM operand, and what it pushes or pops. */
