@@ -18,7 +18,6 @@ import rig  # noqa: E402
 REBOOTS = int(os.environ.get("ATOLL_RIG_REBOOTS", "5"))
 STRESS_S = int(os.environ.get("ATOLL_RIG_STRESS_S", "300"))
 LIMIT_S = 3600 + 600 * REBOOTS + 4 * STRESS_S
-MODULES = ("virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk")
 STEPS = ("boot to the last unit", "fio --verify", f"{REBOOTS} reboots", f"stress-ng for {STRESS_S} s",
          "a balloon of half the memory", "no complaints, power off", "exit code")
 
@@ -34,9 +33,7 @@ def disks(start):  # noqa: F811
 
 def build_tree(tree, program, disks):
     rig.begin_tree(tree)
-    [drivers] = rig.fetch("cloud-amd64-drivers")
-    for module in MODULES:
-        rig.add(tree, drivers / f"{module}.ko", f"modules/{module}.ko")
+    (tree / "drives").write_text("\n".join(rig.add_drives(tree)) + "\n")
     rig.add_program(tree, program, "bin/atoll")
     for name in ("vmlinuz", "initrd.img"):
         rig.add(tree, disks / name, f"guest/{name}")
