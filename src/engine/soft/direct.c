@@ -369,7 +369,6 @@ static void note_run(const struct vcpu *vcpu, gva_t from, uint64_t tsc, enum dir
 		[DIRECT_STOP_SYSTEM_CALL] = "system-call",
 		[DIRECT_STOP_SIGNAL] = "exception",
 		[DIRECT_STOP_DEAD] = "killed",
-		[DIRECT_STOP_ABSENT] = "no-runner",
 	};
 
 	trace(native_run, from, vcpu->rip, mul_div(tsc, NS_PER_S, vcpu->cpu_model->tsc_hz),
@@ -401,7 +400,8 @@ static bool run(struct vcpu *vcpu, struct direct_space *space)
 		start = host_tsc();
 		from = vcpu->rip;
 		stop = run_once(vcpu, space, &why);
-		note_run(vcpu, from, space->used_at - start, stop);
+		if (stop != DIRECT_STOP_ABSENT)
+			note_run(vcpu, from, space->used_at - start, stop);
 		ran = true;
 		judge(vcpu, space);
 		hold_back(vcpu, stop, space->used_at - start);
