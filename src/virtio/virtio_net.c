@@ -135,6 +135,14 @@ static bool serve_transmit(struct virtio_net *net, unsigned index)
 	return true;
 }
 
+static bool is_drained(const void *context, unsigned pair)
+{
+	const struct virtio_net *net = context;
+
+	return !net->device.queues[2 * pair].running ||
+	       virtq_used_is_seen(&net->device.queues[2 * pair].ring);
+}
+
 /* Fetches the next frame that the driver wants, if none is held. False: there is none. */
 static bool hold_frame(struct virtio_net *net)
 {
@@ -149,7 +157,7 @@ static bool hold_frame(struct virtio_net *net)
 		net->held_pair = net->state.nr_pairs < 2
 					 ? 0
 					 : virtio_net_steering_receive(&net->steering, net->held,
-						   size, net->state.nr_pairs);
+						   size, net->state.nr_pairs, is_drained, net);
 	}
 	return true;
 }

@@ -106,12 +106,20 @@ void virtio_net_steering_sent(
 		slot->pair = (uint8_t)pair;
 }
 
-unsigned virtio_net_steering_receive(
-	struct virtio_net_steering *steering, const uint8_t *head, size_t size, unsigned nr_pairs)
+unsigned virtio_net_steering_receive(struct virtio_net_steering *steering, const uint8_t *head,
+	size_t size, unsigned nr_pairs, steering_is_drained_fn *is_drained, const void *context)
 {
-	const struct steering_slot *slot = count_frame(steering, head, size);
+	struct steering_slot *slot = count_frame(steering, head, size);
+	unsigned pair, last;
 
 	if (!slot)
 		return 0;
-	return (slot->carries_much ? slot->receives : slot->pair) % nr_pairs;
+	pair = (slot->carries_much ? slot->receives : slot->pair) % nr_pairs;
+	if (slot->last && slot->last <= nr_pairs) {
+		last = slot->last - 1u;
+		if (pair != last && !is_drained(context, last))
+			return last;
+	}
+	slot->last = (uint8_t)(pair + 1);
+	return pair;
 }

@@ -6,6 +6,9 @@
  * A flow that carries much is received on a pair of its own choice instead: the processor that runs
  * its program has enough to do, and another can do the kernel's part of it.
  *
+ * A flow moves only when the driver has taken all that its old pair was given: else what comes
+ * first on the new one overtakes it, and TCP sends again what was never lost.
+ *
  * The table is small and has no addresses in it: another flow may take a flow's place, and is
  * received where that one would be until it is sent again. Lane 0 owns it.
  */
@@ -30,6 +33,7 @@ struct virtio_net_steering {
 		uint8_t load; /* in small frames */
 		bool carries_much;
 		uint8_t receives; /* the pair, while it does */
+		uint8_t last;     /* the pair that received last, and 1; 0: none did */
 	} slots[STEERING_SLOTS];
 };
 
@@ -37,8 +41,11 @@ struct virtio_net_steering {
 void virtio_net_steering_sent(
 	struct virtio_net_steering *steering, const uint8_t *head, size_t size, unsigned pair);
 
+/* True if the driver has taken all that a pair has received, as far as can be told. */
+typedef bool steering_is_drained_fn(const void *context, unsigned pair);
+
 /* The pair, of `nr_pairs`, that receives a frame, which is counted; 0 for what is not IP. */
-unsigned virtio_net_steering_receive(
-	struct virtio_net_steering *steering, const uint8_t *head, size_t size, unsigned nr_pairs);
+unsigned virtio_net_steering_receive(struct virtio_net_steering *steering, const uint8_t *head,
+	size_t size, unsigned nr_pairs, steering_is_drained_fn *is_drained, const void *context);
 
 #endif

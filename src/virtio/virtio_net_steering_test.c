@@ -66,9 +66,17 @@ static size_t tagged(uint8_t *frame, size_t size)
 	return size + 4;
 }
 
+/* `context`: the pair that is not, or NULL. */
+static bool is_drained(const void *context, unsigned pair)
+{
+	const unsigned *behind = context;
+
+	return !behind || *behind != pair;
+}
+
 static unsigned receive(struct virtio_net_steering *steering, const uint8_t *frame, size_t size)
 {
-	return virtio_net_steering_receive(steering, frame, size, 8);
+	return virtio_net_steering_receive(steering, frame, size, 8, is_drained, NULL);
 }
 
 static const struct flow web = { 15, 2, 40000, 80 };
@@ -166,6 +174,39 @@ static void a_flow_that_carries_much(void **state)
 	}
 }
 
+/* ...stays where it is until the driver has taken what it was given there. */
+static void a_flow_that_moves(void **state)
+{
+	struct virtio_net_steering steering = { 0 };
+	uint8_t sent[STEERING_BYTES + 64], back[STEERING_BYTES + 64];
+	size_t small = ipv4(sent, web, TCP, false, 0);
+	const unsigned three = 3, five = 5;
+
+	(void)state;
+	ipv4(back, web, TCP, true, 0);
+	virtio_net_steering_sent(&steering, sent, small, 3);
+	assert_int_equal(receive(&steering, back, small), 3);
+	virtio_net_steering_sent(&steering, sent, small, 5);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(
+			virtio_net_steering_receive(&steering, back, small, 8, is_drained, &three),
+			3);
+	assert_int_equal(
+		virtio_net_steering_receive(&steering, back, small, 8, is_drained, &five), 5);
+	virtio_net_steering_sent(&steering, sent, small, 3);
+	assert_int_equal(
+		virtio_net_steering_receive(&steering, back, small, 8, is_drained, &five), 5);
+	/* The driver uses fewer pairs now. */
+	assert_int_equal(
+		virtio_net_steering_receive(&steering, back, small, 4, is_drained, &five), 3);
+	/* That it carries much moves it no sooner. */
+	for (unsigned i = 0; i < 3 * STEERING_MANY; i++)
+		assert_int_equal(
+			virtio_net_steering_receive(&steering, back, 1514, 8, is_drained, &three),
+			3);
+	assert_int_not_equal(receive(&steering, back, 1514), 3);
+}
+
 static void what_is_short_or_no_ip(void **state)
 {
 	struct virtio_net_steering steering;
@@ -189,6 +230,7 @@ int main(void)
 		cmocka_unit_test(headers_of_all_kinds),
 		cmocka_unit_test(fragments),
 		cmocka_unit_test(a_flow_that_carries_much),
+		cmocka_unit_test(a_flow_that_moves),
 		cmocka_unit_test(what_is_short_or_no_ip),
 	};
 

@@ -464,3 +464,8 @@ bool virtq_take_interrupt(struct virtq *queue)
 	queue->unsignalled = 0;
 	return wanted;
 }
+
+bool virtq_used_is_seen(const struct virtq *queue)
+{
+	return queue->state.enabled && queue->event_index && ring(queue)->used_is_seen(queue);
+}

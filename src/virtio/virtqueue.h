@@ -148,6 +148,12 @@ bool virtq_await_more(struct virtq *queue);
 /* Does the driver want an interrupt for what was pushed since the last call? */
 bool virtq_take_interrupt(struct virtq *queue);
 
+/*
+ * True if the driver says that it has seen all that was pushed: it asks for an interrupt for the
+ * next. Without event indexes it never says so.
+ */
+bool virtq_used_is_seen(const struct virtq *queue);
+
 /* The driver did what it must not: says so, and the queue gives no more requests. */
 void virtq_break(struct virtq *queue, const char *why);
 

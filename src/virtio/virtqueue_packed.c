@@ -170,6 +170,16 @@ static bool packed_wants_interrupt(const struct virtq *queue)
 		event, state->next_used, (uint16_t)(state->next_used - queue->unsignalled));
 }
 
+static bool packed_used_is_seen(const struct virtq *queue)
+{
+	const struct virtq_state *state = &queue->state;
+	uint16_t flags = virtq_load16(queue->driver_area + offsetof(struct virtq_event, flags)) & 3;
+	uint16_t event = virtq_load16(queue->driver_area + offsetof(struct virtq_event, position));
+
+	return flags == VIRTQ_EVENT_DESC &&
+	       event == (state->next_used | (state->used_wrap ? VIRTQ_EVENT_WRAP : 0));
+}
+
 const struct virtq_ring_ops virtq_packed_ops = {
 	.has_more = packed_has_more,
 	.gather = packed_gather,
@@ -179,4 +189,5 @@ const struct virtq_ring_ops virtq_packed_ops = {
 	.enable_notification = packed_enable_notification,
 	.await_more = packed_await_more,
 	.wants_interrupt = packed_wants_interrupt,
+	.used_is_seen = packed_used_is_seen,
 };

@@ -20,6 +20,8 @@ struct virtq_ring_ops {
 	void (*enable_notification)(struct virtq *queue);
 	bool (*await_more)(struct virtq *queue); /* virtq_await_more; sets `awaited` */
 	bool (*wants_interrupt)(const struct virtq *queue);
+	/* With event indexes. */
+	bool (*used_is_seen)(const struct virtq *queue);
 };
 
 extern const struct virtq_ring_ops virtq_split_ops, virtq_packed_ops;

@@ -155,6 +155,11 @@ static bool split_wants_interrupt(const struct virtq *queue)
 		virtq_load16(used_event(queue)), new, (uint16_t)(new - queue->unsignalled));
 }
 
+static bool split_used_is_seen(const struct virtq *queue)
+{
+	return virtq_load16(used_event(queue)) == queue->state.next_used;
+}
+
 const struct virtq_ring_ops virtq_split_ops = {
 	.has_more = split_has_more,
 	.gather = split_gather,
@@ -164,4 +169,5 @@ const struct virtq_ring_ops virtq_split_ops = {
 	.enable_notification = split_enable_notification,
 	.await_more = split_await_more,
 	.wants_interrupt = split_wants_interrupt,
+	.used_is_seen = split_used_is_seen,
 };

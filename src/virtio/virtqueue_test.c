@@ -168,6 +168,11 @@ static void test_interrupt_suppression(void **state)
 		assert_true(virtq_take_interrupt(&d.queue));
 		virtq_push(&d.queue, requests[5], 4);
 		assert_false(virtq_take_interrupt(&d.queue));
+		assert_false(virtq_used_is_seen(&d.queue));
+		driver_want_interrupt_after(&d, 7);
+		assert_true(virtq_used_is_seen(&d.queue));
+		driver_want_no_interrupt(&d);
+		assert_int_equal(virtq_used_is_seen(&d.queue), !d.packed);
 		driver_finish(&d);
 
 		/* Without event indexes a flag says it. */
@@ -176,6 +181,7 @@ static void test_interrupt_suppression(void **state)
 		driver_add(&d, &(struct piece){ DRIVER_BUFFERS, 4, VIRTQ_DESC_WRITE }, 1);
 		virtq_push(&d.queue, virtq_pop(&d.queue), 4);
 		assert_true(virtq_take_interrupt(&d.queue));
+		assert_false(virtq_used_is_seen(&d.queue));
 		driver_want_no_interrupt(&d);
 		virtq_push(&d.queue, virtq_pop(&d.queue), 4);
 		assert_false(virtq_take_interrupt(&d.queue));
