@@ -210,7 +210,11 @@ static void fill_buffers(struct virtio_net *net, struct virtq *queue,
 
 		from += part;
 		left -= part;
-		virtq_push(queue, requests[i], written + part);
+		/* A driver that finds one looks for all (5.1.6.4). */
+		if (i + 1 < count)
+			virtq_push_part(queue, requests[i], written + part);
+		else
+			virtq_push(queue, requests[i], written + part);
 	}
 }
 

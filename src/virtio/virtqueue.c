@@ -73,6 +73,7 @@ void virtq_reset(struct virtq *queue)
 	queue->state.used_wrap = true;
 	queue->descriptors = queue->driver_area = queue->device_area = NULL;
 	queue->unsignalled = 0;
+	queue->withheld = NULL;
 	queue->awaits = false;
 }
 
@@ -306,9 +307,8 @@ static void announce_writable(const struct virtq_request *request, uint64_t byte
 	}
 }
 
-void virtq_push(struct virtq *queue, void *object, uint64_t written)
+static void push(struct virtq *queue, struct virtq_request *request, uint64_t written, bool part)
 {
-	struct virtq_request *request = object;
 
 	if (written > request->written)
 		announce_writable(request, written - request->written);
@@ -316,10 +316,20 @@ void virtq_push(struct virtq *queue, void *object, uint64_t written)
 		written = request->written;
 	if (request->last_byte)
 		virtq_announce(queue, request->last_byte, 1);
-	ring(queue)->use(queue, request, (uint32_t)written);
+	ring(queue)->use(queue, request, (uint32_t)written, part);
 	queue->unsignalled += request->nr_descs;
 	queue->in_flight--;
 	request_release(queue, request);
+}
+
+void virtq_push(struct virtq *queue, void *request, uint64_t written)
+{
+	push(queue, request, written, false);
+}
+
+void virtq_push_part(struct virtq *queue, void *request, uint64_t written)
+{
+	push(queue, request, written, true);
 }
 
 void virtq_drop(struct virtq *queue, void *request)

@@ -73,11 +73,13 @@ struct virtq {
 	bool packed, event_index, indirect;
 	uint8_t *descriptors, *driver_area, *device_area; /* host */
 
-	unsigned in_flight;   /* popped, not pushed */
-	unsigned budget;      /* how many more may be popped in this round */
-	unsigned unsignalled; /* ring entries used since the last virtq_take_interrupt */
-	bool awaits;          /* virtq_await_more has asked to be told of what comes... */
-	uint16_t awaited;     /* ...behind this available index; split only */
+	unsigned in_flight;      /* popped, not pushed */
+	unsigned budget;         /* how many more may be popped in this round */
+	unsigned unsignalled;    /* ring entries used since the last virtq_take_interrupt */
+	bool awaits;             /* virtq_await_more has asked to be told of what comes... */
+	uint16_t awaited;        /* ...behind this available index; split only */
+	uint8_t *withheld;       /* packed: the first of the entries virtq_push_part used... */
+	uint16_t withheld_flags; /* ...and what will be its flags */
 	struct virtq_request *free;
 };
 
@@ -116,6 +118,12 @@ void virtq_unpop(struct virtq *queue, void *request);
  * first writable one, were written, at least what virtq_write wrote.
  */
 void virtq_push(struct virtq *queue, void *request, uint64_t written);
+
+/*
+ * As virtq_push, for one of several requests that belong together: the driver finds them used only
+ * when it finds the next used that virtq_push gives.
+ */
+void virtq_push_part(struct virtq *queue, void *request, uint64_t written);
 
 /* Frees a request without telling the driver: for a queue that is being reset. */
 void virtq_drop(struct virtq *queue, void *request);

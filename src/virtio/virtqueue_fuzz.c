@@ -36,6 +36,8 @@ static void use(struct virtq *queue, struct virtq_request *request, uint8_t how)
 	virtq_write(request, bytes, size);
 	if (how & 4)
 		virtq_unpop(queue, request);
+	else if (how & 16)
+		virtq_push_part(queue, request, how & 8 ? UINT32_MAX : 0);
 	else
 		virtq_push(queue, request, how & 8 ? UINT32_MAX : 0);
 }

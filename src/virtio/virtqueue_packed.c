@@ -103,7 +103,14 @@ static void packed_unpop(struct virtq *queue, const struct virtq_request *reques
 	state->next_avail = (uint16_t)(state->next_avail - request->nr_descs);
 }
 
-static void packed_use(struct virtq *queue, const struct virtq_request *request, uint32_t length)
+static void set_flags(struct virtq *queue, uint8_t *at, uint16_t flags)
+{
+	virtq_store16(at + DESC_FLAGS, flags);
+	virtq_announce(queue, at, sizeof(struct virtq_packed_desc));
+}
+
+static void packed_use(
+	struct virtq *queue, const struct virtq_request *request, uint32_t length, bool part)
 {
 	struct virtq_state *state = &queue->state;
 	uint8_t *at = desc_at(queue, state->next_used);
@@ -113,8 +120,17 @@ static void packed_use(struct virtq *queue, const struct virtq_request *request,
 		flags |= VIRTQ_DESC_WRITE;
 	memcpy(at + offsetof(struct virtq_packed_desc, id), &request->id, sizeof(request->id));
 	memcpy(at + offsetof(struct virtq_packed_desc, length), &length, sizeof(length));
-	virtq_store16(at + DESC_FLAGS, flags);
-	virtq_announce(queue, at, sizeof(struct virtq_packed_desc));
+	/* The driver looks at the first of them first: it is used last. */
+	if (part && !queue->withheld) {
+		queue->withheld = at;
+		queue->withheld_flags = flags;
+	} else {
+		set_flags(queue, at, flags);
+	}
+	if (!part && queue->withheld) {
+		set_flags(queue, queue->withheld, queue->withheld_flags);
+		queue->withheld = NULL;
+	}
 	advance(queue, &state->next_used, &state->used_wrap, request->nr_descs);
 }
 

@@ -15,7 +15,9 @@ struct virtq_ring_ops {
 	/* Fills a request from the next chain; false if it broke the queue. Something is there. */
 	bool (*gather)(struct virtq *queue, struct virtq_request *request);
 	void (*unpop)(struct virtq *queue, const struct virtq_request *request);
-	void (*use)(struct virtq *queue, const struct virtq_request *request, uint32_t length);
+	/* `part`: the driver must not see it before the next. */
+	void (*use)(struct virtq *queue, const struct virtq_request *request, uint32_t length,
+		bool part);
 	void (*disable_notification)(struct virtq *queue);
 	void (*enable_notification)(struct virtq *queue);
 	bool (*await_more)(struct virtq *queue); /* virtq_await_more; sets `awaited` */

@@ -90,7 +90,8 @@ static void split_unpop(struct virtq *queue, const struct virtq_request *request
 	queue->state.next_avail--;
 }
 
-static void split_use(struct virtq *queue, const struct virtq_request *request, uint32_t length)
+static void split_use(
+	struct virtq *queue, const struct virtq_request *request, uint32_t length, bool part)
 {
 	struct virtq_state *state = &queue->state;
 	struct virtq_used_element element = { request->id, length };
@@ -100,6 +101,8 @@ static void split_use(struct virtq *queue, const struct virtq_request *request, 
 	memcpy(at, &element, sizeof(element));
 	virtq_announce(queue, at, sizeof(element));
 	state->next_used++;
+	if (part)
+		return;
 	virtq_store16(queue->device_area + VIRTQ_RING_INDEX, state->next_used);
 	virtq_announce(queue, queue->device_area, VIRTQ_RING_ENTRIES);
 }

@@ -189,6 +189,39 @@ static void test_interrupt_suppression(void **state)
 	}
 }
 
+/* A driver that looks at any time finds none of them, or all. */
+static void test_requests_that_belong_together(void **state)
+{
+	(void)state;
+	for (unsigned format = 0; format < NR_FORMATS; format++) {
+		struct virtq_request *requests[4];
+		uint32_t length;
+		uint16_t id;
+		struct driver d;
+
+		driver_init(&d, 8, formats[format]);
+		/* The second time they wrap round the ring's end. */
+		for (unsigned round = 0; round < 4; round++) {
+			for (unsigned i = 0; i < 3; i++) {
+				driver_add(&d,
+					&(struct piece){ DRIVER_BUFFERS, 4, VIRTQ_DESC_WRITE }, 1);
+				requests[i] = virtq_pop(&d.queue);
+			}
+			for (unsigned i = 0; i < 2; i++) {
+				virtq_push_part(&d.queue, requests[i], i + 1);
+				assert_false(driver_take(&d, &id, &length));
+			}
+			virtq_push(&d.queue, requests[2], 3);
+			for (unsigned i = 0; i < 3; i++) {
+				assert_true(driver_take(&d, &id, &length));
+				assert_int_equal(length, i + 1);
+			}
+			assert_false(driver_take(&d, &id, &length));
+		}
+		driver_finish(&d);
+	}
+}
+
 static void test_notification_suppression(void **state)
 {
 	struct driver d;
@@ -505,6 +538,7 @@ int main(void)
 		cmocka_unit_test(test_index_wraps),
 		cmocka_unit_test(test_indirect),
 		cmocka_unit_test(test_interrupt_suppression),
+		cmocka_unit_test(test_requests_that_belong_together),
 		cmocka_unit_test(test_notification_suppression),
 		cmocka_unit_test(test_await_more),
 		cmocka_unit_test(test_unpop),
