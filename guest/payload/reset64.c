@@ -90,7 +90,7 @@ void payload(void)
 	write_dr7(0x455);
 	set_stage((u8)(STAGE_MAGIC | (at + 1)));
 	resets[at]();
-	delay_us(500000);
+	delay_us(5000000);
 	set_stage(0);
 	check(false, names[at]);
 }

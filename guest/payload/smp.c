@@ -40,7 +40,7 @@ bool smp_start(void)
 	delay_us(10000);
 	for (int i = 0; i < 2; i++) {
 		apic_send(OTHER, ICR_SIPI | ICR_ASSERT | TRAMPOLINE >> 12);
-		if (poll_count(&starts, before + 1, 200))
+		if (poll_count(&starts, before + 1, 1000))
 			return true;
 	}
 	return false;
