@@ -139,10 +139,10 @@ def test_user_in(guest):
     port = free_port()
     vm = guest(["--net", f"user,forward=tcp:{port}:80"], f"net.serve={SIZE}")
     served = vm.wait_for(r"^net: serving (\w+)$").group(1)
-    done = subprocess.run(["curl", "-sS", "-m", "60", f"http://127.0.0.1:{port}/pattern"],
+    done = subprocess.run(["curl", "-sS", "-m", str(LIMIT), f"http://127.0.0.1:{port}/pattern"],
                           capture_output=True, check=True)
     assert hash_of(done.stdout) == served == hash_of(pattern(SIZE))
-    subprocess.run(["curl", "-sS", "-m", "60", f"http://127.0.0.1:{port}/cgi-bin/stop"], check=True)
+    subprocess.run(["curl", "-sS", "-m", str(LIMIT), f"http://127.0.0.1:{port}/cgi-bin/stop"], check=True)
     vm.end()
 
 
@@ -242,8 +242,8 @@ def test_bridge(guest, request):
     subprocess.run(["ip", "link", "set", "atolltest", "up"], check=True)
     vm = guest(["--net", "bridge,name=atolltest"], f"net.address=10.99.0.2 net.serve={SIZE}")
     vm.wait_for(r"^net: serving")
-    done = subprocess.run(["curl", "-sS", "-m", "60", "--retry", "5", "--retry-connrefused",
+    done = subprocess.run(["curl", "-sS", "-m", str(LIMIT), "--retry", "5", "--retry-connrefused",
                            "http://10.99.0.2/pattern"], capture_output=True, check=True)
     assert hash_of(done.stdout) == hash_of(pattern(SIZE))
-    subprocess.run(["curl", "-sS", "-m", "60", "http://10.99.0.2/cgi-bin/stop"], check=True)
+    subprocess.run(["curl", "-sS", "-m", str(LIMIT), "http://10.99.0.2/cgi-bin/stop"], check=True)
     vm.end()

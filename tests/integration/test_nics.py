@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from conftest import ROOT
+from test_boot import LIMIT
 from test_net import SIZE, Guest, free_port, hash_of, needs_passt, pattern, server  # noqa: F401
 
 DRIVERS = {"e1000": "e1000", "rtl8139": "8139cp"}
@@ -46,10 +47,10 @@ def test_in(guest, model):
     vm = guest(["--net", f"user,model={model},forward=tcp:{port}:80", "--cpus", "2"],
                f"net.serve={SIZE}")
     vm.wait_for(r"^net: serving")
-    done = subprocess.run(["curl", "-sS", "-m", "60", f"http://127.0.0.1:{port}/pattern"],
+    done = subprocess.run(["curl", "-sS", "-m", str(LIMIT), f"http://127.0.0.1:{port}/pattern"],
                           capture_output=True, check=True)
     assert hash_of(done.stdout) == hash_of(pattern(SIZE))
-    subprocess.run(["curl", "-sS", "-m", "60", f"http://127.0.0.1:{port}/cgi-bin/stop"], check=True)
+    subprocess.run(["curl", "-sS", "-m", str(LIMIT), f"http://127.0.0.1:{port}/cgi-bin/stop"], check=True)
     vm.end()
 
 
