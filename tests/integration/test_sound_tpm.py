@@ -19,6 +19,17 @@ def run(atoll, kernel, image, *options):
     return done.stdout.decode(errors="replace").replace("\r", ""), done.stderr.decode()
 
 
+def heard(frames):
+    """How many of those that were played are there in their order, and between them how often others."""
+    count, gaps, inside = 0, 0, False
+    for frame in frames:
+        right = frame == (count % 20000 + 1, -(count % 20000 + 1))
+        count += right
+        gaps += inside and not right
+        inside = right
+    return count, gaps
+
+
 @pytest.mark.parametrize("board", ["pc", "micro"])
 def test_sound(atoll, kernel, initramfs, tmp_path, board):
     """What a program plays is in the file, whole and in order."""
@@ -33,12 +44,13 @@ def test_sound(atoll, kernel, initramfs, tmp_path, board):
         assert struct.unpack_from("<I", data, 40)[0] == len(data) - 44
         assert struct.unpack_from("<I", data, 4)[0] == len(data) - 8
         frames = [frame for frame in struct.iter_unpack("<hh", data[44:]) if frame != (0, 0)]
-        in_order = [(n % 20000 + 1, -(n % 20000 + 1)) for n in range(min(played, len(frames)))]
-        # A guest that the host lets wait plays old frames meanwhile.
-        if frames[:played] == in_order and len(frames) >= played - 1024:
+        count, gaps = heard(frames[:played])
+        if gaps == 0 and count >= played - 1024:
             return
-    assert frames[:played] == in_order
-    assert len(frames) >= played - 1024
+    # A guest that the host lets wait now and then plays old frames meanwhile; it has 47 periods to play.
+    assert all(left == -right for left, right in frames)
+    count, gaps = heard(frames)
+    assert gaps < 16 and count >= played - 1024, (count, gaps)
 
 
 def test_sound_is_discarded(atoll, kernel, initramfs):
