@@ -5,7 +5,6 @@ import pathlib
 import pty
 import random
 import signal
-import socket
 import subprocess
 import termios
 import threading
@@ -13,6 +12,8 @@ import time
 
 import pexpect
 import pytest
+
+from test_virtio import connect
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BOOT_LIMIT = int(os.environ.get("ATOLL_BOOT_LIMIT", "120"))
@@ -90,13 +91,22 @@ def test_terminal_untouched_by_a_mistake(atoll):
 
 def test_sigterm_asks_then_ends(atoll, kernel, initramfs):
     child = subprocess.Popen([atoll, *shell_command(kernel, initramfs)], stdin=subprocess.DEVNULL,
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(1)
-    child.send_signal(signal.SIGTERM)
-    time.sleep(0.5)
-    assert child.poll() is None, "one SIGTERM must only ask the guest"
-    child.send_signal(signal.SIGTERM)
-    assert child.wait(10) == 143
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
+    limit = threading.Timer(BOOT_LIMIT, child.kill)
+    limit.start()
+    try:
+        assert any("atoll: userland" in line for line in child.stdout)
+        child.send_signal(signal.SIGTERM)
+        # Two that come before the first has been taken are one.
+        assert any("asking the guest to power off" in line for line in child.stderr)
+        time.sleep(0.5)
+        assert child.poll() is None, "one SIGTERM must only ask the guest"
+        child.send_signal(signal.SIGTERM)
+        assert child.wait() == 143
+    finally:
+        limit.cancel()
+        child.kill()
+        child.wait()
 
 
 def test_a_megabyte_pasted_loses_nothing(atoll, kernel, initramfs, tmp_path):
@@ -108,12 +118,7 @@ def test_a_megabyte_pasted_loses_nothing(atoll, kernel, initramfs, tmp_path):
                               "--no-reboot", "--serial", f"unix:{path}"],
                              stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        limit = time.monotonic() + 10
-        while not path.exists() and time.monotonic() < limit:
-            time.sleep(0.05)
-        client = socket.socket(socket.AF_UNIX)
-        client.connect(str(path))
-        client.settimeout(BOOT_LIMIT)
+        client = connect(path)
         seen = b""
 
         def expect(marker):
@@ -129,7 +134,7 @@ def test_a_megabyte_pasted_loses_nothing(atoll, kernel, initramfs, tmp_path):
         expect(b"atoll: input ready")
         client.sendall(data)
         expect(hashlib.sha256(data).hexdigest().encode())
-        assert child.wait(60) == 0
+        assert child.wait(BOOT_LIMIT) == 0
     finally:
         child.kill()
         child.wait()
