@@ -73,7 +73,7 @@ def test_disk(vms, guest, tmp_path):  # noqa: F811
         assert vms.good("plug", "guest", "--disk", "second.img,format=raw") == "disk1\n"
         guest.wait_for_line(f"came vdb {second}", round + 1)
         assert vms.good("devices", "guest").split() == ["disk0", "slot", "1", "disk1", "slot", "2"]
-        vms.good("unplug", "guest", "disk1")
+        vms.good("unplug", "--timeout", "50", "guest", "disk1")
         guest.wait_for_line("went vdb", round + 1)
     assert vms.good("devices", "guest").split() == ["disk0", "slot", "1"]
     # Nor are its queues' doorbells kept.
@@ -90,7 +90,7 @@ def test_network_card(vms, guest, tmp_path):  # noqa: F811
             assert vms.good("plug", "guest", "--net",
                             f"switch,path={tmp_path}/switch,mac=52:54:00:00:00:07") == "net0\n"
             guest.wait_for_line("came eth0 52:54:00:00:00:07", round + 1)
-            vms.good("unplug", "guest", "net0")
+            vms.good("unplug", "--timeout", "50", "guest", "net0")
             guest.wait_for_line("went eth0", round + 1)
     finally:
         switch.kill()
