@@ -40,6 +40,7 @@ def test_typing(shell):
     shell.expect("# ")
     shell.sendline("poweroff -f")
     shell.expect(pexpect.EOF)
+    shell.wait()
     shell.close()
     assert shell.exitstatus == 0
 
@@ -51,6 +52,7 @@ def test_keys(shell):
     shell.expect("# ")
     shell.send("\x01x")
     shell.expect(pexpect.EOF)
+    shell.wait()
     shell.close()
     assert shell.exitstatus == 0
 
@@ -65,13 +67,13 @@ def test_terminal_is_restored(atoll, kernel, initramfs, end):
     before = settings(slave)
     child = subprocess.Popen([atoll, *shell_command(kernel, initramfs)], stdin=slave, stdout=slave,
                              stderr=subprocess.PIPE, preexec_fn=os.setsid)
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + 60
     while settings(slave) == before and time.monotonic() < limit:
         time.sleep(0.02)
     assert settings(slave) != before, "the terminal never went raw"
     child.send_signal(end)
-    child.wait(10)
-    limit = time.monotonic() + 5
+    child.wait(60)
+    limit = time.monotonic() + 60
     while settings(slave) != before and time.monotonic() < limit:
         time.sleep(0.02)
     assert settings(slave) == before
@@ -146,7 +148,7 @@ def test_sigterm_presses_the_power_button(atoll):
     child = subprocess.Popen([atoll, "run", "--engine", "soft", "--quiet", "--kernel", str(image),
                               "--debug-exit", "0x501"],
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-    limit = threading.Timer(20, child.kill)
+    limit = threading.Timer(60, child.kill)
     limit.start()
     try:
         lines = []
@@ -154,7 +156,7 @@ def test_sigterm_presses_the_power_button(atoll):
             lines.append(line.strip())
             if line.strip() == "waiting":
                 child.send_signal(signal.SIGTERM)
-        assert child.wait(10) == 0
+        assert child.wait() == 0
         assert "ok pressed" in lines
         assert not [line for line in lines if line.startswith("not ok")]
     finally:

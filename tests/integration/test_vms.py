@@ -42,7 +42,7 @@ class Vms:
     def directory(self, name):
         return self.home / "vms" / name
 
-    def wait_for(self, condition, limit=20):
+    def wait_for(self, condition, limit=60):
         end = time.monotonic() + limit
         while not condition():
             assert time.monotonic() < end, "it did not happen in time"
@@ -166,7 +166,7 @@ def expect(client, marker):
 
 
 def drain(client):
-    client.settimeout(0.3)
+    client.settimeout(1)
     try:
         while client.recv(65536):
             pass
@@ -191,12 +191,14 @@ def test_console_attach_and_detach(vms, kernel, initramfs):
     second.send("\x01d")
     second.expect("goes on")
     second.expect(pexpect.EOF)
+    second.wait()
     second.close()
     assert second.exitstatus == 0
     vms.wait_for(lambda: vms.info("vm")["console_clients"] == 1)
     first.sendline("echo $((7 * 7)); poweroff -f")
     first.expect("49\r\n")
     first.expect(pexpect.EOF)
+    first.wait()
     first.close()
     assert first.exitstatus == 0
     assert "42" in vms.good("logs", "vm")
@@ -215,7 +217,7 @@ def test_run_with_a_name(vms):
         assert vms.info("front")["console"] == "stdio"
         assert_mistake(vms.run("console", "front"), CONFIG, "front", "serial")
         vms.good("stop", "front")
-        assert running.wait(10) == 0
+        assert running.wait() == 0
         assert vms.info("front")["exit_code"] == 0
         vms.good("start", "front")
         vms.good("kill", "front")
