@@ -24,6 +24,13 @@ struct surface_rect {
 	uint32_t x, y, width, height;
 };
 
+/* A picture as it lies in a card's memory, which may change while somebody looks. */
+struct surface_view {
+	const uint8_t *pixels; /* words like a surface's, but their uppermost byte is anything */
+	size_t pitch;          /* bytes from row to row */
+	uint32_t width, height;
+};
+
 /* A zeroed surface is empty. The pixels are undefined afterwards. Returns 0, -EINVAL for a size
  * beyond the greatest, or -ENOMEM, both of which leave an empty surface. */
 int surface_resize(struct surface *surface, uint32_t width, uint32_t height);
@@ -34,12 +41,21 @@ void surface_fill(struct surface *surface, uint32_t pixel);
 /* Makes `to` the same as `from`. Returns as surface_resize. */
 int surface_copy(struct surface *to, const struct surface *from);
 
+static inline struct surface_view surface_view(const struct surface *surface)
+{
+	return (struct surface_view){ (const uint8_t *)surface->pixels,
+		surface->width * sizeof(*surface->pixels), surface->width, surface->height };
+}
+
+/* Told of what differed: runs of tiles in one row of them, or all of it. */
+typedef void surface_damaged_fn(void *context, const struct surface_rect *rect);
+
 /*
- * Brings `old`, which has the size of `now`, up to date, and calls `damaged` for each rectangle
- * that differed: runs of tiles in one row of them. Returns their number.
+ * Brings `old` up to date, and calls `damaged` for each rectangle that differed. One of another
+ * size becomes a copy, all of which did. Returns the number of rectangles, or as surface_resize.
  */
-unsigned surface_update(struct surface *old, const struct surface *now,
-	void (*damaged)(void *context, const struct surface_rect *rect), void *context);
+int surface_update(struct surface *old, const struct surface_view *now, surface_damaged_fn *damaged,
+	void *context);
 
 /* FNV-1a over size and pixels: pictures are compared by it in tests. */
 uint64_t surface_hash(const struct surface *surface);

@@ -1,6 +1,7 @@
 /*
  * Damage between two pictures, and what a monitor says of itself.
  */
+#include "base/bits.h"
 #include "display/edid.h"
 #include "display/surface.h"
 
@@ -25,6 +26,13 @@ static void record(void *context, const struct surface_rect *rect)
 		damage->rects[damage->count++] = *rect;
 }
 
+static int update(struct surface *old, const struct surface *now, struct damage *damage)
+{
+	struct surface_view view = surface_view(now);
+
+	return surface_update(old, &view, record, damage);
+}
+
 static void test_damage(void **context)
 {
 	struct surface old = { 0 }, now = { 0 };
@@ -34,12 +42,12 @@ static void test_damage(void **context)
 	assert_int_equal(surface_resize(&now, 200, 40), 0);
 	surface_fill(&now, 0x123456);
 	assert_int_equal(surface_copy(&old, &now), 0);
-	assert_int_equal(surface_update(&old, &now, record, &damage), 0);
+	assert_int_equal(update(&old, &now, &damage), 0);
 
 	now.pixels[0] = 1;
 	now.pixels[70] = 1;             /* the tile beside it: one run */
 	now.pixels[39 * 200 + 199] = 1; /* the last tile, cut off at both edges */
-	assert_int_equal(surface_update(&old, &now, record, &damage), 2);
+	assert_int_equal(update(&old, &now, &damage), 2);
 	assert_int_equal(damage.rects[0].x, 0);
 	assert_int_equal(damage.rects[0].y, 0);
 	assert_int_equal(damage.rects[0].width, 128);
@@ -52,6 +60,40 @@ static void test_damage(void **context)
 	assert_true(surface_hash(&old) == surface_hash(&now));
 	surface_finish(&old);
 	surface_finish(&now);
+}
+
+/* Rows that lie apart, with uppermost bytes that mean nothing. */
+static void test_view(void **context)
+{
+	uint32_t memory[20 * 90];
+	struct surface_view view = { (const uint8_t *)memory, 90 * 4, 83, 20 };
+	struct surface old = { 0 };
+	struct damage damage = { .count = 0 };
+
+	(void)context;
+	for (unsigned i = 0; i < ARRAY_SIZE(memory); i++)
+		memory[i] = 0xff000000 | i;
+	assert_int_equal(surface_update(&old, &view, record, &damage), 1);
+	assert_int_equal(damage.rects[0].width, 83);
+	assert_int_equal(damage.rects[0].height, 20);
+	assert_int_equal(old.pixels[19 * 83 + 82], 19 * 90 + 82);
+	/* Nothing has changed: not what means nothing, and not what is between the rows. */
+	for (unsigned i = 0; i < ARRAY_SIZE(memory); i++)
+		memory[i] ^= i % 90 < 83 ? i << 24 : 0x123;
+	damage.count = 0;
+	assert_int_equal(surface_update(&old, &view, record, &damage), 0);
+	/* Each pixel counts. */
+	for (unsigned x = 0; x < 83; x++) {
+		memory[90 * 17 + x] ^= 0x8000;
+		damage.count = 0;
+		assert_int_equal(surface_update(&old, &view, record, &damage), 1);
+		assert_int_equal(damage.rects[0].x, x / 64 * 64);
+		assert_int_equal(damage.rects[0].y, 16);
+		assert_int_equal(old.pixels[83 * 17 + x], memory[90 * 17 + x] & 0xffffff);
+	}
+	view.width = SURFACE_MAX_WIDTH + 1;
+	assert_int_equal(surface_update(&old, &view, record, &damage), -EINVAL);
+	surface_finish(&old);
 }
 
 static void test_bounds(void **context)
@@ -90,6 +132,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_view),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_edid),
 	};

@@ -92,6 +92,9 @@ void vga_snapshot(const struct vga *vga, struct vga_snapshot *snapshot);
 /* Draws what the monitor shows; a screen that is off is black. Returns 0 or -ENOMEM. */
 int vga_draw(const struct vga_snapshot *snapshot, struct surface *surface);
 
+/* Where in video memory the picture lies, if it lies there as a surface's does: 32 bits a pixel. */
+bool vga_view(const struct vga_snapshot *snapshot, struct surface_view *view);
+
 /* The characters of a text mode; false in a graphics mode, or when the screen is off. */
 bool vga_read_text(const struct vga_snapshot *snapshot, struct text_screen *text);
 

@@ -92,6 +92,46 @@ static void test_video_memory_is_ram(void **context)
 	surface_finish(&surface);
 }
 
+static void ignore(void *context, const struct surface_rect *rect)
+{
+	(void)context;
+	(void)rect;
+}
+
+/* With 32 bits a pixel it is in video memory as it is drawn, and otherwise it is not. */
+static void test_picture_in_memory(void **context)
+{
+	struct fixture *f = *context;
+	struct surface drawn = { 0 }, seen = { 0 };
+	struct vga_snapshot snapshot;
+	struct surface_view view;
+
+	vga_snapshot(&f->card->vga, &snapshot);
+	assert_false(vga_view(&snapshot, &view)); /* text */
+	set_mode(f);
+	set_dispi(f, VGA_DISPI_VIRTUAL_WIDTH, 20);
+	set_dispi(f, VGA_DISPI_X_OFFSET, 3);
+	set_dispi(f, VGA_DISPI_Y_OFFSET, 2);
+	for (unsigned i = 0; i < 20 * 8; i++)
+		framebuffer(f)[i] = 0xff000000 | i * 0x010203;
+	vga_snapshot(&f->card->vga, &snapshot);
+	assert_int_equal(vga_draw(&snapshot, &drawn), 0);
+	assert_true(vga_view(&snapshot, &view));
+	assert_int_equal(surface_update(&seen, &view, ignore, NULL), 1);
+	assert_int_equal(seen.pixels[0], (2 * 20 + 3) * 0x010203);
+	assert_true(surface_hash(&seen) == surface_hash(&drawn));
+	/* What is beyond video memory is drawn black. */
+	snapshot.memory_size = (5 * 20 + 3 + 16) * 4;
+	assert_true(vga_view(&snapshot, &view));
+	snapshot.memory_size--;
+	assert_false(vga_view(&snapshot, &view));
+	snapshot.memory_size = VGA_CARD_MEMORY_SIZE;
+	snapshot.state.dispi[VGA_DISPI_BPP] = 24;
+	assert_false(vga_view(&snapshot, &view));
+	surface_finish(&drawn);
+	surface_finish(&seen);
+}
+
 static void test_it_goes_with_its_bar(void **context)
 {
 	struct fixture *f = *context;
@@ -151,6 +191,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		vga_test(test_video_memory_is_ram),
+		vga_test(test_picture_in_memory),
 		vga_test(test_it_goes_with_its_bar),
 		vga_test(test_changes_beside_it_are_announced),
 	};

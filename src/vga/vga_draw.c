@@ -300,6 +300,23 @@ static int draw_dispi(const struct vga_picture *picture, struct surface *surface
 	return 0;
 }
 
+bool vga_view(const struct vga_snapshot *snapshot, struct surface_view *view)
+{
+	const uint16_t *dispi = snapshot->state.dispi;
+	size_t pitch = dispi[VGA_DISPI_VIRTUAL_WIDTH] * sizeof(uint32_t);
+	size_t at =
+		dispi[VGA_DISPI_Y_OFFSET] * pitch + dispi[VGA_DISPI_X_OFFSET] * sizeof(uint32_t);
+	size_t row = dispi[VGA_DISPI_XRES] * sizeof(uint32_t);
+
+	if (!(dispi[VGA_DISPI_ENABLE] & VGA_DISPI_ENABLE_ENABLED) || dispi[VGA_DISPI_BPP] != 32 ||
+		dispi[VGA_DISPI_YRES] == 0 ||
+		at + (dispi[VGA_DISPI_YRES] - 1u) * pitch + row > snapshot->memory_size)
+		return false;
+	*view = (struct surface_view){ snapshot->memory + at, pitch, dispi[VGA_DISPI_XRES],
+		dispi[VGA_DISPI_YRES] };
+	return view->width <= SURFACE_MAX_WIDTH && view->height <= SURFACE_MAX_HEIGHT;
+}
+
 int vga_draw(const struct vga_snapshot *snapshot, struct surface *surface)
 {
 	struct vga_picture picture = { .snapshot = snapshot };

@@ -5,17 +5,29 @@
 #include "machine/fuzz.h"
 #include "vga/vga_card.h"
 
+static void ignore(void *context, const struct surface_rect *rect)
+{
+	(void)context;
+	(void)rect;
+}
+
 static void draw(struct vga_card *card)
 {
 	static struct text_screen text;
 	struct vga_snapshot snapshot;
-	struct surface surface = { 0 };
+	struct surface surface = { 0 }, seen = { 0 };
+	struct surface_view view;
 
 	vga_snapshot(&card->vga, &snapshot);
 	if (vga_draw(&snapshot, &surface) < 0)
 		abort();
 	vga_read_text(&snapshot, &text);
+	/* What is looked at where it lies is what is drawn. */
+	if (vga_view(&snapshot, &view) && (surface_update(&seen, &view, ignore, NULL) < 0 ||
+						  surface_hash(&seen) != surface_hash(&surface)))
+		abort();
 	surface_finish(&surface);
+	surface_finish(&seen);
 }
 
 static void act(struct machine *machine, struct vga_card *card, struct fuzz_input *input)

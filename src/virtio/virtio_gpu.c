@@ -501,6 +501,18 @@ void virtio_gpu_destroy(struct virtio_device *device)
 	free(gpu);
 }
 
+/* In memory, that is: a surface's words are little-endian. */
+static bool is_like_surface(const struct format *format)
+{
+	return format->red == 2 && format->green == 1 && format->blue == 0;
+}
+
+static const uint8_t *shown_pixels(
+	const struct gpu *gpu, const struct gpu_resource *resource, uint32_t y)
+{
+	return resource->pixels + (((uint64_t)gpu->rect.y + y) * resource->width + gpu->rect.x) * 4;
+}
+
 static void draw_row(
 	const struct gpu_resource *resource, const uint8_t *from, uint32_t *to, uint32_t width)
 {
@@ -511,24 +523,52 @@ static void draw_row(
 			from[format->blue];
 }
 
+/* In the lane. */
+static int draw(const struct gpu *gpu, const struct gpu_resource *resource, struct surface *surface)
+{
+	int rc = surface_resize(
+		surface, resource ? gpu->rect.width : WIDTH, resource ? gpu->rect.height : HEIGHT);
+
+	if (rc == 0 && !resource)
+		surface_fill(surface, 0);
+	for (uint32_t y = 0; rc == 0 && resource && y < gpu->rect.height; y++)
+		draw_row(resource, shown_pixels(gpu, resource, y),
+			surface->pixels + (size_t)y * surface->width, gpu->rect.width);
+	return rc;
+}
+
 int virtio_gpu_draw(struct virtio_device *device, struct surface *surface)
 {
 	struct virtio_lane *lane = virtio_queue_lane(device, QUEUE_CONTROL);
 	struct gpu *gpu = (struct gpu *)device;
-	const struct gpu_resource *resource;
 	int rc;
 
 	virtio_lane_enter(lane);
+	rc = draw(gpu, find(gpu, gpu->shown), surface);
+	virtio_lane_leave(lane);
+	return rc;
+}
+
+int virtio_gpu_update(struct virtio_device *device, struct surface *shown, struct surface *scratch,
+	surface_damaged_fn *damaged, void *context)
+{
+	struct virtio_lane *lane = virtio_queue_lane(device, QUEUE_CONTROL);
+	struct gpu *gpu = (struct gpu *)device;
+	const struct gpu_resource *resource;
+	struct surface_view view;
+	int rc = 0;
+
+	virtio_lane_enter(lane);
 	resource = find(gpu, gpu->shown);
-	rc = surface_resize(
-		surface, resource ? gpu->rect.width : WIDTH, resource ? gpu->rect.height : HEIGHT);
-	if (rc == 0 && !resource)
-		surface_fill(surface, 0);
-	for (uint32_t y = 0; rc == 0 && resource && y < gpu->rect.height; y++)
-		draw_row(resource,
-			resource->pixels +
-				(((uint64_t)gpu->rect.y + y) * resource->width + gpu->rect.x) * 4,
-			surface->pixels + (size_t)y * surface->width, gpu->rect.width);
+	if (resource && is_like_surface(resource->format)) {
+		view = (struct surface_view){ shown_pixels(gpu, resource, 0),
+			(size_t)resource->width * 4, gpu->rect.width, gpu->rect.height };
+	} else {
+		rc = draw(gpu, resource, scratch);
+		view = surface_view(scratch);
+	}
+	if (rc == 0)
+		rc = surface_update(shown, &view, damaged, context);
 	virtio_lane_leave(lane);
 	return rc;
 }

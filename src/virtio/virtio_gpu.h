@@ -22,4 +22,9 @@ void virtio_gpu_destroy(struct virtio_device *device);
  */
 int virtio_gpu_draw(struct virtio_device *device, struct surface *surface);
 
+/* Brings `shown` up to date, as surface_update does. `scratch` keeps what it has to draw for that.
+ */
+int virtio_gpu_update(struct virtio_device *device, struct surface *shown, struct surface *scratch,
+	surface_damaged_fn *damaged, void *context);
+
 #endif

@@ -18,14 +18,24 @@ static size_t gpu_head(struct virtio_fuzz *fuzz, unsigned queue, uint8_t head[FU
 	return words[0] == 0x106 ? 32 : FUZZ_HEAD;
 }
 
+static void ignore(void *context, const struct surface_rect *rect)
+{
+	(void)context;
+	(void)rect;
+}
+
 static void happen(struct virtio_fuzz *fuzz, uint8_t what)
 {
-	struct surface surface = { 0 };
+	struct surface surface = { 0 }, shown = { 0 }, scratch = { 0 };
 
 	(void)what;
-	if (virtio_gpu_draw(fuzz->device, &surface) < 0)
+	if (virtio_gpu_draw(fuzz->device, &surface) < 0 ||
+		virtio_gpu_update(fuzz->device, &shown, &scratch, ignore, NULL) < 0 ||
+		surface_hash(&shown) != surface_hash(&surface))
 		abort();
 	surface_finish(&surface);
+	surface_finish(&shown);
+	surface_finish(&scratch);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)

@@ -98,13 +98,32 @@ static void make(struct device_fixture *f, uint32_t id)
 		0x1100);
 }
 
+static void ignore(void *context, const struct surface_rect *rect)
+{
+	(void)context;
+	(void)rect;
+}
+
+/* The same by both ways. */
+static void draw(struct device_fixture *f, struct surface *surface)
+{
+	struct surface shown = { 0 }, scratch = { 0 };
+
+	assert_int_equal(virtio_gpu_draw(f->device, surface), 0);
+	assert_int_equal(virtio_gpu_update(f->device, &shown, &scratch, ignore, NULL), 1);
+	assert_true(surface_hash(&shown) == surface_hash(surface));
+	assert_int_equal(virtio_gpu_update(f->device, &shown, &scratch, ignore, NULL), 0);
+	surface_finish(&shown);
+	surface_finish(&scratch);
+}
+
 static void test_picture(void **context)
 {
 	struct device_fixture *f = fixture_started();
 	struct surface surface = { 0 };
 
 	(void)context;
-	assert_int_equal(virtio_gpu_draw(f->device, &surface), 0);
+	draw(f, &surface);
 	assert_int_equal(surface.width, 1024);
 	make(f, 7);
 	for (uint32_t i = 0; i < 8; i++) {
@@ -116,7 +135,7 @@ static void test_picture(void **context)
 	assert_int_equal(COMMAND(f, HEADER(0x105), 0, 0, 4, 2, 0, 0, 7, 0), 0x1100);
 	assert_int_equal(COMMAND(f, HEADER(0x103), 0, 0, 4, 2, 0, 7), 0x1100);
 	assert_int_equal(COMMAND(f, HEADER(0x104), 0, 0, 4, 2, 7, 0), 0x1100);
-	assert_int_equal(virtio_gpu_draw(f->device, &surface), 0);
+	draw(f, &surface);
 	assert_int_equal(surface.width, 4);
 	assert_int_equal(surface.height, 2);
 	for (uint32_t i = 0; i < 8; i++)
@@ -124,12 +143,12 @@ static void test_picture(void **context)
 	/* A part of it: the offset is in the backing. */
 	memset(f->ram + PICTURE + 0x1000, 0xee, 12);
 	assert_int_equal(COMMAND(f, HEADER(0x105), 3, 1, 1, 1, 28, 0, 7, 0), 0x1100);
-	assert_int_equal(virtio_gpu_draw(f->device, &surface), 0);
+	draw(f, &surface);
 	assert_int_equal(surface.pixels[6], 6 * 0x010203);
 	assert_int_equal(surface.pixels[7], 0xeeeeee);
 	/* Gone with its resource. */
 	assert_int_equal(COMMAND(f, HEADER(0x102), 7, 0), 0x1100);
-	assert_int_equal(virtio_gpu_draw(f->device, &surface), 0);
+	draw(f, &surface);
 	assert_int_equal(surface.pixels[0], 0);
 	surface_finish(&surface);
 	fixture_free(f);

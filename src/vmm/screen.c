@@ -2,7 +2,15 @@
 
 #include "virtio/virtio_gpu.h"
 
+#include <errno.h>
 #include <string.h>
+
+static void take_snapshot(struct devices *devices, struct vga_snapshot *snapshot)
+{
+	machine_lock(devices->machine);
+	vga_snapshot(&devices->vga->vga, snapshot);
+	machine_unlock(devices->machine);
+}
 
 int screen_draw(struct devices *devices, struct surface *surface, struct error *err)
 {
@@ -18,13 +26,30 @@ int screen_draw(struct devices *devices, struct surface *surface, struct error *
 	if (!devices->vga)
 		return error_set(err, EXIT_CODE_CONFIG,
 			"this machine has no screen; give it one with --display-device vga");
-	machine_lock(devices->machine);
-	vga_snapshot(&devices->vga->vga, &snapshot);
-	machine_unlock(devices->machine);
+	take_snapshot(devices, &snapshot);
 	rc = vga_draw(&snapshot, surface);
 	if (rc < 0)
 		return error_set_errno(err, EXIT_CODE_HOST, -rc, "cannot draw the screen");
 	return 0;
+}
+
+int screen_update(struct devices *devices, struct surface *shown, struct surface *scratch,
+	surface_damaged_fn *damaged, void *context)
+{
+	struct vga_snapshot snapshot;
+	struct surface_view view;
+	int rc = 0;
+
+	if (devices->gpu)
+		return virtio_gpu_update(devices->gpu, shown, scratch, damaged, context);
+	if (!devices->vga)
+		return -ENODEV;
+	take_snapshot(devices, &snapshot);
+	if (!vga_view(&snapshot, &view)) {
+		rc = vga_draw(&snapshot, scratch);
+		view = surface_view(scratch);
+	}
+	return rc < 0 ? rc : surface_update(shown, &view, damaged, context);
 }
 
 bool screen_read_text(struct devices *devices, struct text_screen *text)
@@ -33,9 +58,7 @@ bool screen_read_text(struct devices *devices, struct text_screen *text)
 
 	if (!devices->vga)
 		return false;
-	machine_lock(devices->machine);
-	vga_snapshot(&devices->vga->vga, &snapshot);
-	machine_unlock(devices->machine);
+	take_snapshot(devices, &snapshot);
 	return vga_read_text(&snapshot, text);
 }
 

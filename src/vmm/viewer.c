@@ -330,7 +330,7 @@ void viewer_close(struct viewer *viewer)
 		return;
 	stop(viewer);
 	free(viewer->address);
-	surface_finish(&viewer->drawn);
+	surface_finish(&viewer->scratch);
 }
 
 ns_t viewer_deadline(const struct viewer *viewer)
@@ -359,20 +359,17 @@ static void add_damage(void *context, const struct surface_rect *rect)
 	last->height = bottom - last->y;
 }
 
-static void make_frame(struct viewer *viewer)
+/* Negative: there is none. */
+static int make_frame(struct viewer *viewer)
 {
 	struct viewer_frame *frame = &viewer->frame;
+	int rc;
 
-	memset(frame, 0, sizeof(*frame));
-	frame->width = viewer->drawn.width;
-	frame->height = viewer->drawn.height;
-	if (viewer->drawn.width == viewer->shown.width &&
-		viewer->drawn.height == viewer->shown.height) {
-		surface_update(&viewer->shown, &viewer->drawn, add_damage, frame);
-		return;
-	}
-	surface_copy(&viewer->shown, &viewer->drawn);
-	add_damage(frame, &(struct surface_rect){ .width = frame->width, .height = frame->height });
+	frame->nr_rects = 0;
+	rc = screen_update(viewer->devices, &viewer->shown, &viewer->scratch, add_damage, frame);
+	frame->width = viewer->shown.width;
+	frame->height = viewer->shown.height;
+	return rc;
 }
 
 static void start_again(struct viewer *viewer)
@@ -396,9 +393,8 @@ void viewer_service(struct viewer *viewer)
 		return;
 	}
 	viewer->next_frame_ns = now_ns + viewer->pause_ns;
-	if (screen_draw(viewer->devices, &viewer->drawn, NULL))
+	if (make_frame(viewer) < 0)
 		return;
-	make_frame(viewer);
 	if (viewer->frame.nr_rects == 0) {
 		/* To look costs milliseconds. */
 		viewer->pause_ns += viewer->pause_ns / 16;

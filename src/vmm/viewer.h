@@ -29,8 +29,8 @@ struct viewer {
 	bool asked;                /* for a picture: it has begun to serve */
 	ns_t start_ns;             /* when to start it again; CLOCK_MONOTONIC, INT64_MAX: never */
 	uint8_t down[KEY_CNT / 8]; /* keys that it holds down */
-	struct surface drawn;      /* what the screen shows */
 	struct surface shown;      /* what was shown last; its pixels are the shared memory */
+	struct surface scratch;    /* screen_update's */
 	bool wants_frame;
 	ns_t next_frame_ns; /* CLOCK_MONOTONIC */
 	ns_t pause_ns;      /* from one look to the next; longer, the longer nothing changes */
