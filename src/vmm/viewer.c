@@ -396,8 +396,9 @@ void viewer_service(struct viewer *viewer)
 	if (make_frame(viewer) < 0)
 		return;
 	if (viewer->frame.nr_rects == 0) {
-		/* To look costs milliseconds. */
-		viewer->pause_ns += viewer->pause_ns / 16;
+		/* To look costs up to a millisecond. So a change is seen late by a frame and a
+		 * quarter of the time since the last one at most. */
+		viewer->pause_ns += viewer->pause_ns / 4;
 		if (viewer->pause_ns > IDLE_NS)
 			viewer->pause_ns = IDLE_NS;
 		return;
