@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,11 +27,19 @@
 #define DRM_FORMAT_XRGB8888 0x34325258
 #define SETTLE_MS           5
 
+/* Of a buffer that encoders may have or the pool: where the picture has changed since it was a
+ * copy. */
+struct buffer {
+	struct pixman_region16 stale;
+	LIST_ENTRY(buffer) link;
+};
+
 struct vnc {
 	struct aml *loop;
 	struct nvnc *server;
 	struct nvnc_display *display;
-	struct nvnc_fb_pool *buffers; /* encoders have one until they are done */
+	struct nvnc_fb_pool *pool; /* encoders have a buffer until they are done */
+	LIST_HEAD(, buffer) buffers;
 	const uint32_t *picture;
 	unsigned nr_clients;
 	bool waiting;              /* a frame was asked for */
@@ -116,19 +125,67 @@ static void on_client(struct nvnc_client *client)
 	want_frame(vnc);
 }
 
+static void destroy_buffer(void *object)
+{
+	struct buffer *buffer = object;
+
+	LIST_REMOVE(buffer, link);
+	pixman_region_fini(&buffer->stale);
+	free(buffer);
+}
+
+/* What is known of one of the pool's; of a new one, that all of it is stale. NULL: no memory. */
+static struct buffer *buffer_of(struct vnc *vnc, struct nvnc_fb *fb)
+{
+	struct buffer *buffer = nvnc_get_userdata(fb);
+
+	if (buffer)
+		return buffer;
+	buffer = calloc(1, sizeof(*buffer));
+	if (!buffer)
+		return NULL;
+	pixman_region_init_rect(&buffer->stale, 0, 0, vnc->frame.width, vnc->frame.height);
+	LIST_INSERT_HEAD(&vnc->buffers, buffer, link);
+	nvnc_set_userdata(fb, buffer, destroy_buffer);
+	return buffer;
+}
+
+/* Makes a copy of the picture of it. */
+static bool refresh(struct vnc *vnc, struct nvnc_fb *fb)
+{
+	uint32_t *pixels = nvnc_fb_get_addr(fb), width = vnc->frame.width;
+	struct buffer *buffer = buffer_of(vnc, fb);
+	struct pixman_box16 *boxes;
+	int count;
+
+	if (!buffer)
+		return false;
+	pixman_region_intersect_rect(
+		&buffer->stale, &buffer->stale, 0, 0, width, vnc->frame.height);
+	boxes = pixman_region_rectangles(&buffer->stale, &count);
+	for (int i = 0; i < count; i++) {
+		size_t bytes = (size_t)(boxes[i].x2 - boxes[i].x1) * 4;
+
+		for (int y = boxes[i].y1; y < boxes[i].y2; y++) {
+			size_t at = (size_t)y * width + (size_t)boxes[i].x1;
+
+			memcpy(pixels + at, vnc->picture + at, bytes);
+		}
+	}
+	pixman_region_clear(&buffer->stale);
+	return true;
+}
+
 static void show(struct vnc *vnc)
 {
 	const struct viewer_frame *frame = &vnc->frame;
 	struct pixman_box16 boxes[VIEWER_MAX_RECTS];
 	struct pixman_region16 damage;
-	struct nvnc_fb *buffer;
+	struct buffer *buffer;
+	struct nvnc_fb *fb;
 
-	nvnc_fb_pool_resize(vnc->buffers, (uint16_t)frame->width, (uint16_t)frame->height,
+	nvnc_fb_pool_resize(vnc->pool, (uint16_t)frame->width, (uint16_t)frame->height,
 		DRM_FORMAT_XRGB8888, (uint16_t)frame->width);
-	buffer = nvnc_fb_pool_acquire(vnc->buffers);
-	if (!buffer)
-		return;
-	memcpy(nvnc_fb_get_addr(buffer), vnc->picture, (size_t)frame->width * frame->height * 4);
 	for (uint32_t i = 0; i < frame->nr_rects; i++) {
 		const struct surface_rect *rect = &frame->rects[i];
 
@@ -136,11 +193,17 @@ static void show(struct vnc *vnc)
 			(int16_t)(rect->x + rect->width), (int16_t)(rect->y + rect->height) };
 	}
 	pixman_region_init_rects(&damage, boxes, (int)frame->nr_rects);
-	nvnc_display_feed_buffer(vnc->display, buffer, &damage);
+	LIST_FOREACH(buffer, &vnc->buffers, link)
+	pixman_region_union(&buffer->stale, &buffer->stale, &damage);
+	fb = nvnc_fb_pool_acquire(vnc->pool);
+	if (fb && refresh(vnc, fb)) {
+		nvnc_display_feed_buffer(vnc->display, fb, &damage);
+		vnc->width = frame->width;
+		vnc->height = frame->height;
+	}
+	if (fb)
+		nvnc_fb_unref(fb);
 	pixman_region_fini(&damage);
-	nvnc_fb_unref(buffer);
-	vnc->width = frame->width;
-	vnc->height = frame->height;
 }
 
 static void on_time(void *object)
@@ -216,8 +279,8 @@ static bool start(struct vnc *vnc, char *address)
 	nvnc_set_log_level(NVNC_LOG_ERROR);
 	vnc->server = open_server(address);
 	vnc->display = nvnc_display_new(0, 0);
-	vnc->buffers = nvnc_fb_pool_new(0, 0, DRM_FORMAT_XRGB8888, 0);
-	if (!vnc->server || !vnc->display || !vnc->buffers)
+	vnc->pool = nvnc_fb_pool_new(0, 0, DRM_FORMAT_XRGB8888, 0);
+	if (!vnc->server || !vnc->display || !vnc->pool)
 		return false;
 	nvnc_set_name(vnc->server, "Atoll");
 	nvnc_set_userdata(vnc->server, vnc, NULL);
