@@ -156,15 +156,24 @@ static void test_errors(void **state)
 static void test_events(void **state)
 {
 	struct fixture *fixture = *state;
-	int listener = connect_client(fixture), other = connect_client(fixture);
+	int listener = connect_client(fixture), other = connect_client(fixture), end = 0;
+	char bytes[256] = "";
+	long time_ms;
 
 	expect(fixture, listener, HELLO);
 	expect(fixture, other, HELLO);
 	say(listener, "{\"id\":1,\"command\":\"subscribe\"}\n");
 	expect(fixture, listener, "{\"id\":1,\"result\":{}}\n");
-	fixture->control.started_ns = host_now() + NS_PER_S; /* for a time that is known */
+	fixture->control.started_ns = host_now() - NS_PER_S;
 	control_event(&fixture->control, "paused", json_pack("{s:i}", "a", 1));
-	expect(fixture, listener, "{\"event\":\"paused\",\"time_ms\":-999,\"data\":{\"a\":1}}\n");
+	serve(fixture);
+	assert_true(read(listener, bytes, sizeof(bytes) - 1) > 0);
+	assert_int_equal(
+		sscanf(bytes, "{\"event\":\"paused\",\"time_ms\":%ld,\"data\":{\"a\":1}}%n",
+			&time_ms, &end),
+		1);
+	assert_string_equal(bytes + end, "\n");
+	assert_in_range(time_ms, 1000, (host_now() - fixture->control.started_ns) / NS_PER_MS);
 	expect(fixture, other, "");
 	close(listener);
 	close(other);

@@ -8,7 +8,7 @@ class Payload:
     checks: int  # at least; a payload that makes fewer has lost some
     cpus: int = 1
     memory: str = "64M"
-    seconds: int = 60
+    seconds: int = 180
     ends_by: str = "debug-exit"  # or "poweroff"
     engines: tuple = ("soft", "kvm")
     options: tuple = ()  # of atoll run; {dir}: a directory with an empty one, "share", and 2 MiB, "pmem"

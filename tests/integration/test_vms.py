@@ -261,7 +261,7 @@ def test_control_protocol(vms, button):
     directory = os.open(vms.directory(button), os.O_RDONLY)
     client.connect(f"/proc/self/fd/{directory}/control.sock")
     os.close(directory)
-    client.settimeout(20)
+    client.settimeout(60)
     lines = client.makefile("rw")
     assert json.loads(lines.readline()) == {"protocol": 1, "name": button}
 
