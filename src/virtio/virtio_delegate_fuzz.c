@@ -80,6 +80,33 @@ static int route(void *engine, int fd, gpa_t address, uint32_t data)
 	return 0;
 }
 
+static void set_msix(struct virtio_fuzz *fuzz, bool enabled, bool masked)
+{
+	unsigned at = find_capability(&fuzz->pci, 1, PCI_CAP_MSIX);
+
+	config_set(&fuzz->pci, 1, at + PCI_MSIX_CONTROL, 2,
+		(enabled ? PCI_MSIX_CONTROL_ENABLE : 0) | (masked ? PCI_MSIX_CONTROL_MASKED : 0));
+}
+
+static void set_vector(struct virtio_fuzz *fuzz, unsigned queue, unsigned vector)
+{
+	fuzz_put(fuzz, FUZZ_COMMON(queue_select), 2, queue);
+	fuzz_put(
+		fuzz, FUZZ_COMMON(queue_vector), 2, vector > NR_QUEUES ? VIRTIO_NO_VECTOR : vector);
+}
+
+static void set_entry(struct virtio_fuzz *fuzz, unsigned vector, bool to_apic, bool masked)
+{
+	uint64_t bar = fuzz_bar(fuzz, VIRTIO_PCI_MSIX_BAR), entry = bar + 16 * vector;
+
+	if (bar == PCI_UNMAPPED)
+		return;
+	machine_mmio_write(&fuzz->pci.machine, entry, 4, to_apic ? 0xfee00000 : fuzz_value(fuzz));
+	machine_mmio_write(&fuzz->pci.machine, entry + 8, 4, 0x40 + vector);
+	machine_mmio_write(&fuzz->pci.machine, entry + 12, 4, masked);
+}
+
+/* Also what a driver does to its interrupts, which is nearly right here and so goes deepest. */
 static void happen(struct virtio_fuzz *fuzz, uint8_t what)
 {
 	struct kernel *kernel = (struct kernel *)fuzz->device;
@@ -93,12 +120,14 @@ static void happen(struct virtio_fuzz *fuzz, uint8_t what)
 		virtio_lane_leave(lane);
 		break;
 	case 1:
-	case 2:
 		machine_lock(&fuzz->pci.machine);
 		kernel->refuses = what & 8;
 		virtio_delegate_again(fuzz->device);
 		machine_unlock(&fuzz->pci.machine);
 		break;
+	case 2: set_msix(fuzz, what & 8, what & 16); break;
+	case 3: set_vector(fuzz, what >> 3 & 1, what >> 4 & 7); break;
+	case 4: set_entry(fuzz, what >> 3 & 3, what & 32, what & 64); break;
 	default:
 		if (write(kernel->call_fds[what >> 3 & 1], &one, sizeof(one)) < 0)
 			abort();
