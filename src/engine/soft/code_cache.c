@@ -29,18 +29,28 @@ static void unmap(const void *memory, size_t size)
 		munmap((void *)(uintptr_t)memory, size);
 }
 
+static uint32_t code_bytes(const struct soft_engine *engine)
+{
+	uint64_t share = guest_memory_size(&engine->base.machine->memory) / 4 /
+			 engine->base.machine->nr_vcpus;
+
+	if (share < MIN_CODE_BYTES)
+		return MIN_CODE_BYTES;
+	return share < MAX_CODE_BYTES ? (uint32_t)(share & ~UINT64_C(0xfffff)) : MAX_CODE_BYTES;
+}
+
 static int map_code(struct translator *translator)
 {
 	int fd = memfd_create("atoll-code", MFD_CLOEXEC);
 	void *writable, *executable;
 
-	if (fd < 0 || ftruncate(fd, CODE_CACHE_BYTES) < 0) {
+	if (fd < 0 || ftruncate(fd, translator->code_bytes) < 0) {
 		if (fd >= 0)
 			close(fd);
 		return -errno;
 	}
-	writable = mmap(NULL, CODE_CACHE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	executable = mmap(NULL, CODE_CACHE_BYTES, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	writable = mmap(NULL, translator->code_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	executable = mmap(NULL, translator->code_bytes, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
 	close(fd);
 	if (writable != MAP_FAILED)
 		translator->writable = writable;
@@ -63,6 +73,7 @@ int translator_create(struct vcpu *vcpu)
 	vcpu->translate.translator = translator;
 	translator->vcpu = vcpu;
 	translator->counting = vcpu->engine->count_exactly;
+	translator->code_bytes = code_bytes(vcpu->engine);
 	translator->translations = map(MAX_TRANSLATIONS * sizeof(struct translation));
 	translator->sites = map(MAX_SITES * sizeof(struct site));
 	translator->links = map(MAX_LINKS * sizeof(struct link));
@@ -82,9 +93,10 @@ int translator_create(struct vcpu *vcpu)
 		translator_destroy(vcpu);
 		return -ENOMEM;
 	}
-	translator->ahead[0] = (struct populate_ahead){ translator->writable, CODE_CACHE_BYTES };
-	translator->ahead[1] = (struct populate_ahead){ translator->executable, CODE_CACHE_BYTES,
-		.read_only = true };
+	translator->ahead[0] =
+		(struct populate_ahead){ translator->writable, translator->code_bytes };
+	translator->ahead[1] = (struct populate_ahead){ translator->executable,
+		translator->code_bytes, .read_only = true };
 	translator->ahead[2] = (struct populate_ahead){ translator->translations,
 		MAX_TRANSLATIONS * sizeof(struct translation) };
 	translator->ahead[3] =
@@ -117,8 +129,8 @@ void translator_destroy(struct vcpu *vcpu)
 	unmap(translator->views_by_linear, CODE_PAGE_BUCKETS_BYTES);
 	unmap(translator->views_by_physical, CODE_PAGE_BUCKETS_BYTES);
 	unmap(translator->signal_stack, SIGNAL_STACK_BYTES);
-	unmap(translator->writable, CODE_CACHE_BYTES);
-	unmap(translator->executable, CODE_CACHE_BYTES);
+	unmap(translator->writable, translator->code_bytes);
+	unmap(translator->executable, translator->code_bytes);
 	free(translator);
 	vcpu->translate.translator = NULL;
 }
@@ -180,7 +192,7 @@ void translator_flush(struct translator *translator)
 bool translator_has_room(const struct translator *translator)
 {
 	/* Views that move, and pages that are written, use up IDs without any room. */
-	return CODE_CACHE_BYTES - translator->used > MAX_BLOCK_CODE &&
+	return translator->code_bytes - translator->used > MAX_BLOCK_CODE &&
 	       translator->next_id <= MAX_ID && translator->nr_translations < MAX_TRANSLATIONS &&
 	       MAX_SITES - translator->nr_sites > BLOCK_MAX_INSNS &&
 	       MAX_LINKS - translator->nr_links > 4 * BLOCK_MAX_INSNS &&

@@ -9,10 +9,12 @@
 #include "engine/soft/populate.h"
 #include "engine/soft/translate.h"
 
-#define CODE_CACHE_BYTES        (32u << 20)
-#define MAX_TRANSLATIONS        (1u << 17)
-#define MAX_SITES               (1u << 20)
-#define TRANSLATION_BUCKET_BITS 17
+/* Code of a vCPU: its part of what may be a quarter of the guest's memory, within these bounds. */
+#define MIN_CODE_BYTES          (32u << 20)
+#define MAX_CODE_BYTES          (128u << 20)
+#define MAX_TRANSLATIONS        (1u << 19)
+#define MAX_SITES               (1u << 22)
+#define TRANSLATION_BUCKET_BITS 18
 #define CODE_PAGE_BUCKET_BITS   12
 #define SIGNAL_STACK_BYTES      (64u << 10)
 #define NONE                    UINT32_MAX
@@ -216,7 +218,7 @@ struct translator {
 	struct vcpu *vcpu;
 	uint8_t *writable;
 	const uint8_t *executable;
-	uint32_t used, reserved;
+	uint32_t code_bytes, used, reserved;
 	bool counting; /* each instruction, in translate_context.executed */
 	bool written;  /* since the last serialisation */
 	bool repeats;  /* a string instruction was executed last, and goes on */
