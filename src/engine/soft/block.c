@@ -44,14 +44,6 @@ static void forget_all(struct decoded_cache *cache)
 	cache->times_emptied++;
 }
 
-static void *map(size_t size)
-{
-	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	return memory == MAP_FAILED ? NULL : memory;
-}
-
 int block_cache_create(struct vcpu *vcpu, struct error *err)
 {
 	struct decoded_cache *cache = calloc(1, sizeof(*cache));
@@ -60,8 +52,8 @@ int block_cache_create(struct vcpu *vcpu, struct error *err)
 	if (cache) {
 		cache->size = vcpu->engine->mode == SOFT_MODE_TRANSLATE ? ARENA_SIZE_TRANSLATED
 									: ARENA_SIZE;
-		cache->arena = map(cache->size);
-		cache->buckets = map(BUCKETS_SIZE);
+		cache->arena = populate_map_large(cache->size);
+		cache->buckets = populate_map_large(BUCKETS_SIZE);
 	}
 	if (!cache || !cache->arena || !cache->buckets) {
 		block_cache_destroy(vcpu);

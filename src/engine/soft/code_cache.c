@@ -74,14 +74,15 @@ int translator_create(struct vcpu *vcpu)
 	translator->vcpu = vcpu;
 	translator->counting = vcpu->engine->count_exactly;
 	translator->code_bytes = code_bytes(vcpu->engine);
-	translator->translations = map(MAX_TRANSLATIONS * sizeof(struct translation));
-	translator->sites = map(MAX_SITES * sizeof(struct site));
-	translator->links = map(MAX_LINKS * sizeof(struct link));
+	translator->translations =
+		populate_map_large(MAX_TRANSLATIONS * sizeof(struct translation));
+	translator->sites = populate_map_large(MAX_SITES * sizeof(struct site));
+	translator->links = populate_map_large(MAX_LINKS * sizeof(struct link));
 	translator->fixups = map(MAX_FIXUPS * sizeof(struct fixup));
 	translator->views = map(MAX_CODE_PAGES * sizeof(struct code_page_view));
 	for (unsigned i = 0; i < ARRAY_SIZE(translator->mapped_views); i++)
 		translator->mapped_views[i] = map(MAPPED_VIEWS_BYTES);
-	translator->buckets = map(BUCKETS_BYTES);
+	translator->buckets = populate_map_large(BUCKETS_BYTES);
 	translator->views_by_linear = map(CODE_PAGE_BUCKETS_BYTES);
 	translator->views_by_physical = map(CODE_PAGE_BUCKETS_BYTES);
 	translator->signal_stack = map(SIGNAL_STACK_BYTES);

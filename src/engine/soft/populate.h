@@ -23,6 +23,12 @@ void populate_destroy(struct soft_engine *engine);
 void populate_at(const struct soft_engine *engine, gpa_t physical);
 
 /*
+ * Memory of the engine's own, zeroed, in large pages of the host where it has them: for what is
+ * looked at here and there by every block. NULL: there is none. munmap with the same size frees it.
+ */
+void *populate_map_large(size_t size);
+
+/*
  * Memory of the engine's own that is used from its start on: the host is asked for the next pages
  * before they are used.
  */

@@ -109,13 +109,10 @@ static unsigned usable_host_cpus(void)
 
 static int create_vcpus(struct soft_engine *engine, struct error *err)
 {
-	size_t size = engine->nr_vcpus * sizeof(struct vcpu);
-	void *mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (mapped == MAP_FAILED)
+	engine->vcpus = populate_map_large(engine->nr_vcpus * sizeof(struct vcpu));
+	if (!engine->vcpus)
 		return error_set_errno(
-			err, EXIT_CODE_HOST, errno, "cannot allocate the virtual CPUs");
-	engine->vcpus = mapped;
+			err, EXIT_CODE_HOST, ENOMEM, "cannot allocate the virtual CPUs");
 	for (unsigned i = 0; i < engine->nr_vcpus; i++) {
 		struct vcpu *vcpu = &engine->vcpus[i];
 
