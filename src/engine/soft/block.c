@@ -10,22 +10,22 @@
 #include "engine/soft/execute.h"
 #include "engine/soft/interpret.h"
 #include "engine/soft/isa.h"
+#include "engine/soft/translate.h"
 #include "engine/soft/vector.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* The interpreter lives by its blocks. The translator looks at most of them once, and what is
- * emptied early is in pages that the host has made. */
-#define ARENA_SIZE            (16u << 20)
-#define ARENA_SIZE_TRANSLATED (4u << 20)
-#define BUCKET_BITS           15
-#define NR_BUCKETS            (1u << BUCKET_BITS)
-#define BUCKETS_SIZE          (NR_BUCKETS * sizeof(struct block *))
-#define PAGE_MASK             (~UINT64_C(0xfff))
-#define NO_MODE               0xff
-#define MAX_BLOCK             (sizeof(struct block) + BLOCK_MAX_INSNS * sizeof(struct insn))
+/* The interpreter lives by its blocks. The translator looks at them again where it leaves an
+ * instruction to the interpreter. */
+#define ARENA_SIZE   (16u << 20)
+#define BUCKET_BITS  17
+#define NR_BUCKETS   (1u << BUCKET_BITS)
+#define BUCKETS_SIZE (NR_BUCKETS * sizeof(struct block *))
+#define PAGE_MASK    (~UINT64_C(0xfff))
+#define NO_MODE      0xff
+#define MAX_BLOCK    (sizeof(struct block) + BLOCK_MAX_INSNS * sizeof(struct insn))
 
 static const _Atomic uint32_t never_written;
 
@@ -50,8 +50,9 @@ int block_cache_create(struct vcpu *vcpu, struct error *err)
 
 	vcpu->blocks = cache;
 	if (cache) {
-		cache->size = vcpu->engine->mode == SOFT_MODE_TRANSLATE ? ARENA_SIZE_TRANSLATED
-									: ARENA_SIZE;
+		cache->size = vcpu->engine->mode == SOFT_MODE_TRANSLATE
+				      ? translate_code_bytes(vcpu->engine) / 4
+				      : ARENA_SIZE;
 		cache->arena = populate_map_large(cache->size);
 		cache->buckets = populate_map_large(BUCKETS_SIZE);
 	}
@@ -280,6 +281,15 @@ static bool is_tied(const struct block *block)
 					  memory_order_acquire) == block->next_generation;
 }
 
+/* Is the block what is there? Else it goes. */
+static bool keep(struct vcpu *vcpu, struct block *block, const struct place *place)
+{
+	if (is_tied(block) || tie(vcpu, block, place))
+		return true;
+	remove_block(vcpu->blocks, block);
+	return false;
+}
+
 static void find_second_page(struct vcpu *vcpu, gva_t linear, struct place *place)
 {
 	unsigned available;
@@ -288,13 +298,20 @@ static void find_second_page(struct vcpu *vcpu, gva_t linear, struct place *plac
 		mmu_fetch(vcpu, second_page(vcpu, linear), &place->next_physical, &available);
 }
 
+static struct block *decoded_at(struct vcpu *vcpu, gpa_t physical)
+{
+	struct block *block = *bucket(vcpu->blocks, physical);
+
+	while (block && (block->physical != physical || block->mode != vcpu->mode.insn))
+		block = block->hash_next;
+	return block;
+}
+
 static struct block *cached(struct vcpu *vcpu, gva_t linear, struct place *place)
 {
 	struct decoded_cache *cache = vcpu->blocks;
-	struct block *block = *bucket(cache, place->physical);
+	struct block *block = decoded_at(vcpu, place->physical);
 
-	while (block && (block->physical != place->physical || block->mode != vcpu->mode.insn))
-		block = block->hash_next;
 	if (!block)
 		return NULL;
 	if (block->crosses) {
@@ -304,10 +321,7 @@ static struct block *cached(struct vcpu *vcpu, gva_t linear, struct place *place
 			return NULL;
 		}
 	}
-	if (is_tied(block) || tie(vcpu, block, place))
-		return block;
-	remove_block(cache, block);
-	return NULL;
+	return keep(vcpu, block, place) ? block : NULL;
 }
 
 static struct block *build_crossing(
@@ -409,11 +423,17 @@ const struct block *block_ahead(struct vcpu *vcpu, gva_t linear)
 		vcpu->blocks->size - vcpu->blocks->used < MAX_BLOCK)
 		return NULL;
 	place.host = mmu_fetch(vcpu, linear, &place.physical, &place.available);
-	block = begin(vcpu, place.physical);
-	if (decode_run(vcpu, block, place.host, place.available) != INSN_OK ||
-		!tie(vcpu, block, &place))
+	block = decoded_at(vcpu, place.physical);
+	/* To look at a second page may raise. */
+	if (block && block->crosses)
 		return NULL;
-	insert(vcpu->blocks, block);
+	if (!block || !keep(vcpu, block, &place)) {
+		block = begin(vcpu, place.physical);
+		if (decode_run(vcpu, block, place.host, place.available) != INSN_OK ||
+			!tie(vcpu, block, &place))
+			return NULL;
+		insert(vcpu->blocks, block);
+	}
 	*at = (struct block_at){ .linear = linear, .block = block };
 	return block;
 }

@@ -29,7 +29,7 @@ static void unmap(const void *memory, size_t size)
 		munmap((void *)(uintptr_t)memory, size);
 }
 
-static uint32_t code_bytes(const struct soft_engine *engine)
+uint32_t translate_code_bytes(const struct soft_engine *engine)
 {
 	uint64_t share = guest_memory_size(&engine->base.machine->memory) / 4 /
 			 engine->base.machine->nr_vcpus;
@@ -73,7 +73,7 @@ int translator_create(struct vcpu *vcpu)
 	vcpu->translate.translator = translator;
 	translator->vcpu = vcpu;
 	translator->counting = vcpu->engine->count_exactly;
-	translator->code_bytes = code_bytes(vcpu->engine);
+	translator->code_bytes = translate_code_bytes(vcpu->engine);
 	translator->translations =
 		populate_map_large(MAX_TRANSLATIONS * sizeof(struct translation));
 	translator->sites = populate_map_large(MAX_SITES * sizeof(struct site));
@@ -221,21 +221,31 @@ static uint32_t page_hash(uint64_t page)
 			  (64 - CODE_PAGE_BUCKET_BITS));
 }
 
+uint32_t translator_find_view(
+	const struct translator *translator, gva_t linear, gpa_t physical, unsigned mode)
+{
+	const struct code_page_view *view;
+	uint32_t n = translator->views_by_linear[page_hash(linear)];
+
+	for (; n != NONE; n = view->next_linear) {
+		view = &translator->views[n];
+		if (view->linear == linear && view->physical == physical && view->mode == mode)
+			break;
+	}
+	return n;
+}
+
 /* The view of the page, made if need be. */
 uint32_t translator_view(struct translator *translator, gva_t linear, gpa_t physical, unsigned mode)
 {
 	uint32_t *by_linear = &translator->views_by_linear[page_hash(linear)];
 	uint32_t *by_physical = &translator->views_by_physical[page_hash(physical)];
-	struct code_page_view *view;
-	uint32_t n;
+	uint32_t n = translator_find_view(translator, linear, physical, mode);
 
-	for (n = *by_linear; n != NONE; n = view->next_linear) {
-		view = &translator->views[n];
-		if (view->linear == linear && view->physical == physical && view->mode == mode) {
-			if (view->id == 0)
-				view->id = translator->next_id++;
-			return n;
-		}
+	if (n != NONE) {
+		if (translator->views[n].id == 0)
+			translator->views[n].id = translator->next_id++;
+		return n;
 	}
 	n = translator_move_view(translator, linear, physical, mode);
 	if (n != NONE)

@@ -56,7 +56,7 @@ static bool begins_at(
 static void dump_guest(FILE *out, const struct translator *translator,
 	const struct translation *translation, unsigned n)
 {
-	const struct insn *insn = translation_insn(translation, n);
+	const struct insn *insn = translation_insn(translator->vcpu, translation, n);
 	gva_t address = translation_address(translator, translation, n);
 
 	fprintf(out, "%016" PRIx64 "  ", address);
@@ -109,8 +109,8 @@ void code_dump(
 	fprintf(out,
 		"\nblock %016" PRIx64 " physical %" PRIx64 " vcpu %u: %u instructions, %u bytes "
 		"at %p\n",
-		translation->rip, translation->parts[0].block->physical, translator->vcpu->index,
-		translation->nr_insns, translation->code_size,
+		translation->rip, translation_block(translator->vcpu, translation, 0)->physical,
+		translator->vcpu->index, translation->nr_insns, translation->code_size,
 		(const void *)(translator->executable + translation->code));
 	while (offset < translation->code_size) {
 		const char *entry = entry_name(translation, offset);

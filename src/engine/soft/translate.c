@@ -160,15 +160,21 @@ static void take_requests(struct vcpu *vcpu)
 	interpret_poll_timer(vcpu);
 }
 
-/* Of a page that block_find has just found executable. */
-static uint32_t map_view(struct vcpu *vcpu, gva_t linear, gpa_t physical, unsigned mode)
+/* As the view of a page that has just been found executable. */
+static void map_view(struct vcpu *vcpu, gva_t linear, uint32_t view)
 {
-	struct translator *translator = vcpu->translate.translator;
 	const struct tlb_entry *entry = &vcpu->tlb_code[tlb_index(linear)];
-	gva_t page = linear & PAGE_MASK;
-	uint32_t view = translator_view(translator, page, physical & PAGE_MASK, mode);
 
-	translator_map(translator, view, entry->linear == page && entry->global);
+	translator_map(vcpu->translate.translator, view,
+		entry->linear == (linear & PAGE_MASK) && entry->global);
+}
+
+static uint32_t make_view(struct vcpu *vcpu, gva_t linear, gpa_t physical, unsigned mode)
+{
+	uint32_t view = translator_view(
+		vcpu->translate.translator, linear & PAGE_MASK, physical & PAGE_MASK, mode);
+
+	map_view(vcpu, linear, view);
 	return view;
 }
 
@@ -206,12 +212,37 @@ static bool is_cold(struct translator *translator, const struct block *block)
 	return true;
 }
 
-/* The translation of what is at vcpu->rip, NULL if there is none. Raises what fetching does. */
-static struct translation *find_slow(struct vcpu *vcpu, bool single)
+/* One that is there already and lies in one page. Raises what fetching does. */
+static struct translation *find_translated(struct vcpu *vcpu, gva_t linear, bool single)
+{
+	struct translator *translator = vcpu->translate.translator;
+	struct translation *translation;
+	unsigned available;
+	gpa_t physical;
+	uint32_t view;
+
+	/* What cannot be fetched raises elsewhere. */
+	if (vcpu->mode.insn == INSN_MODE_64 ? !x86_is_canonical(linear)
+					    : vcpu->rip > vcpu->segment[X86_CS].limit)
+		return NULL;
+	if (!mmu_fetch(vcpu, linear, &physical, &available))
+		return NULL;
+	view = translator_find_view(
+		translator, linear & PAGE_MASK, physical & PAGE_MASK, translate_mode_now(vcpu));
+	if (view == NONE || !translator->views[view].id)
+		return NULL;
+	translation = translator_find(translator, linear, translator->views[view].id, single);
+	if (!translation || translation->second_view != NONE)
+		return NULL;
+	map_view(vcpu, linear, view);
+	return translation;
+}
+
+/* Any; it is made if need be, but NULL if what is there is the interpreter's. Likewise. */
+static struct translation *find_decoded(struct vcpu *vcpu, gva_t linear, bool single)
 {
 	struct translator *translator = vcpu->translate.translator;
 	uint64_t started = host_tsc();
-	gva_t linear = linear_rip(vcpu);
 	const struct block *block = block_find(vcpu, linear);
 	uint32_t view, second_view = NONE;
 	struct translation *translation;
@@ -225,9 +256,9 @@ static struct translation *find_slow(struct vcpu *vcpu, bool single)
 		translator_flush(translator);
 	}
 	mode = translate_mode(vcpu);
-	view = map_view(vcpu, linear, block->physical, mode);
+	view = make_view(vcpu, linear, block->physical, mode);
 	if (block->crosses)
-		second_view = map_view(vcpu, next_page(vcpu, linear), block->next_physical, mode);
+		second_view = make_view(vcpu, next_page(vcpu, linear), block->next_physical, mode);
 	translation = translator_find(translator, linear, translator->views[view].id, single);
 	if (translation && second_view != NONE)
 		translator_revive(translator, translation, &block->insns[0], second_view);
@@ -243,7 +274,19 @@ static struct translation *find_slow(struct vcpu *vcpu, bool single)
 		if (vcpu->engine->code_dump)
 			code_dump(vcpu->engine->code_dump, translator, translation);
 	}
-	if (!single)
+	return translation;
+}
+
+/* The translation of what is at vcpu->rip, NULL if there is none. Raises what fetching does. */
+static struct translation *find_slow(struct vcpu *vcpu, bool single)
+{
+	struct translator *translator = vcpu->translate.translator;
+	gva_t linear = linear_rip(vcpu);
+	struct translation *translation = find_translated(vcpu, linear, single);
+
+	if (!translation)
+		translation = find_decoded(vcpu, linear, single);
+	if (translation && !single)
 		*translator_lookup(translator, linear) = (struct lookup){ linear, translation };
 	return translation;
 }
@@ -318,7 +361,7 @@ static const struct insn *insn_at(
 {
 	if (translation->decoded_epoch != vcpu->blocks->times_emptied)
 		return &block_find(vcpu, linear_rip(vcpu))->insns[0];
-	return translation_insn(translation, n);
+	return translation_insn(vcpu, translation, n);
 }
 
 /* May translated code go on at vcpu->rip, the `n`th instruction of the block? */

@@ -41,8 +41,10 @@ static bool add_block(struct work *work, const struct block *block, gva_t at)
 	struct translation *translation = work->translation;
 	unsigned max = work->translator->max_insns;
 
-	translation->parts[translation->nr_parts++] =
-		(struct translation_part){ .block = block, .first = (uint8_t)work->nr_insns };
+	translation->parts[translation->nr_parts++] = (struct translation_part){
+		.block = (uint32_t)((const uint8_t *)block - work->translator->vcpu->blocks->arena),
+		.first = (uint8_t)work->nr_insns,
+	};
 	for (unsigned i = 0; i < block->nr_insns; i++) {
 		if (work->nr_insns == max || mode_exceeds(work->mode, at, block->insns[i].length))
 			return false;
@@ -59,10 +61,10 @@ static bool is_loop(const struct work *work)
 {
 	const struct translation *translation = work->translation;
 	unsigned last = work->nr_insns - 1;
-	const struct block *block = translation->parts[0].block;
+	const struct block *block = translation_block(work->translator->vcpu, translation, 0);
 
 	return work->kinds[last] == KIND_JCC && block->nr_insns <= MAX_ROUND_INSNS &&
-	       translation->parts[translation->nr_parts - 1].block == block &&
+	       translation->parts[translation->nr_parts - 1].block == translation->parts[0].block &&
 	       target_of(work, last) == translation->rip;
 }
 

@@ -114,8 +114,8 @@ static inline uint64_t mode_rip(const struct code_mode *mode, gva_t linear)
 #define MAX_PARTS 6
 
 struct translation_part {
-	const struct block *block;
-	uint8_t first; /* number of its first instruction */
+	uint32_t block; /* its place among the decoded blocks' memory */
+	uint8_t first;  /* number of its first instruction */
 };
 
 /*
@@ -130,19 +130,18 @@ struct translation_part {
  * start: it has them in both places.
  */
 struct translation {
-	gva_t rip;
+	/* What is needed to find it, to enter it and to leave it lies in one line of the cache. */
+	_Alignas(64) gva_t rip;
 	uint32_t page_id;
 	uint32_t view;
+	uint32_t next;
+	uint32_t code; /* offset in the code cache */
+	uint32_t sites;
 	/* An instruction that crosses a page's end is a block of its own, and checks the second
 	 * page's ID each time; else NONE. */
 	uint32_t second_view, second_id;
-	uint8_t crossing[INSN_MAX_LENGTH], crossing_bytes;
-	uint32_t code; /* offset in the code cache */
-	uint32_t next_in_view;
-	uint32_t first_link, first_fixup;
-	uint16_t nr_links, nr_fixups;
+	uint32_t decoded_epoch;
 	uint16_t guard, poll, memory, body, poll_live, start;
-	uint16_t code_size;
 	uint8_t nr_insns;
 	uint8_t nr_resumes; /* execution can go on before the first of so many, the end included */
 	uint8_t units;
@@ -151,20 +150,32 @@ struct translation {
 	bool flags_stay;
 	bool forwarded; /* it leads to another, and is not among those to be found */
 	uint8_t nr_parts;
-	uint32_t sites;
-	uint32_t next;
+
 	struct translation_part parts[MAX_PARTS]; /* valid if decoded_epoch is the block cache's */
-	uint32_t decoded_epoch;
+	uint32_t next_in_view;
+	uint32_t first_link, first_fixup;
+	uint16_t nr_links, nr_fixups;
+	uint16_t code_size;
+	uint8_t crossing[INSN_MAX_LENGTH], crossing_bytes;
 };
 
-/* The `n`th instruction, while the block cache is as it was. */
-static inline const struct insn *translation_insn(const struct translation *translation, unsigned n)
+/* While the block cache is as it was. */
+static inline const struct block *translation_block(
+	const struct vcpu *vcpu, const struct translation *translation, unsigned part)
+{
+	return (const struct block *)(vcpu->blocks->arena + translation->parts[part].block);
+}
+
+/* The `n`th instruction; likewise. */
+static inline const struct insn *translation_insn(
+	const struct vcpu *vcpu, const struct translation *translation, unsigned n)
 {
 	unsigned part = translation->nr_parts;
 
 	while (translation->parts[--part].first > n)
 		;
-	return &translation->parts[part].block->insns[n - translation->parts[part].first];
+	return &translation_block(vcpu, translation, part)
+			->insns[n - translation->parts[part].first];
 }
 
 /* A direct branch that another block's code may be put behind. */
@@ -630,6 +641,8 @@ bool translator_has_room(const struct translator *translator);
 
 /* Before a translation: has the host make the pages that it will be in. */
 void translator_populate(struct translator *translator);
+uint32_t translator_find_view(
+	const struct translator *translator, gva_t linear, gpa_t physical, unsigned mode);
 uint32_t translator_view(
 	struct translator *translator, gva_t linear, gpa_t physical, unsigned mode);
 void translator_kill(struct translator *translator, gpa_t physical);
