@@ -10,7 +10,7 @@
 #include "engine/soft/execute.h"
 #include "engine/soft/interpret.h"
 #include "engine/soft/isa.h"
-#include "engine/soft/translate.h"
+#include "engine/soft/translator.h"
 #include "engine/soft/vector.h"
 
 #include <errno.h>
@@ -24,7 +24,7 @@
 #define NR_BUCKETS   (1u << BUCKET_BITS)
 #define BUCKETS_SIZE (NR_BUCKETS * sizeof(struct block *))
 #define PAGE_MASK    (~UINT64_C(0xfff))
-#define NO_MODE      0xff
+#define NO_INSN_MODE 0xff
 #define MAX_BLOCK    (sizeof(struct block) + BLOCK_MAX_INSNS * sizeof(struct insn))
 
 static const _Atomic uint32_t never_written;
@@ -51,7 +51,7 @@ int block_cache_create(struct vcpu *vcpu, struct error *err)
 	vcpu->blocks = cache;
 	if (cache) {
 		cache->size = vcpu->engine->mode == SOFT_MODE_TRANSLATE
-				      ? translate_code_bytes(vcpu->engine) / 4
+				      ? translator_code_bytes(vcpu->engine) / 4
 				      : ARENA_SIZE;
 		cache->arena = populate_map_large(cache->size);
 		cache->buckets = populate_map_large(BUCKETS_SIZE);
@@ -62,7 +62,7 @@ int block_cache_create(struct vcpu *vcpu, struct error *err)
 			err, EXIT_CODE_HOST, ENOMEM, "cannot make a cache of decoded code");
 	}
 	cache->ahead = (struct populate_ahead){ cache->arena, cache->size };
-	cache->none.mode = NO_MODE;
+	cache->none.mode = NO_INSN_MODE;
 	cache->none.generation_now = &never_written;
 	forget_all(cache);
 	return 0;
@@ -128,7 +128,7 @@ static void remove_block(struct decoded_cache *cache, struct block *block)
 	while (*at != block)
 		at = &(*at)->hash_next;
 	*at = block->hash_next;
-	block->mode = NO_MODE;
+	block->mode = NO_INSN_MODE;
 }
 
 /* Rows whose execution depends on the mode or on a unit's state run behind the prologue. */
@@ -328,7 +328,7 @@ static struct block *build_crossing(
 	struct vcpu *vcpu, struct block *block, gva_t linear, struct place *place)
 {
 	block->crosses = true;
-	block->mode = NO_MODE;
+	block->mode = NO_INSN_MODE;
 	decode_bytewise(vcpu, block, linear);
 	block->mode = vcpu->mode.insn;
 	find_second_page(vcpu, linear, place);

@@ -29,7 +29,7 @@ static void unmap(const void *memory, size_t size)
 		munmap((void *)(uintptr_t)memory, size);
 }
 
-uint32_t translate_code_bytes(const struct soft_engine *engine)
+uint32_t translator_code_bytes(const struct soft_engine *engine)
 {
 	uint64_t share = guest_memory_size(&engine->base.machine->memory) / 4 /
 			 engine->base.machine->nr_vcpus;
@@ -73,7 +73,7 @@ int translator_create(struct vcpu *vcpu)
 	vcpu->translate.translator = translator;
 	translator->vcpu = vcpu;
 	translator->counting = vcpu->engine->count_exactly;
-	translator->code_bytes = translate_code_bytes(vcpu->engine);
+	translator->code_bytes = translator_code_bytes(vcpu->engine);
 	translator->translations =
 		populate_map_large(MAX_TRANSLATIONS * sizeof(struct translation));
 	translator->sites = populate_map_large(MAX_SITES * sizeof(struct site));

@@ -1,6 +1,5 @@
 /*
- * The translator's loop: finds or makes the translation of what comes next, enters it, and answers
- * why it was left.
+ * The translator's loop: enters the translation of what comes next, and answers why it was left.
  *
  * An instruction that translated code cannot finish (a TLB miss, a device, a privileged
  * instruction) is executed by the interpreter, and the block goes on behind it if it still is what
@@ -11,7 +10,6 @@
 
 #include "base/trace.h"
 
-#include "engine/soft/code_dump.h"
 #include "engine/soft/code_pages.h"
 #include "engine/soft/direct.h"
 #include "engine/soft/interpret.h"
@@ -49,13 +47,6 @@ static uint64_t poll_mask(const struct vcpu *vcpu)
 static bool is_translatable(const struct vcpu *vcpu)
 {
 	return translate_set(vcpu) < TRANSLATE_SETS && (vcpu->mode.cpl == 0 || vcpu->mode.cpl == 3);
-}
-
-static gva_t linear_rip(const struct vcpu *vcpu)
-{
-	if (vcpu->mode.insn == INSN_MODE_64)
-		return vcpu->rip;
-	return (uint32_t)(vcpu->rip + vcpu->segment[X86_CS].base);
 }
 
 static uint8_t units_missing(const struct vcpu *vcpu)
@@ -160,181 +151,6 @@ static void take_requests(struct vcpu *vcpu)
 	interpret_poll_timer(vcpu);
 }
 
-/* As the view of a page that has just been found executable. */
-static void map_view(struct vcpu *vcpu, gva_t linear, uint32_t view)
-{
-	const struct tlb_entry *entry = &vcpu->tlb_code[tlb_index(linear)];
-
-	translator_map(vcpu->translate.translator, view,
-		entry->linear == (linear & PAGE_MASK) && entry->global);
-}
-
-static uint32_t make_view(struct vcpu *vcpu, gva_t linear, gpa_t physical, unsigned mode)
-{
-	uint32_t view = translator_view(
-		vcpu->translate.translator, linear & PAGE_MASK, physical & PAGE_MASK, mode);
-
-	map_view(vcpu, linear, view);
-	return view;
-}
-
-static bool is_dead(const struct translator *translator, const struct translation *translation)
-{
-	return translator->views[translation->view].id != translation->page_id ||
-	       (translation->second_view != NONE &&
-		       translator->views[translation->second_view].id != translation->second_id);
-}
-
-/* An instruction that reaches beyond CS's limit is the interpreter's. */
-static bool is_within_limit(const struct vcpu *vcpu, const struct insn *insn)
-{
-	return vcpu->mode.insn == INSN_MODE_64 ||
-	       vcpu->rip + insn->length - 1 <= vcpu->segment[X86_CS].limit;
-}
-
-/* Of the second page of an instruction. */
-static gva_t next_page(const struct vcpu *vcpu, gva_t linear)
-{
-	gva_t next = linear + GUEST_PAGE_SIZE;
-
-	return vcpu->mode.insn == INSN_MODE_64 ? next : (uint32_t)next;
-}
-
-/* Most code of a system that starts runs once or twice, and is not worth its translation. */
-static bool is_cold(struct translator *translator, const struct block *block)
-{
-	uint64_t hash = block->physical * UINT64_C(0x9e3779b97f4a7c15);
-	uint8_t *heat = &translator->heat[hash >> (64 - HEAT_BITS)];
-
-	if (*heat >= translator->cold_runs)
-		return false;
-	++*heat;
-	return true;
-}
-
-/* One that is there already and lies in one page. Raises what fetching does. */
-static struct translation *find_translated(struct vcpu *vcpu, gva_t linear, bool single)
-{
-	struct translator *translator = vcpu->translate.translator;
-	struct translation *translation;
-	unsigned available;
-	gpa_t physical;
-	uint32_t view;
-
-	/* What cannot be fetched raises elsewhere. */
-	if (vcpu->mode.insn == INSN_MODE_64 ? !x86_is_canonical(linear)
-					    : vcpu->rip > vcpu->segment[X86_CS].limit)
-		return NULL;
-	if (!mmu_fetch(vcpu, linear, &physical, &available))
-		return NULL;
-	view = translator_find_view(
-		translator, linear & PAGE_MASK, physical & PAGE_MASK, translate_mode_now(vcpu));
-	if (view == NONE || !translator->views[view].id)
-		return NULL;
-	translation = translator_find(translator, linear, translator->views[view].id, single);
-	if (!translation || translation->second_view != NONE)
-		return NULL;
-	map_view(vcpu, linear, view);
-	return translation;
-}
-
-/* Any; it is made if need be, but NULL if what is there is the interpreter's. Likewise. */
-static struct translation *find_decoded(struct vcpu *vcpu, gva_t linear, bool single)
-{
-	struct translator *translator = vcpu->translate.translator;
-	uint64_t started = host_tsc();
-	const struct block *block = block_find(vcpu, linear);
-	uint32_t view, second_view = NONE;
-	struct translation *translation;
-	unsigned mode;
-
-	if ((block->crosses && !block->next_generation_now) ||
-		!is_within_limit(vcpu, &block->insns[0]))
-		return NULL;
-	if (!translator_has_room(translator) || translate_mode(vcpu) == NO_MODE) {
-		vector_leave(vcpu);
-		translator_flush(translator);
-	}
-	mode = translate_mode(vcpu);
-	view = make_view(vcpu, linear, block->physical, mode);
-	if (block->crosses)
-		second_view = make_view(vcpu, next_page(vcpu, linear), block->next_physical, mode);
-	translation = translator_find(translator, linear, translator->views[view].id, single);
-	if (translation && second_view != NONE)
-		translator_revive(translator, translation, &block->insns[0], second_view);
-	if (!translation || translation->second_view != second_view ||
-		is_dead(translator, translation)) {
-		if (!single && is_cold(translator, block))
-			return NULL;
-		/* The compiler may copy and clear with the C library's functions. */
-		vector_leave(vcpu);
-		translator_populate(translator);
-		translation = translate_block(translator, block, linear, view, second_view, single);
-		translator->counters.translation_ticks += host_tsc() - started;
-		if (vcpu->engine->code_dump)
-			code_dump(vcpu->engine->code_dump, translator, translation);
-	}
-	return translation;
-}
-
-/* The translation of what is at vcpu->rip, NULL if there is none. Raises what fetching does. */
-static struct translation *find_slow(struct vcpu *vcpu, bool single)
-{
-	struct translator *translator = vcpu->translate.translator;
-	gva_t linear = linear_rip(vcpu);
-	struct translation *translation = find_translated(vcpu, linear, single);
-
-	if (!translation)
-		translation = find_decoded(vcpu, linear, single);
-	if (translation && !single)
-		*translator_lookup(translator, linear) = (struct lookup){ linear, translation };
-	return translation;
-}
-
-static bool is_mapped(struct vcpu *vcpu, const struct translation *translation)
-{
-	const struct translate_context *context = &vcpu->translate;
-
-	return context->translator->views[translation->view].mode == translate_mode_now(vcpu) &&
-	       context->code_ids[translation->view] == translation->page_id &&
-	       (translation->second_view == NONE ||
-		       context->code_ids[translation->second_view] == translation->second_id);
-}
-
-/* After a flush of the TLB: is the page where the translation has it? Raises what fetching does. */
-static bool map_again(struct vcpu *vcpu, const struct translation *translation)
-{
-	struct translator *translator = vcpu->translate.translator;
-	const struct code_page_view *view = &translator->views[translation->view];
-	gva_t linear = translation->rip;
-	const struct tlb_entry *entry = &vcpu->tlb_code[tlb_index(linear)];
-	unsigned available;
-	gpa_t physical;
-
-	if (view->mode != translate_mode_now(vcpu) || view->id != translation->page_id ||
-		translation->second_view != NONE)
-		return false;
-	if (!mmu_fetch(vcpu, linear, &physical, &available) ||
-		(physical & PAGE_MASK) != view->physical)
-		return false;
-	translator_map(translator, translation->view,
-		entry->linear == (linear & PAGE_MASK) && entry->global);
-	return true;
-}
-
-static struct translation *find(struct vcpu *vcpu)
-{
-	struct translator *translator = vcpu->translate.translator;
-	gva_t linear = linear_rip(vcpu);
-	const struct lookup *lookup = translator_lookup(translator, linear);
-	struct translation *translation = lookup->translation;
-
-	if (lookup->rip == linear && translation &&
-		(is_mapped(vcpu, translation) || map_again(vcpu, translation)))
-		return translation;
-	return find_slow(vcpu, false);
-}
-
 /* Runs translated code from `offset` until it is left; returns the exit word. */
 static uint32_t enter(struct vcpu *vcpu, uint32_t offset)
 {
@@ -360,7 +176,7 @@ static const struct insn *insn_at(
 	struct vcpu *vcpu, const struct translation *translation, unsigned n)
 {
 	if (translation->decoded_epoch != vcpu->blocks->times_emptied)
-		return &block_find(vcpu, linear_rip(vcpu))->insns[0];
+		return &block_find(vcpu, translate_linear_rip(vcpu))->insns[0];
 	return translation_insn(vcpu, translation, n);
 }
 
@@ -372,7 +188,8 @@ static bool can_resume(struct vcpu *vcpu, const struct translation *translation,
 	return n < translation->nr_resumes &&
 	       vcpu->rip == translation_rip(translator, translation, n) &&
 	       !interpret_must_look(vcpu) && is_translatable(vcpu) &&
-	       is_mapped(vcpu, translation) && !(translation->units & units_missing(vcpu));
+	       translate_is_mapped(vcpu, translation) &&
+	       !(translation->units & units_missing(vcpu));
 }
 
 static uint32_t site_offset(struct vcpu *vcpu, const struct translation *translation, unsigned n)
@@ -444,7 +261,7 @@ static void forward_dead(struct vcpu *vcpu, struct translation *left, const stru
 	struct translator *translator = vcpu->translate.translator;
 	uint32_t at = left->code + left->guard, target = to->code + to->guard;
 
-	if (left == to || left->rip != to->rip || !is_dead(translator, left) ||
+	if (left == to || left->rip != to->rip || !translate_is_dead(translator, left) ||
 		translator->views[left->view].mode != translator->views[to->view].mode)
 		return;
 	/* Links within the page come to the body, where only the second page can be found dead. */
@@ -566,7 +383,7 @@ static uint32_t leave_group(struct vcpu *vcpu, uint32_t word, bool retried)
 		return offset;
 	if (interpret_must_look(vcpu))
 		return NONE;
-	single = find_slow(vcpu, true);
+	single = translate_find_slow(vcpu, true);
 	if (!single)
 		return NONE;
 	/* Both would count the instruction. */
@@ -670,7 +487,7 @@ static void translate_blocks(struct vcpu *vcpu)
 			word = EXIT_INSN;
 			continue;
 		}
-		translation = find(vcpu);
+		translation = translate_find(vcpu);
 		if (!translation) {
 			translator->repeats = interpret_block(vcpu);
 			word = EXIT_INSN;
@@ -765,7 +582,7 @@ int translate_try(struct vcpu *vcpu, unsigned insns)
 		vector = vcpu->fault_vector;
 	} else {
 		take_requests(vcpu);
-		translation = find(vcpu);
+		translation = translate_find(vcpu);
 		if (translation) {
 			offset = translation->code + translation->start;
 			if (translation->interpret_first)

@@ -64,9 +64,6 @@ struct translate_context {
  * times, but what is interpreted oftener costs what is saved. */
 #define COLD_RUNS 2
 
-/* How much code of a vCPU is kept. */
-uint32_t translate_code_bytes(const struct soft_engine *engine);
-
 /* Code is interpreted `cold_runs` times before it is translated. */
 int translate_create(struct soft_engine *engine, unsigned cold_runs, struct error *err);
 void translate_destroy(struct soft_engine *engine);

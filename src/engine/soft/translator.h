@@ -625,6 +625,18 @@ uint32_t translator_move_view(
 void translator_revive(struct translator *translator, struct translation *translation,
 	const struct insn *insn, uint32_t second_view);
 
+/* translate_find.c */
+gva_t translate_linear_rip(const struct vcpu *vcpu);
+/* Nothing may come to it any more: its page was written, or what it reaches into. */
+bool translate_is_dead(const struct translator *translator, const struct translation *translation);
+/* Its page, or pages, are mapped where it is, in the mode of now. */
+bool translate_is_mapped(struct vcpu *vcpu, const struct translation *translation);
+/* The translation of what is at vcpu->rip, made if need be; NULL if that is the interpreter's, for
+ * now. Raises what fetching does. `single`: the one in which every access has a check of its own.
+ */
+struct translation *translate_find(struct vcpu *vcpu);
+struct translation *translate_find_slow(struct vcpu *vcpu, bool single);
+
 /* translate_fill.c: the instruction at vcpu->rip has an access that was not direct. */
 enum mmu_fill translate_fill(
 	struct vcpu *vcpu, const struct code_mode *mode, const struct insn *insn);
@@ -634,6 +646,8 @@ void translate_signals_begin(struct vcpu *vcpu);
 void translate_signals_end(void);
 
 /* code_cache.c */
+/* How much code of a vCPU is kept. */
+uint32_t translator_code_bytes(const struct soft_engine *engine);
 int translator_create(struct vcpu *vcpu);
 void translator_destroy(struct vcpu *vcpu);
 void translator_flush(struct translator *translator);
