@@ -468,8 +468,10 @@ void translator_emit_routines(struct translator *translator)
 	emit_enter(&emitter);
 	translator->jump_miss = (uint32_t)(emitter.at - translator->writable);
 	emit_state_op(&emitter, OPCODE_STORE, TEMP_A, offsetof(struct vcpu, rip));
-	emit_store_state_u32(&emitter, offsetof(struct vcpu, translate.exit), EXIT_BRANCH);
+	emit_load_immediate(&emitter, TEMP_B, EXIT_BRANCH);
+	/* TEMP_B has the exit's word. */
 	translator->exit_saved = (uint32_t)(emitter.at - translator->writable);
+	emit_state_op(&emitter, OPCODE_STORE, TEMP_B, offsetof(struct vcpu, translate.exit));
 	for (unsigned gpr = 0; gpr < X86_NR_GPRS; gpr++)
 		if (is_live(gpr))
 			emit_store_gpr(&emitter, gpr, gpr);

@@ -43,7 +43,7 @@ struct translate_context {
 	uint64_t poll_mask;             /* requests that translated code is left for */
 	uint64_t executed;              /* instructions, if the translator is counting */
 	uint64_t pointers[NR_POINTERS]; /* within a block: host addresses of groups of accesses */
-	uint32_t exit;                  /* why it was left: translator.h */
+	uint64_t exit;                  /* why it was left: translator.h */
 	uint8_t units_missing;
 	uint16_t mode; /* of code that is not 64-bit: translate_mode.c */
 	/*

@@ -40,7 +40,7 @@ static void emit_exit(struct work *work, uint32_t word, bool flags_in_memory)
 	const struct translator *translator = work->translator;
 	uint32_t target = flags_in_memory ? translator->exit_saved : translator->exit_live;
 
-	emit_store_state_u32(&work->emitter, offsetof(struct vcpu, translate.exit), word);
+	emit_load_immediate(&work->emitter, TEMP_B, word);
 	emit_bind(emit_jump(&work->emitter), translator->writable + target);
 }
 

@@ -24,7 +24,7 @@
 #define MAX_BLOCK_CODE (48u << 10)
 
 /*
- * translate_context.exit: the kind in the low three bits, then
+ * translate_context.exit: the kind in the low three bits, then (stubs have it in R10)
  * EXIT_INSN, EXIT_UNIT   the instruction's number in its block (6 bits), the translation
  * EXIT_ENTRY             likewise, number 0: the translation was not entered
  * EXIT_LINK              the link
