@@ -51,7 +51,7 @@ int block_cache_create(struct vcpu *vcpu, struct error *err)
 	vcpu->blocks = cache;
 	if (cache) {
 		cache->size = vcpu->engine->mode == SOFT_MODE_TRANSLATE
-				      ? translator_code_bytes(vcpu->engine) / 4
+				      ? translator_code_bytes(vcpu->engine) / 8
 				      : ARENA_SIZE;
 		cache->arena = populate_map_large(cache->size);
 		cache->buckets = populate_map_large(BUCKETS_SIZE);
