@@ -96,12 +96,30 @@ static void memory_ahead_ends_with_the_mapping(void **state)
 	munmap(at, size);
 }
 
+/* Where a large page of the host can lie, whether it does or not; of the size that was asked for.
+ */
+static void large_memory(void **state)
+{
+	const size_t size = (5u << 20) + 8;
+	uint8_t *at = populate_map_large(size);
+
+	(void)state;
+	assert_non_null(at);
+	assert_int_equal((uintptr_t)at % (2u << 20), 0);
+	assert_int_equal(at[0] | at[size - 1], 0);
+	at[size - 1] = 1;
+	assert_int_equal(resident(at + (5u << 20), GUEST_PAGE_SIZE), 1);
+	assert_int_equal(munmap(at, size), 0);
+	assert_null(populate_map_large(SIZE_MAX - (4u << 20)));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_write_brings_its_chunk, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_no_memory_is_left_alone, setup, teardown),
 		cmocka_unit_test(memory_ahead_ends_with_the_mapping),
+		cmocka_unit_test(large_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

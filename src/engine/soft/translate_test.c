@@ -618,6 +618,24 @@ static void ids_start_over(void **state)
 	assert_true(translator->next_id < 100);
 }
 
+/* A quarter of the memory for all vCPUs, but neither little nor very much. */
+static void code_has_its_share(void **state)
+{
+	struct vcpu_fixture *f = *state;
+	struct ram_region *region = &f->machine.memory.regions[0];
+	const uint64_t size = region->size;
+
+	assert_int_equal(translator_code_bytes(&f->engine), 32u << 20);
+	region->size = UINT64_C(1) << 30;
+	assert_int_equal(translator_code_bytes(&f->engine), 128u << 20);
+	f->machine.nr_vcpus = 5;
+	assert_int_equal(translator_code_bytes(&f->engine), 51u << 20);
+	f->machine.nr_vcpus = 64;
+	assert_int_equal(translator_code_bytes(&f->engine), 32u << 20);
+	f->machine.nr_vcpus = 1;
+	region->size = size;
+}
+
 /* Writes elsewhere in the second page make no more translations of the instruction. */
 static void crossing_code_is_revived(void **state)
 {
@@ -765,6 +783,7 @@ int main(void)
 		cmocka_unit_test(moved_code_changes_back),
 		cmocka_unit_test(crossing_code_is_revived),
 		cmocka_unit_test(ids_start_over),
+		cmocka_unit_test(code_has_its_share),
 		cmocka_unit_test(reads_through_the_window),
 		cmocka_unit_test(faults_beside_the_window),
 	};

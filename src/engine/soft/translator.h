@@ -159,6 +159,8 @@ struct translation {
 	uint8_t crossing[INSN_MAX_LENGTH], crossing_bytes;
 };
 
+_Static_assert(offsetof(struct translation, parts) <= 64, "what is needed often is in one line");
+
 /* While the block cache is as it was. */
 static inline const struct block *translation_block(
 	const struct vcpu *vcpu, const struct translation *translation, unsigned part)
