@@ -33,8 +33,7 @@ static void *map(int fd, uint64_t offset, uint64_t size)
 	return mmap(NULL, size, PROT_READ | PROT_WRITE, kind | MAP_NORESERVE, fd, (off_t)offset);
 }
 
-/* Advice that the host need not take. */
-static void *map_private(gpa_t base, uint64_t size)
+void *guest_memory_map_large(gpa_t base, uint64_t size)
 {
 	uint64_t within = base % HUGE_PAGE_SIZE;
 	uint8_t *room = map(-1, 0, size + HUGE_PAGE_SIZE), *host;
@@ -45,9 +44,18 @@ static void *map_private(gpa_t base, uint64_t size)
 	if (host > room)
 		munmap(room, (size_t)(host - room));
 	munmap(host + size, HUGE_PAGE_SIZE - (size_t)(host - room));
+	/* Advice that the host need not take. */
 	madvise(host, size, MADV_HUGEPAGE);
+	return host;
+}
+
+static void *map_private(gpa_t base, uint64_t size)
+{
+	void *host = guest_memory_map_large(base, size);
+
 	/* A program that is started must not make the guest's next writes copies. */
-	madvise(host, size, MADV_DONTFORK);
+	if (host != MAP_FAILED)
+		madvise(host, size, MADV_DONTFORK);
 	return host;
 }
 

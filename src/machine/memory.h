@@ -203,6 +203,13 @@ void guest_memory_populate(void *host, uint64_t size);
  */
 uint64_t guest_memory_discard(const struct guest_memory *memory, void *host, uint64_t size);
 
+/*
+ * Private memory of `size` bytes, a multiple of a page, zeroed, in the host's large pages where it
+ * has them, placed so that what is at `base` for a guest can be in one. MAP_FAILED, and errno, if
+ * there is none. munmap frees it.
+ */
+void *guest_memory_map_large(gpa_t base, uint64_t size);
+
 /* Total bytes of the fixed regions that are no device's. */
 uint64_t guest_memory_size(const struct guest_memory *memory);
 

@@ -71,25 +71,11 @@ void populate_at(const struct soft_engine *engine, gpa_t physical)
 	guest_memory_populate(place.region->host + (chunk << POPULATE_SHIFT), size);
 }
 
-#define LARGE_PAGE (UINT64_C(2) << 20)
-
 void *populate_map_large(size_t size)
 {
-	size_t more = size + LARGE_PAGE;
-	uint8_t *room = mmap(NULL, more, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	uint8_t *memory, *end;
+	void *memory = guest_memory_map_large(0, align_up(size, GUEST_PAGE_SIZE));
 
-	if (room == MAP_FAILED)
-		return NULL;
-	memory = (uint8_t *)align_up((uintptr_t)room, LARGE_PAGE);
-	end = memory + align_up(size, GUEST_PAGE_SIZE);
-	if (memory > room)
-		munmap(room, (size_t)(memory - room));
-	munmap(end, (size_t)(room + more - end));
-	/* Advice that the host need not take. */
-	madvise(memory, size, MADV_HUGEPAGE);
-	return memory;
+	return memory == MAP_FAILED ? NULL : memory;
 }
 
 #define AHEAD_STEP (128u << 10)
