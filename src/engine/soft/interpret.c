@@ -24,13 +24,6 @@
 	(REQUEST_KICK | REQUEST_INTERRUPT | REQUEST_NMI | REQUEST_INIT | REQUEST_SIPI |            \
 		REQUEST_FLUSH_TLB | REQUEST_WRITES | REQUEST_SMI)
 
-static gva_t linear_rip(const struct vcpu *vcpu)
-{
-	if (vcpu->mode.insn == INSN_MODE_64)
-		return vcpu->rip;
-	return (uint32_t)(vcpu->rip + vcpu->segment[X86_CS].base);
-}
-
 static uint64_t pending(const struct vcpu *vcpu)
 {
 	return atomic_load_explicit(&vcpu->requests, memory_order_relaxed) & REQUESTS_SERVED;
@@ -160,7 +153,7 @@ bool interpret_must_look(const struct vcpu *vcpu)
 
 bool interpret_block(struct vcpu *vcpu)
 {
-	const struct block *block = block_find(vcpu, linear_rip(vcpu));
+	const struct block *block = block_find(vcpu, interpret_linear_rip(vcpu));
 
 	execute(vcpu, block, block_end(vcpu, block));
 	vcpu->block = NULL;
@@ -180,7 +173,7 @@ void interpret_insn(struct vcpu *vcpu, const struct insn *insn)
 
 void interpret_one(struct vcpu *vcpu)
 {
-	const struct block *block = block_find(vcpu, linear_rip(vcpu));
+	const struct block *block = block_find(vcpu, interpret_linear_rip(vcpu));
 
 	interpret_insn(vcpu, &block->insns[0]);
 	vector_leave(vcpu);
@@ -203,7 +196,7 @@ static __attribute__((noinline)) void interpret_blocks(struct vcpu *vcpu)
 	int budget = TIMER_INTERVAL;
 
 	while (!must_look(vcpu)) {
-		block = block_follow(vcpu, block, linear_rip(vcpu));
+		block = block_follow(vcpu, block, interpret_linear_rip(vcpu));
 		execute(vcpu, block, block_end(vcpu, block));
 		budget -= block->cost;
 		if (budget <= 0) {
@@ -220,7 +213,7 @@ static __attribute__((noinline)) void interpret_blocks(struct vcpu *vcpu)
 static void step(struct vcpu *vcpu)
 {
 	const struct block *block;
-	gva_t linear = linear_rip(vcpu);
+	gva_t linear = interpret_linear_rip(vcpu);
 	bool resume = vcpu->flags_system & RFLAGS_RF;
 
 	if (vcpu->dr7 & DR7_ENABLES && !resume && !in_mov_ss_shadow(vcpu)) {
@@ -444,7 +437,7 @@ static void interpret_some(struct vcpu *vcpu)
 
 		if (wants_steps(vcpu))
 			return;
-		block = block_find(vcpu, linear_rip(vcpu));
+		block = block_find(vcpu, interpret_linear_rip(vcpu));
 		end = block_end(vcpu, block);
 		/* 0: the next one raises. */
 		if ((uint64_t)(end - block->insns) > left)

@@ -31,6 +31,14 @@ int interpret_try(struct vcpu *vcpu);
  */
 void interpret_for(struct vcpu *vcpu, uint64_t instructions, uint64_t exceptions);
 
+/* Where RIP is in linear memory. */
+static inline gva_t interpret_linear_rip(const struct vcpu *vcpu)
+{
+	if (vcpu->mode.insn == INSN_MODE_64)
+		return vcpu->rip;
+	return (uint32_t)(vcpu->rip + vcpu->segment[X86_CS].base);
+}
+
 /* What the translator shares with the interpreter's run loop: see interpret.c. */
 typedef void run_blocks(struct vcpu *vcpu);
 enum vcpu_exit_reason interpret_with(struct vcpu *vcpu, run_blocks *run_blocks);

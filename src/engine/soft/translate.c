@@ -176,7 +176,7 @@ static const struct insn *insn_at(
 	struct vcpu *vcpu, const struct translation *translation, unsigned n)
 {
 	if (translation->decoded_epoch != vcpu->blocks->times_emptied)
-		return &block_find(vcpu, translate_linear_rip(vcpu))->insns[0];
+		return &block_find(vcpu, interpret_linear_rip(vcpu))->insns[0];
 	return translation_insn(vcpu, translation, n);
 }
 

@@ -4,17 +4,11 @@
 #include "engine/soft/translator.h"
 
 #include "engine/soft/code_dump.h"
+#include "engine/soft/interpret.h"
 #include "engine/soft/tsc.h"
 #include "engine/soft/vector.h"
 
 #define PAGE_MASK (~UINT64_C(0xfff))
-
-gva_t translate_linear_rip(const struct vcpu *vcpu)
-{
-	if (vcpu->mode.insn == INSN_MODE_64)
-		return vcpu->rip;
-	return (uint32_t)(vcpu->rip + vcpu->segment[X86_CS].base);
-}
 
 /* As the view of a page that has just been found executable. */
 static void map_view(struct vcpu *vcpu, gva_t linear, uint32_t view)
@@ -137,7 +131,7 @@ static struct translation *find_decoded(struct vcpu *vcpu, gva_t linear, bool si
 struct translation *translate_find_slow(struct vcpu *vcpu, bool single)
 {
 	struct translator *translator = vcpu->translate.translator;
-	gva_t linear = translate_linear_rip(vcpu);
+	gva_t linear = interpret_linear_rip(vcpu);
 	struct translation *translation = find_translated(vcpu, linear, single);
 
 	if (!translation)
@@ -163,7 +157,6 @@ static bool map_again(struct vcpu *vcpu, const struct translation *translation)
 	struct translator *translator = vcpu->translate.translator;
 	const struct code_page_view *view = &translator->views[translation->view];
 	gva_t linear = translation->rip;
-	const struct tlb_entry *entry = &vcpu->tlb_code[tlb_index(linear)];
 	unsigned available;
 	gpa_t physical;
 
@@ -173,15 +166,14 @@ static bool map_again(struct vcpu *vcpu, const struct translation *translation)
 	if (!mmu_fetch(vcpu, linear, &physical, &available) ||
 		(physical & PAGE_MASK) != view->physical)
 		return false;
-	translator_map(translator, translation->view,
-		entry->linear == (linear & PAGE_MASK) && entry->global);
+	map_view(vcpu, linear, translation->view);
 	return true;
 }
 
 struct translation *translate_find(struct vcpu *vcpu)
 {
 	struct translator *translator = vcpu->translate.translator;
-	gva_t linear = translate_linear_rip(vcpu);
+	gva_t linear = interpret_linear_rip(vcpu);
 	const struct lookup *lookup = translator_lookup(translator, linear);
 	struct translation *translation = lookup->translation;
 

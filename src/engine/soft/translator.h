@@ -628,7 +628,6 @@ void translator_revive(struct translator *translator, struct translation *transl
 	const struct insn *insn, uint32_t second_view);
 
 /* translate_find.c */
-gva_t translate_linear_rip(const struct vcpu *vcpu);
 /* Nothing may come to it any more: its page was written, or what it reaches into. */
 bool translate_is_dead(const struct translator *translator, const struct translation *translation);
 /* Its page, or pages, are mapped where it is, in the mode of now. */
