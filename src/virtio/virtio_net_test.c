@@ -138,7 +138,8 @@ static int setup(void **context)
 	config.backend = &f->cable->backend;
 	assert_int_equal(virtio_net_create(&f->net, &config, NULL), 0);
 	device_fixture_attach(f->base, virtio_net_device(f->net));
-	device_start(f->base, VIRTIO_F_EVENT_IDX | NET_F_CTRL_VQ | NET_F_MQ, NR_QUEUES);
+	device_start(f->base, VIRTIO_F_EVENT_IDX | NET_F_CTRL_VQ | NET_F_MQ | NET_F_MRG_RXBUF,
+		NR_QUEUES);
 	use_pairs(f, 2);
 	for (unsigned i = 0; i < 8; i++) {
 		give(f, RECEIVE, new_buffer(f), BUFFER, VIRTQ_DESC_WRITE);
@@ -194,6 +195,38 @@ static void an_answer_goes_to_the_pair_that_asked(void **context)
 	take(f, RECEIVE2);
 	come(f, 4000);
 	assert_received(f, 3, 3);
+}
+
+static atomic_uint seen; /* bits: how many buffers a driver that looks at any time finds used */
+
+static void look(void *context, gpa_t address, uint64_t size)
+{
+	(void)address;
+	(void)size;
+	atomic_fetch_or(&seen, 1u << device_nr_used(context, RECEIVE));
+}
+
+/* ...are found used by the driver all at once (5.1.6.4). */
+static void buffers_of_one_frame(void **context)
+{
+	struct fixture *f = *context;
+	struct guest_memory *memory = &f->base->machine.memory;
+
+	for (unsigned i = 0; i < 8; i++)
+		come(f, 4000);
+	for (unsigned i = 0; i < 3; i++)
+		give(f, RECEIVE, new_buffer(f), (HEADER + FRAME) / 3, VIRTQ_DESC_WRITE);
+	assert_received(f, 8, 0);
+	virtio_lane_enter(virtio_queue_lane(f->base->device, RECEIVE));
+	memory->written_context = f->base;
+	memory->written = look;
+	virtio_lane_leave(virtio_queue_lane(f->base->device, RECEIVE));
+	come(f, 4000);
+	assert_received(f, 11, 0);
+	assert_int_equal(atomic_load(&seen), 1u << 8 | 1u << 11);
+	virtio_lane_enter(virtio_queue_lane(f->base->device, RECEIVE));
+	memory->written = NULL;
+	virtio_lane_leave(virtio_queue_lane(f->base->device, RECEIVE));
 }
 
 /* ...is used no more, whatever was sent on it. */
@@ -313,6 +346,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
 			an_answer_goes_to_the_pair_that_asked, setup, teardown),
+		cmocka_unit_test_setup_teardown(buffers_of_one_frame, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_pair_that_the_driver_gives_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			frames_for_a_pair_without_buffers_wait, setup, teardown),
